@@ -1,0 +1,3 @@
+//! The server's only road out: wall, probes, resolver, gateway.
+
+pub mod report;

@@ -1,0 +1,200 @@
+//! The normalised policy: what every dialect loads into.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A policy that loaded without an error.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `name:`, or the file stem.
+    pub name: String,
+    /// SHA-256 of the file's bytes, lower-case hex.
+    pub sha256: String,
+    /// The file's real path, for messages and limit keys.
+    pub path: PathBuf,
+    /// `description:`.
+    pub description: Option<String>,
+    /// What happens to a tool that the policy does not list.
+    pub default: DefaultEffect,
+    /// Tools removed from tools/list and refused as unknown.
+    pub hide: BTreeSet<String>,
+    /// Rules by tool; `*` holds for every listed tool besides.
+    pub tools: BTreeMap<String, ToolPolicy>,
+    /// Where counters are kept apart.
+    pub limit_scope: LimitScope,
+    /// `sandbox:`; absent gives the strictest.
+    pub sandbox: SandboxSection,
+    /// `audit:`.
+    pub audit: AuditSection,
+    /// `server.command`, when given.
+    pub server_command: Option<Vec<String>>,
+    /// `cli.allow`: loosening flags that a caller who is not real root may use.
+    pub cli_allow: BTreeSet<String>,
+}
+
+/// `default:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum DefaultEffect {
+    /// An unlisted tool passes (Intercept's meaning of an absent default with `version: "1"`).
+    Allow,
+    /// An unlisted tool is refused.
+    Deny,
+}
+
+/// The rules of one tool, in order. Every one must pass.
+#[derive(Clone, Debug, Default)]
+pub struct ToolPolicy {
+    /// Rules in file order.
+    pub rules: Vec<Rule>,
+    /// Line of the tool's key, from 1.
+    pub line: u32,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// `TOOL.rules[i]`, or `TOOL.NAME` where the rule has a name. Stable: limit keys use it.
+    pub id: String,
+    /// `name:`.
+    pub name: Option<String>,
+    /// Line of the rule, from 1.
+    pub line: u32,
+    /// What it does.
+    pub action: RuleAction,
+    /// The message that the agent reads on a denial by this rule (`reason` or `on_deny`).
+    pub reason: Option<String>,
+    /// All must hold.
+    pub conditions: Vec<super::Condition>,
+    /// `rate_limit:`.
+    pub rate_limit: Option<crate::limits::Quota>,
+    /// `validate.required_args: true`.
+    pub required_args: bool,
+}
+
+/// `action:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum RuleAction {
+    /// `allow` and `evaluate`: passes when its checks do; never short-circuits.
+    Evaluate,
+    /// `deny`: refuses always.
+    Deny,
+}
+
+/// `limits.scope:` of the counters' keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitScope {
+    /// One count for this policy, over all sessions (default).
+    #[default]
+    Profile,
+    /// One count a session.
+    Session,
+    /// One count for every policy that names the same tool and rule.
+    Global,
+}
+
+/// `sandbox:`.
+#[derive(Clone, Debug, Default)]
+pub struct SandboxSection {
+    /// Whether the file has the section; its absence is said at start.
+    pub present: bool,
+    /// `network.allow`.
+    pub hosts: Vec<HostRule>,
+    /// `filesystem.read`.
+    pub read: Vec<PathBuf>,
+    /// `filesystem.write`.
+    pub write: Vec<WriteRule>,
+    /// `process.max`, processes and threads; default 64.
+    pub processes_max: Option<u64>,
+    /// `resources`.
+    pub resources: Resources,
+    /// `env.pass`.
+    pub env_pass: Vec<EnvPass>,
+    /// `env.set`.
+    pub env_set: BTreeMap<String, String>,
+    /// `require`: layer names besides the core ones.
+    pub require: BTreeSet<String>,
+}
+
+/// One entry of `network.allow`.
+#[derive(Clone, Debug)]
+pub struct HostRule {
+    /// Exact DNS name, lower case, ASCII, no trailing dot.
+    pub host: String,
+    /// Ports; default 443.
+    pub ports: Vec<u16>,
+    /// What the gateway demands of the connection.
+    pub tls: TlsMode,
+    /// Bytes that the server may send to this host in one session.
+    pub max_bytes_out: Option<u64>,
+    /// Line of the entry, from 1.
+    pub line: u32,
+}
+
+/// `tls:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// The SNI must equal the host; the bytes pass untouched (default).
+    #[default]
+    Passthrough,
+    /// Plain TCP, with a reason in the policy.
+    None,
+}
+
+/// One entry of `filesystem.write`.
+#[derive(Clone, Debug)]
+pub struct WriteRule {
+    /// Path that the server sees.
+    pub path: PathBuf,
+    /// Path on the host; the same when absent.
+    pub from: PathBuf,
+    /// User name or numeric uid that files written there belong to.
+    pub owner: Option<String>,
+    /// Line of the entry, from 1.
+    pub line: u32,
+}
+
+/// One entry of `env.pass`.
+#[derive(Clone, Debug)]
+pub struct EnvPass {
+    /// Variable name.
+    pub name: String,
+    /// Absent in the caller's environment is not an error.
+    pub optional: bool,
+    /// Line of the entry, from 1.
+    pub line: u32,
+}
+
+/// `resources:`; absent values take the defaults of sandbox/plan.rs.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    /// `memory`, bytes.
+    pub memory_bytes: Option<u64>,
+    /// `cpu`, thousandths of one core.
+    pub cpu_millis: Option<u64>,
+    /// `open_files`, descriptors a process.
+    pub open_files: Option<u64>,
+    /// `tmp`, bytes of the private /tmp.
+    pub tmp_bytes: Option<u64>,
+    /// `wall`, longest life of a session; absent or 0 is no limit.
+    pub wall: Option<Duration>,
+}
+
+/// `audit:`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AuditSection {
+    /// `durability:`.
+    pub durability: Durability,
+}
+
+/// When a record counts as written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// fdatasync before the effect (default).
+    #[default]
+    Strict,
+    /// In the page cache before the effect; for benches and tests.
+    Write,
+}

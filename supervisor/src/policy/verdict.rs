@@ -1,0 +1,120 @@
+//! What the policy says of one call.
+
+use crate::limits::Quota;
+use crate::wire::json::Value;
+
+/// A tools/call as the policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// `params.name`.
+    pub tool: &'a str,
+    /// `params.arguments`; absent reads as an empty object.
+    pub arguments: Option<&'a Value<'a>>,
+    /// What is known of the tool's inputSchema.
+    pub schema: SchemaKnowledge<'a>,
+}
+
+/// What is known of a tool's inputSchema when a call is judged.
+#[derive(Clone, Copy, Debug)]
+pub enum SchemaKnowledge<'a> {
+    /// Our own tools/list has not been answered yet.
+    Pending,
+    /// It could not be had, in time or at all, or the tool is not in it.
+    Unavailable,
+    /// The schema's `required` names.
+    Required(&'a [String]),
+}
+
+/// Listed, hidden or unlisted: decided before any rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Visibility {
+    /// The policy lets the tool be called, its rules permitting.
+    Listed,
+    /// `hide:` names it.
+    Hidden,
+    /// Nothing names it and the default is deny.
+    Unlisted,
+}
+
+/// The verdict on one call.
+#[derive(Clone, Debug)]
+#[must_use]
+pub enum Verdict<'p> {
+    /// Refused.
+    Deny(Denial<'p>),
+    /// A rule needs the tool's schema, which is pending.
+    NeedsSchema,
+    /// Every rule passed; the limits still have to be reserved, all or none.
+    Allow(Allowance<'p>),
+}
+
+/// A refusal and who made it.
+#[derive(Clone, Debug)]
+pub struct Denial<'p> {
+    /// The rule that refused; none for hidden and unlisted tools.
+    pub rule: Option<&'p super::Rule>,
+    /// Stable code.
+    pub code: DenialCode,
+    /// What the agent reads, without the `[INTERCEPT POLICY DENIED]` prefix.
+    pub message: String,
+}
+
+/// What an allowed call still owes.
+#[derive(Clone, Debug, Default)]
+pub struct Allowance<'p> {
+    /// The last rule that was evaluated, for the record.
+    pub rule: Option<&'p super::Rule>,
+    /// Limits to reserve.
+    pub limits: Vec<PlannedLimit<'p>>,
+}
+
+/// One limit of one rule.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedLimit<'p> {
+    /// The rule that sets it.
+    pub rule: &'p super::Rule,
+    /// What it allows.
+    pub quota: Quota,
+}
+
+/// Codes of wire.md, stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenialCode {
+    /// A limit is exhausted.
+    RateLimited,
+    /// An argument that the schema requires is absent or null.
+    MissingArgument,
+    /// A condition did not hold.
+    ConditionFailed,
+    /// `action: deny`.
+    DeniedByRule,
+    /// Default deny.
+    NotListed,
+    /// `hide:`.
+    Hidden,
+    /// The schema that a rule needs could not be had.
+    SchemaUnavailable,
+    /// The limit store did not answer.
+    StoreDown,
+    /// The decision could not be recorded.
+    AuditUnavailable,
+}
+
+impl DenialCode {
+    /// The code as it stands in replies and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::MissingArgument => "missing_argument",
+            Self::ConditionFailed => "condition_failed",
+            Self::DeniedByRule => "denied_by_rule",
+            Self::NotListed => "not_listed",
+            Self::Hidden => "hidden",
+            Self::SchemaUnavailable => "schema_unavailable",
+            Self::StoreDown => "store_down",
+            Self::AuditUnavailable => "audit_unavailable",
+        }
+    }
+}

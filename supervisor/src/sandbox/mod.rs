@@ -1,0 +1,7 @@
+//! What holds the server: one file a mechanism.
+
+pub mod layers;
+pub mod plan;
+
+pub use layers::{Answer, Layer, LayerReport};
+pub use plan::Plan;

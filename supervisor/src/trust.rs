@@ -1,0 +1,1 @@
+//! Who called, and which files count as root's.
