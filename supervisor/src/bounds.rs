@@ -22,6 +22,8 @@ pub const POLICY_TOOLS_MAX: usize = 10_000;
 pub const POLICY_RULES_MAX: usize = 20_000;
 /// Longest wait for the tools/list that a call's check needs, milliseconds.
 pub const SCHEMA_WAIT_MS: u64 = 5_000;
+/// Most pages of tools/list that are read for the schemas.
+pub const SCHEMA_PAGES_MAX: usize = 100;
 /// Largest `max` of a sliding window, calls.
 pub const WINDOW_CALLS_MAX: u64 = 10_000_000;
 /// Longest window, seconds (366 days).
@@ -40,7 +42,7 @@ pub const CLIENT_HELLO_BYTES_MAX: usize = 64 << 10;
 pub const CLIENT_HELLO_WAIT_MS: u64 = 10_000;
 /// Most connections that one session holds open through the gateway.
 pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
-/// Bytes of server output held for a client that does not read; past it we stop reading the server.
-pub const RELAY_BUFFER_BYTES_MAX: usize = 128 << 20;
+/// Bytes that wait for a slow reader before we stop reading what would add to them; one message may overshoot.
+pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
