@@ -107,7 +107,7 @@ impl<'a> Parser<'a> {
             Some(b't') => self.word("true", Value::Bool(true)),
             Some(b'f') => self.word("false", Value::Bool(false)),
             Some(b'n') => self.word("null", Value::Null),
-            Some(b'N' | b'I') => Err(self.reject(RejectCode::NonFinite)),
+            Some(b'N' | b'I') if self.is_non_finite() => Err(self.reject(RejectCode::NonFinite)),
             Some(b'+' | b'.') => Err(self.reject(RejectCode::BadNumber)),
             Some(_) => Err(self.reject(RejectCode::Syntax)),
             None => Err(self.reject(RejectCode::Truncated)),
@@ -295,10 +295,17 @@ impl<'a> Parser<'a> {
         }
         let code = match rest {
             _ if word.starts_with(rest) => RejectCode::Truncated,
-            _ if rest.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("nan")) => RejectCode::NonFinite,
+            _ if self.is_non_finite() => RejectCode::NonFinite,
             _ => RejectCode::Syntax,
         };
         Err(self.reject(code))
+    }
+
+    fn is_non_finite(&self) -> bool {
+        let rest = &self.text.as_bytes()[self.at..];
+        [&b"nan"[..], b"infinity"]
+            .iter()
+            .any(|word| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
     }
 
     /// Takes a comma (false) or the closing `bracket` (true).
