@@ -55,3 +55,10 @@ pub const JSON_NUMBER_BYTES_MAX: usize = 64;
 pub const METHOD_BYTES_MAX: usize = 128;
 /// Cancelled requests remembered so that their late answers are dropped quietly.
 pub const CANCELLED_CALLS_MAX: usize = 1024;
+
+// limits
+
+/// Longest wait for another supervisor's transaction on the limit store, milliseconds. Past it the call is denied (`store_down`).
+pub const LIMIT_STORE_WAIT_MS: u64 = 2_000;
+/// Most calls forgotten in one reservation, so that a burst that expires at once does not stall the next call.
+pub const LIMIT_PRUNE_ROWS_MAX: u64 = 64;
