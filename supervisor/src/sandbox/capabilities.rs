@@ -56,11 +56,21 @@ pub fn drop_all() -> Result<(), CapabilityError> {
     if !crate::weaken::in_force("capabilities") {
         return Ok(());
     }
-    // The bounding set and the securebits first: both need a capability that the last step takes away.
+    seal()?;
+    clear()
+}
+
+/// The first half: the bounding set emptied, the securebits locked. What is held stays held, over setresuid(2) too, so a
+/// process that has ids to change does that between the halves.
+pub(super) fn seal() -> Result<(), CapabilityError> {
     for capability in known() {
         prctl::drop_from_bounding(capability).map_err(|source| CapabilityError::Bounding { capability, source })?;
     }
-    prctl::set_securebits(SECUREBITS).map_err(CapabilityError::Securebits)?;
+    prctl::set_securebits(SECUREBITS).map_err(CapabilityError::Securebits)
+}
+
+/// The second half: the sets emptied, and a look at all of it.
+pub(super) fn clear() -> Result<(), CapabilityError> {
     for (set, name) in SETS {
         caps::clear(None, set).map_err(|source| CapabilityError::Clear { set: name, source })?;
     }

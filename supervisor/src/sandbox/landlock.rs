@@ -82,6 +82,18 @@ impl Rules {
         Self { beneath: Vec::new(), scopes: Scope::AbstractUnixSocket.into(), protection: "confine-egress-landlock" }
     }
 
+    /// The janitor's: the directories of the session, to look into, write to and empty.
+    #[must_use]
+    pub fn janitor(directories: &[PathBuf]) -> Self {
+        let clean =
+            AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::RemoveFile | AccessFs::RemoveDir;
+        Self {
+            beneath: directories.iter().map(|directory| (directory.clone(), clean)).collect(),
+            scopes: Scope::AbstractUnixSocket.into(),
+            protection: "confine-janitor-landlock",
+        }
+    }
+
     /// Puts the rules in force on the calling thread, which must be the only one of its process. Paths are opened now, so
     /// call it inside the root that they are meant for. Sets no_new_privs.
     ///

@@ -1,6 +1,8 @@
 //! What holds the server: one file a mechanism.
 
 pub mod capabilities;
+pub mod cgroup;
+pub mod confine;
 pub mod environment;
 pub mod landlock;
 pub mod layers;

@@ -55,3 +55,12 @@ pub fn in_bounding(capability: u32) -> Result<bool, Errno> {
     let result = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
     Errno::result(result).map(|present| present == 1)
 }
+
+/// Makes descriptor `target` another name of `source` (dup2(2)), closing what `target` was.
+///
+/// # Errors
+/// `EBADF` when `source` is not open.
+pub fn replace_descriptor(source: i32, target: i32) -> Result<(), Errno> {
+    // SAFETY: a system call with integer arguments; for 0 to 2, which no Rust object owns.
+    Errno::result(unsafe { libc::dup2(source, target) }).map(drop)
+}
