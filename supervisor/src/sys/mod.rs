@@ -2,5 +2,7 @@
 
 pub mod fork;
 pub mod prctl;
+#[cfg(test)]
+pub(crate) mod raw;
 pub mod seccomp;
 pub mod sigsys;
