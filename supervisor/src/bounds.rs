@@ -64,3 +64,19 @@ pub const CANCELLED_CALLS_MAX: usize = 1024;
 pub const LIMIT_STORE_WAIT_MS: u64 = 2_000;
 /// Most calls forgotten in one reservation, so that a burst that expires at once does not stall the next call.
 pub const LIMIT_PRUNE_ROWS_MAX: u64 = 64;
+// sandbox: layers
+
+/// Most memory that a process of the server may pin, bytes. Key stores of crypto libraries pin a few pages.
+pub const LOCKED_MEMORY_BYTES_MAX: u64 = 8 << 20;
+/// Most signals queued for the run's uid. Runtimes use timers, not queues of signals.
+pub const PENDING_SIGNALS_MAX: u64 = 4096;
+/// Most variables of the server's environment. Far above any real one, far below what execve(2) takes.
+pub const ENVIRONMENT_VARIABLES_MAX: usize = 512;
+/// Longest value of one variable, bytes. The kernel takes 128 KiB (`MAX_ARG_STRLEN`) with the name.
+pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for a killed cgroup to be empty, milliseconds. A process dies when its pending I/O ends.
+pub const CGROUP_EMPTY_WAIT_MS: u64 = 5_000;
+/// Descriptors that relay may hold: pipes, segment, store, event loop.
+pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
+/// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
+pub const EGRESS_DESCRIPTORS_MAX: u64 = 2 * GATEWAY_CONNECTIONS_MAX as u64 + 256;
