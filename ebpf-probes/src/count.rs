@@ -1,6 +1,6 @@
-//! Bytes in and out of the server's sockets, per CPU. Never refuses: what may pass was decided before a packet existed.
+//! Bytes in and out of the server's sockets. Never refuses: what may pass was decided before a packet existed.
 //!
-//! Minimum kernel version: 4.10.
+//! Minimum kernel version: 5.7 (cgroup links; the attach type is older: 4.10).
 
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;

@@ -4,6 +4,7 @@
 //! exception is [`to_gateway`], which belongs to the server's network namespace.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod address;
 mod bind;

@@ -1,7 +1,9 @@
-//! Maps and constants shared by the programs. Sizes marked so are set by the loader.
+//! Maps and constants shared by the programs.
+
+use core::arch::asm;
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf, SockMap};
+use aya_ebpf::maps::{Array, HashMap, RingBuf, SockMap};
 use intercept_sandbox_abi::{AllowKey, COUNTERS, RING_BYTES};
 
 #[map]
@@ -15,7 +17,7 @@ pub static ALLOWED: HashMap<AllowKey, u32> = HashMap::with_max_entries(1, 0);
 pub static GATEWAY: SockMap = SockMap::with_max_entries(1, 0);
 
 #[map(name = "COUNTERS")]
-static SLOTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+static SLOTS: Array<u64> = Array::with_max_entries(COUNTERS, 0);
 
 /// Set by the loader before load, so the verifier sees a constant and never looks at the other branch.
 #[unsafe(no_mangle)]
@@ -28,12 +30,12 @@ pub fn has_set_retval() -> bool {
     unsafe { core::ptr::read_volatile(&raw const SET_RETVAL) == 1 }
 }
 
-/// Adds `amount` to one counter of this CPU.
+/// Adds `amount` to one counter, atomically: exact, and a reader needs no list of CPUs.
 #[inline(always)]
 pub fn add(counter: u32, amount: u64) {
-    if let Some(cell) = SLOTS.get_ptr_mut(counter) {
-        // SAFETY: a per-CPU slot. On one CPU a softirq program may interrupt a task's one between load and store: a
-        // count can be short, never corrupt.
-        unsafe { *cell = (*cell).wrapping_add(amount) };
+    if let Some(slot) = SLOTS.get_ptr_mut(counter) {
+        // BPF_XADD, which every kernel has. By hand: core has no read-modify-write for a target without compare-and-swap.
+        // SAFETY: an aligned u64 of a map slot, valid for the whole program.
+        unsafe { asm!("lock *(u64 *)({slot} + 0) += {amount}", slot = in(reg) slot, amount = in(reg) amount) };
     }
 }

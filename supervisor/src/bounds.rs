@@ -44,3 +44,13 @@ pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
 pub const RELAY_BUFFER_BYTES_MAX: usize = 128 << 20;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
+
+// egress/wall
+/// Longest datagram of a netlink dump, bytes: the kernel fills at most 32 KiB (net/netlink/af_netlink.c).
+pub const NETLINK_REPLY_BYTES: usize = 32 << 10;
+/// Most routes that the new namespace may list before the answer counts as broken; it has about six.
+pub const NETLINK_ROUTES_MAX: usize = 256;
+/// Connections that wait on a listener of the namespace: as many as the gateway serves at once.
+pub const LISTEN_BACKLOG: i32 = 256;
+/// Most destinations, address and port, that the probes hold open.
+pub const PROBE_DESTINATIONS_MAX: usize = 16_384;

@@ -150,7 +150,7 @@ pub const MAP_EVENTS: &str = "EVENTS";
 pub const MAP_ALLOWED: &str = "ALLOWED";
 /// SOCKMAP of one slot: the gateway's listener.
 pub const MAP_GATEWAY: &str = "GATEWAY";
-/// Per-CPU array of `u64` counters, indexed by `COUNTER_*`.
+/// Array of `u64` counters, indexed by `COUNTER_*`.
 pub const MAP_COUNTERS: &str = "COUNTERS";
 
 /// Bytes that the server received, all protocols, IP headers included.
