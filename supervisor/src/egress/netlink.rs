@@ -88,7 +88,7 @@ impl Netlink {
     ///
     /// # Errors
     /// When the kernel refuses, or cannot be asked.
-    pub fn add_local_route(&mut self, address: Ipv4Addr, prefix_bits: u8, interface: u32) -> Result<(), NetlinkError> {
+    pub fn add_local_route(&mut self, address: IpAddr, prefix_bits: u8, interface: u32) -> Result<(), NetlinkError> {
         self.change("local route", &local_route_request(address, prefix_bits, interface))
     }
 
@@ -159,11 +159,15 @@ fn link_up_request(interface: u32) -> Vec<u8> {
 }
 
 /// RTM_NEWROUTE with struct rtmsg and two attributes.
-fn local_route_request(address: Ipv4Addr, prefix_bits: u8, interface: u32) -> Vec<u8> {
+fn local_route_request(address: IpAddr, prefix_bits: u8, interface: u32) -> Vec<u8> {
+    let (family, octets) = match address {
+        IpAddr::V4(v4) => (libc::AF_INET as u8, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6 as u8, v6.octets().to_vec()),
+    };
     let (table, protocol) = (libc::RT_TABLE_LOCAL, libc::RTPROT_STATIC);
     let (scope, kind) = (libc::RT_SCOPE_HOST, libc::RTN_LOCAL);
-    let mut payload = vec![libc::AF_INET as u8, prefix_bits, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0];
-    attribute(&mut payload, libc::RTA_DST, &address.octets());
+    let mut payload = vec![family, prefix_bits, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0];
+    attribute(&mut payload, libc::RTA_DST, &octets);
     attribute(&mut payload, libc::RTA_OIF, &interface.to_ne_bytes());
     let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     header(libc::RTM_NEWROUTE, flags, &payload)
@@ -273,7 +277,7 @@ mod tests {
             8, 0, 1, 0, 198, 18, 0, 0, // RTA_DST
             8, 0, 4, 0, 1, 0, 0, 0, // RTA_OIF
         ];
-        assert_eq!(local_route_request(Ipv4Addr::new(198, 18, 0, 0), 15, 1), expected);
+        assert_eq!(local_route_request(IpAddr::from([198, 18, 0, 0]), 15, 1), expected);
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn build(ports: &[u16]) -> Result<Listeners, WallError> {
     let mut netlink = Netlink::open()?;
     netlink.link_up(LOOPBACK_INDEX)?;
     let (address, prefix_bits) = SYNTHETIC;
-    netlink.add_local_route(address, prefix_bits, LOOPBACK_INDEX)?;
+    netlink.add_local_route(address.into(), prefix_bits, LOOPBACK_INDEX)?;
     if weaken::in_force("netns")
         && let Some(route) = netlink.routes()?.into_iter().find(|route| !stays_inside(route))
     {
