@@ -80,3 +80,12 @@ pub const CGROUP_EMPTY_WAIT_MS: u64 = 5_000;
 pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
 /// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
 pub const EGRESS_DESCRIPTORS_MAX: u64 = 2 * GATEWAY_CONNECTIONS_MAX as u64 + 256;
+// egress/wall
+/// Longest datagram of a netlink dump, bytes: the kernel fills at most 32 KiB (net/netlink/af_netlink.c).
+pub const NETLINK_REPLY_BYTES: usize = 32 << 10;
+/// Most routes that the new namespace may list before the answer counts as broken; it has about six.
+pub const NETLINK_ROUTES_MAX: usize = 256;
+/// Connections that wait on a listener of the namespace: as many as the gateway serves at once.
+pub const LISTEN_BACKLOG: i32 = 256;
+/// Most destinations, address and port, that the probes hold open.
+pub const PROBE_DESTINATIONS_MAX: usize = 16_384;
