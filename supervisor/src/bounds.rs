@@ -44,3 +44,10 @@ pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
 pub const RELAY_BUFFER_BYTES_MAX: usize = 128 << 20;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
+
+// Audit.
+
+/// Most items of a list in a record (argv, layers, top-level argument keys); the rest is counted.
+pub const AUDIT_LIST_ITEMS_MAX: usize = 64;
+/// Most argument leaves that get a keyed hash of their own; the rest is counted. With 240 bytes each they fit a record.
+pub const AUDIT_ARGUMENT_LEAVES_MAX: usize = 128;
