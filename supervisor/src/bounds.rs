@@ -89,3 +89,19 @@ pub const NETLINK_ROUTES_MAX: usize = 256;
 pub const LISTEN_BACKLOG: i32 = 256;
 /// Most destinations, address and port, that the probes hold open.
 pub const PROBE_DESTINATIONS_MAX: usize = 16_384;
+// Audit.
+
+/// Most items of a list in a record (argv, layers, top-level argument keys); the rest is counted.
+pub const AUDIT_LIST_ITEMS_MAX: usize = 64;
+/// Most argument leaves that get a keyed hash of their own; the rest is counted. With 240 bytes each they fit a record.
+pub const AUDIT_ARGUMENT_LEAVES_MAX: usize = 128;
+/// Bytes that stay allocated beyond the end of a segment, so that one last record of any size fits on a full disk.
+pub const AUDIT_RESERVE_BYTES: u64 = AUDIT_RECORD_BYTES_MAX as u64;
+/// Bytes of a segment that are allocated at a time: some 500 records between two calls of fallocate.
+pub const AUDIT_RESERVE_CHUNK_BYTES: u64 = 256 << 10;
+/// Bytes that stay allocated beyond the end of the notes and the index: a dozen notes or lines.
+pub const AUDIT_SIDECAR_RESERVE_BYTES: u64 = 4 << 10;
+/// Most records between two signed notes; what stands after the last note can be rewritten by who holds the file.
+pub const AUDIT_CHECKPOINT_RECORDS: u64 = 1000;
+/// Longest time between a record and the signed note that covers it, seconds.
+pub const AUDIT_CHECKPOINT_SECONDS: u64 = 60;
