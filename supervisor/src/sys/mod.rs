@@ -1,1 +1,3 @@
-//! (in work)
+//! The only unsafe code: thin, each call with its reason.
+
+pub mod readiness;
