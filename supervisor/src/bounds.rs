@@ -105,3 +105,43 @@ pub const AUDIT_SIDECAR_RESERVE_BYTES: u64 = 4 << 10;
 pub const AUDIT_CHECKPOINT_RECORDS: u64 = 1000;
 /// Longest time between a record and the signed note that covers it, seconds.
 pub const AUDIT_CHECKPOINT_SECONDS: u64 = 60;
+// Egress: resolver, gateway, dial, and the channel to the relay.
+
+/// Longest DNS query that the stub reads, bytes; also the largest EDNS answer size it honours. RFC 9715 advises 1400, BIND listens with 4096.
+pub const DNS_MESSAGE_BYTES_MAX: usize = 4096;
+/// Most DNS-over-TCP connections that one session holds open.
+pub const DNS_TCP_CONNECTIONS_MAX: usize = 32;
+/// Longest wait for one DNS message over TCP, milliseconds (RFC 7766 lets a server choose; ours is on the same host).
+pub const DNS_TCP_WAIT_MS: u64 = 5_000;
+/// Seconds for which the server may keep an answer of the stub. Synthetic addresses hold for the whole run; short helps tests and humans.
+pub const DNS_TTL_S: u32 = 60;
+/// How long a connection to an unknown address is read for the name to record, milliseconds.
+pub const GATEWAY_SNIFF_WAIT_MS: u64 = 1_000;
+/// How long a connection may be silent both ways before it is cut, milliseconds. Above the slowest image generation.
+pub const GATEWAY_IDLE_MS: u64 = 600_000;
+/// Bytes copied at once, for each direction of a connection.
+pub const GATEWAY_COPY_BYTES: usize = 32 << 10;
+/// Longest wait for the relay to say that a record is on disk, milliseconds. A disk that takes longer has failed.
+pub const EGRESS_RECORD_WAIT_MS: u64 = 10_000;
+/// Reports that may wait for the relay; past it, whatever wants to report waits too.
+pub const EGRESS_QUEUE_MAX: usize = 256;
+/// How long open connections get to end when the session finishes, milliseconds.
+pub const EGRESS_FINISH_WAIT_MS: u64 = 500;
+/// Different network events whose repeats are counted one by one; the rest share one counter for each operation.
+pub const REPEATS_KEYS_MAX: usize = 64;
+/// First pause between two records of the same repeated event, milliseconds; doubles up to [`REPEATS_PAUSE_MAX_MS`].
+pub const REPEATS_PAUSE_MIN_MS: u64 = 1_000;
+/// Longest pause between two records of the same repeated event, milliseconds.
+pub const REPEATS_PAUSE_MAX_MS: u64 = 60_000;
+/// How long an event that stopped repeating keeps its slot, milliseconds: bounds the rate of new names at `REPEATS_KEYS_MAX` each such time.
+pub const REPEATS_KEEP_MS: u64 = 10_000;
+/// Longest wait for the addresses of a host, milliseconds.
+pub const DIAL_RESOLVE_WAIT_MS: u64 = 10_000;
+/// Longest wait for one connect, milliseconds.
+pub const DIAL_CONNECT_WAIT_MS: u64 = 10_000;
+/// Addresses of a host that are tried, in the resolver's order.
+pub const DIAL_ADDRESSES_MAX: usize = 4;
+/// Largest resolv.conf that is read, bytes.
+pub const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
+/// Largest hosts file that is read, bytes. Ad-block lists are megabytes; 8 MiB holds the big ones.
+pub const HOSTS_FILE_BYTES_MAX: u64 = 8 << 20;

@@ -6,3 +6,6 @@ pub mod prctl;
 pub(crate) mod raw;
 pub mod seccomp;
 pub mod sigsys;
+//! The only unsafe code: thin, each call with its reason.
+
+pub mod readiness;
