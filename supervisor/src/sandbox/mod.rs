@@ -2,6 +2,7 @@
 
 pub mod layers;
 pub mod plan;
+pub mod seccomp;
 
 pub use layers::{Answer, Layer, LayerReport};
 pub use plan::Plan;

@@ -4,6 +4,10 @@
 
 pub mod clone;
 pub mod fds;
+pub mod fork;
 pub mod mount;
 pub mod pidfd;
+pub mod prctl;
 pub mod process;
+pub mod seccomp;
+pub mod sigsys;
