@@ -25,6 +25,19 @@ pub fn close_from(first: u32) -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
+/// Closes every descriptor but `kept`.
+///
+/// # Errors
+/// Those of close_range(2).
+pub fn close_except(kept: BorrowedFd<'_>) -> Result<(), Errno> {
+    let kept = kept.as_raw_fd().cast_unsigned();
+    if kept > 0 {
+        // SAFETY: plain integers; the caller gives up every other descriptor.
+        Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 0_u32, kept - 1, 0) })?;
+    }
+    close_from(kept + 1)
+}
+
 /// Puts each descriptor at its index: `wanted[i]` becomes descriptor `i`. Sources may be any numbers, in any order.
 /// What stood at these numbers is closed; what stands above them is left to [`close_from`].
 ///
