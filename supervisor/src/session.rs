@@ -73,7 +73,7 @@ fn guard(
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen.send(&control)?;
     let (crew, alive) = crew.into_parts();
-    let watch = Watch { crew, alive, control, running, signals, wall: plan.resources.wall, leaf: cage.leaf(), ledger };
+    let watch = Watch { crew, alive, control, running: Some(running), signals, wall: plan.resources.wall, leaf: cage.leaf(), ledger };
     let ended = watch.run()?;
     cage.leaf().clear()?;
     Ok(ended)
@@ -100,7 +100,7 @@ fn finish(ledger: Ledger, ended: &Ended) -> Result<Outcome, SessionError> {
     }
     let code = match (ended.cause, ended.terminated) {
         (EndCause::Client, true) => 0,
-        (EndCause::Server | EndCause::Client | EndCause::Signal, _) => ended.exit_code(),
+        (EndCause::Server | EndCause::Client | EndCause::Signal, _) => ended.ending.code(),
         _ => {
             tracing::error!("the session was ended: {}", ended.cause.code());
             124

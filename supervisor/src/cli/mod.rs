@@ -43,6 +43,7 @@ enum Command {
 /// Runs the command line and returns the exit code of docs/cli.md.
 #[must_use]
 pub fn main() -> ExitCode {
+    tell_on_stderr();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let is_run = arguments.get(1).is_some_and(|word| word == "run");
     let cli = match Cli::try_parse_from(arguments) {
@@ -56,6 +57,19 @@ pub fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Version => version(),
     }
+}
+
+/// What the program has to say while it runs goes to stderr, one line each; quiet unless something is wrong.
+fn tell_on_stderr() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .finish();
+    // Set once, here; a second set could only be a test's.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 /// Help and version are answers (0); anything else is a wrong command line: 125 for `run`, else 2.

@@ -2,14 +2,17 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::EXIT_NOT_SET_UP;
+use crate::audit;
+use crate::monitor::ledger::{KEYS, host_name};
 use crate::sandbox::plan::ConnectTo;
-use crate::session::{self, Outcome, PolicySource, Request};
+use crate::session::{self, Outcome, PolicySource, Request, SessionError};
+use crate::trust::Caller;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -44,22 +47,70 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
         (None, Some(name)) => PolicySource::Profile(name),
         (None, None) => return ExitCode::from(EXIT_NOT_SET_UP),
     };
-    let request = Request::new(source, arguments.command)
-        .dry_run(arguments.dry_run)
-        .audit_dir(arguments.audit_dir)
-        .state_dir(arguments.state_dir)
-        .connect_to(arguments.connect_to);
-    match session::run(request) {
+    let environment = crate::sys::environment::take();
+    let request = Request {
+        source,
+        command: arguments.command,
+        dry_run: arguments.dry_run,
+        audit_dir: arguments.audit_dir,
+        state_dir: arguments.state_dir,
+        connect_to: arguments.connect_to,
+        caller: Caller::discover(&environment),
+        environment,
+        cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+    };
+    match session::run(&request) {
         Ok(Outcome::Planned(plan)) => print_plan(&plan),
         Ok(Outcome::Ended(code)) => ExitCode::from(code),
-        Err(error) => {
-            crate::report::error(&error);
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => refuse(&request, &error),
     }
 }
 
-/// The whole plan, for people and for diffing: `{:#?}` of plain data is stable enough for both.
+/// Tells the caller why, and the log: a refused run is a record too.
+fn refuse(request: &Request, error: &SessionError) -> ExitCode {
+    match error {
+        SessionError::Policy(diagnostics) => {
+            for diagnostic in diagnostics {
+                tell(&diagnostic.to_string());
+            }
+        }
+        _ => tell(&format!("error[{}]: {}\n", error.code(), crate::report::printable(&error.chain()))),
+    }
+    if error.is_unrecorded() && !request.dry_run {
+        record(request, error);
+    }
+    ExitCode::from(error.exit_code())
+}
+
+fn record(request: &Request, error: &SessionError) {
+    let policy = request.policy_path();
+    let refusal = audit::Refusal {
+        code: error.code(),
+        text: &error.chain(),
+        argv: &request.command,
+        policy: &policy.to_string_lossy(),
+        actor: audit::Actor {
+            uid: request.caller.uid,
+            sudo_uid: request.caller.behind,
+            loginuid: request.caller.login_uid,
+            client: None,
+        },
+        host: &host_name(),
+    };
+    let keys = Path::new(KEYS);
+    if let Err(failure) = audit::record_refusal(&request.refusal_dir(), keys, crate::clock::now(), &refusal) {
+        let text = format!("run refused [{}]: {} (not in the audit log: {failure})", error.code(), error.chain());
+        tell(&format!("error: the refusal could not be recorded: {failure}\n"));
+        crate::sys::syslog::authpriv(&text);
+    }
+}
+
+fn tell(text: &str) {
+    // A closed stderr leaves no one to tell.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// The whole plan, one line a fact.
 fn print_plan(plan: &crate::sandbox::Plan) -> ExitCode {
     match writeln!(std::io::stdout(), "{plan}") {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,7 +19,6 @@ pub mod dns;
 pub mod gateway;
 pub mod hosts;
 pub mod repeats;
-pub mod report;
 pub mod reporter;
 pub mod resolver;
 pub mod serve;

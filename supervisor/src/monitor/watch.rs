@@ -14,7 +14,7 @@ use super::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use super::signals::Signals;
 use crate::clock;
 use crate::sandbox::cgroup::{CgroupError, Leaf};
-use crate::sandbox::launch::Running;
+use crate::sandbox::running::{Ending, Running};
 
 /// How long a server may take to end after its stdin closed, before SIGTERM.
 const STDIN_GRACE: Duration = Duration::from_millis(1000);
@@ -45,23 +45,12 @@ pub enum WatchError {
 pub struct Ended {
     /// Why.
     pub cause: EndCause,
-    /// wait(2) status of the server; none when it was killed with its namespace.
-    pub status: Option<i32>,
-    /// Whether we had to end the server: SIGTERM or cgroup.kill.
+    /// How the server ended.
+    pub ending: Ending,
+    /// Whether we had to end it: SIGTERM or cgroup.kill.
     pub terminated: bool,
     /// The relay's last record; none when the relay died and the log must be closed by the monitor.
     pub last: Option<LogPoint>,
-}
-
-impl Ended {
-    /// The server's own exit code; 128 + n when signal n ended it, SIGKILL when it left no status.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        let status = self.status.unwrap_or(Signal::SIGKILL as i32);
-        // wait(2): the low seven bits are the signal, the next byte the exit code.
-        let code = if status & 0x7f == 0 { (status >> 8) & 0xff } else { 128 + (status & 0x7f) };
-        u8::try_from(code).unwrap_or(u8::MAX)
-    }
 }
 
 /// Everything that the monitor holds while it waits.
@@ -72,8 +61,8 @@ pub struct Watch<'s> {
     pub alive: OwnedFd,
     /// The relay's control socket.
     pub control: OwnedFd,
-    /// The launched server.
-    pub running: Running,
+    /// The launched server; none once it is reaped.
+    pub running: Option<Running>,
     /// SIGTERM, SIGINT, SIGHUP.
     pub signals: &'s Signals,
     /// Longest life of the session.
@@ -100,18 +89,20 @@ enum Phase {
 }
 
 /// What poll(2) reported.
-struct Ready {
-    signals: bool,
-    control: bool,
-    server: bool,
-    crew: Vec<usize>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Control,
+    Server,
+    /// Its place in the crew.
+    Crew(usize),
 }
 
 /// The state of the wait.
 struct State {
     phase: Phase,
     cause: Option<EndCause>,
-    status: Option<i32>,
+    ending: Option<Ending>,
     last: Option<LogPoint>,
     due_ns: Option<u64>,
     wall_ns: Option<u64>,
@@ -129,7 +120,7 @@ impl Watch<'_> {
         let mut state = State {
             phase: Phase::Running,
             cause: None,
-            status: None,
+            ending: None,
             last: None,
             due_ns: None,
             wall_ns: self.wall.map(|wall| start.saturating_add(nanoseconds(wall))),
@@ -137,73 +128,50 @@ impl Watch<'_> {
             terminated: false,
         };
         while !(state.phase == Phase::Draining && (state.last.is_some() || !state.relay_alive)) {
-            let ready = self.wait(&state)?;
-            if ready.server && state.phase != Phase::Draining {
-                self.server_gone(&mut state)?;
-            }
-            if ready.control {
-                self.hear_relay(&mut state)?;
-            }
-            for index in ready.crew {
-                self.child_gone(index, &mut state)?;
-            }
-            if ready.signals {
-                self.hear_signals(&mut state)?;
+            // The crew backwards: a place stays what it is while later ones are taken out.
+            for source in self.wait(&state)?.into_iter().rev() {
+                match source {
+                    Source::Signals => self.hear_signals(&mut state)?,
+                    Source::Control => self.hear_relay(&mut state)?,
+                    Source::Server => self.server_gone(&mut state)?,
+                    Source::Crew(index) => self.child_gone(index, &mut state)?,
+                }
             }
             self.clock(&mut state)?;
         }
         // The namespace dies with its pid 1; the cgroup catches whatever was never in it.
         self.leaf.kill()?;
         let cause = state.cause.unwrap_or(EndCause::Server);
-        Ok(Ended { cause, status: state.status, terminated: state.terminated, last: state.last })
+        let ending = state.ending.unwrap_or(Ending::Killed);
+        Ok(Ended { cause, ending, terminated: state.terminated, last: state.last })
     }
 
-    fn wait(&self, state: &State) -> Result<Ready, WatchError> {
-        let mut fds: Vec<BorrowedFd<'_>> = vec![self.signals.fd(), self.control.as_fd(), self.running.pidfd()];
-        fds.extend(self.crew.iter().map(Child::fd));
-        let relay = state.relay_alive;
-        let wanted = |index: usize| match index {
-            1 => relay,
-            2 => state.phase != Phase::Draining,
-            _ => true,
-        };
-        let mut polled: Vec<PollFd<'_>> = fds
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| wanted(*index))
-            .map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN))
-            .collect();
-        let order: Vec<usize> = (0..fds.len()).filter(|index| wanted(*index)).collect();
+    fn wait(&self, state: &State) -> Result<Vec<Source>, WatchError> {
+        let mut wanted: Vec<(Source, BorrowedFd<'_>)> = vec![(Source::Signals, self.signals.fd())];
+        wanted.extend(state.relay_alive.then(|| (Source::Control, self.control.as_fd())));
+        wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
+        wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
+        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         match poll(&mut polled, timeout(state)) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let mut ready = Ready { signals: false, control: false, server: false, crew: Vec::new() };
-        for (fd, index) in polled.iter().zip(order) {
-            if fd.revents().is_none_or(|events| events.is_empty()) {
-                continue;
-            }
-            match index {
-                0 => ready.signals = true,
-                1 => ready.control = true,
-                2 => ready.server = true,
-                child => ready.crew.push(child - 3),
-            }
-        }
-        Ok(ready)
+        let spoke = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        Ok(polled.iter().zip(&wanted).filter(|(fd, _)| spoke(fd)).map(|(_, (source, _))| *source).collect())
     }
 
     /// pid 1 of the server's namespace has ended, and with it every process in the namespace.
     fn server_gone(&mut self, state: &mut State) -> Result<(), WatchError> {
-        state.status = self.running.status()?;
+        let ending = match self.running.take() {
+            Some(running) => running.wait()?,
+            None => Ending::Killed,
+        };
+        state.ending = Some(ending);
         let cause = *state.cause.get_or_insert(EndCause::Server);
         state.phase = Phase::Draining;
         state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
-        // A server that was killed with its namespace left no status: it died of SIGKILL.
-        let status = state.status.unwrap_or(Signal::SIGKILL as i32);
         if state.relay_alive {
-            ToRelay::Finish { cause, status }.send(self.control.as_fd())?;
+            ToRelay::Finish { cause, status: ending.wait_status() }.send(self.control.as_fd())?;
         }
         Ok(())
     }
@@ -234,7 +202,7 @@ impl Watch<'_> {
     }
 
     fn child_gone(&mut self, index: usize, state: &mut State) -> Result<(), WatchError> {
-        let mut child = self.crew.swap_remove(index);
+        let mut child = self.crew.remove(index);
         child.reap()?;
         let cause = match child.role() {
             Role::Janitor => EndCause::JanitorDied,
@@ -278,7 +246,7 @@ impl Watch<'_> {
 
     fn terminate(&mut self, state: &mut State) -> Result<(), WatchError> {
         if matches!(state.phase, Phase::Running | Phase::Closing) {
-            match self.running.terminate() {
+            match self.running.as_ref().map_or(Ok(()), Running::terminate) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(errno.into()),
             }

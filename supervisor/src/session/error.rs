@@ -3,8 +3,9 @@
 use crate::audit::AuditError;
 use crate::egress::wall::WallError;
 use crate::monitor::crew::CrewError;
+use crate::monitor::state_dir::StateError;
 use crate::monitor::watch::WatchError;
-use crate::report::Diagnostic;
+use crate::report::{self, Diagnostic};
 use crate::sandbox::cgroup::CgroupError;
 use crate::sandbox::launch::{CageError, LaunchError};
 use crate::sandbox::resolve::PlanError;
@@ -66,6 +67,9 @@ pub enum SessionError {
     /// The monitor failed.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The counts have no place.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A system call of the set-up failed.
     #[error("the session cannot be set up")]
     System(#[from] std::io::Error),
@@ -91,8 +95,25 @@ impl SessionError {
             Self::Launch(_) => "ISB-R013",
             Self::Layer { .. } => "ISB-R014",
             Self::Watch(_) => "ISB-R015",
-            Self::System(_) => "ISB-R016",
+            Self::State(_) => "ISB-R016",
+            Self::System(_) => "ISB-R017",
         }
+    }
+
+    /// Whether the session had no log yet that says it: the caller records the refusal.
+    #[must_use]
+    pub const fn is_unrecorded(&self) -> bool {
+        matches!(
+            self,
+            Self::NotRoot
+                | Self::ProfileName(_)
+                | Self::ProfileCommand
+                | Self::Trust(_)
+                | Self::Policy(_)
+                | Self::Flag { .. }
+                | Self::Plan(_)
+                | Self::Audit(_)
+        )
     }
 
     /// The exit code of `run` (docs/cli.md): 126 and 127 for the command, 124 where a running session failed, else 125.
@@ -109,13 +130,6 @@ impl SessionError {
     /// The error and its causes, one line.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        report::chain(self)
     }
 }
