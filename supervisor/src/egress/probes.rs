@@ -1,7 +1,7 @@
 //! Loads the eBPF programs, attaches them to the server's cgroup and namespace, and holds their maps.
 //!
-//! Two steps, because the kernel's verdict on the `sk_lookup` program decides which sockets the namespace needs:
-//! [`Loaded::load`] gives the programs to the verifier, [`Loaded::attach`] puts them in force. Links are unpinned: the
+//! Two steps, because the verifier should have spoken before a namespace is made: [`Loaded::load`] gives it the programs,
+//! [`Loaded::attach`] puts them in force. Links are unpinned: the
 //! programs stay as long as some process holds the [`Probes`], and a forked child holds them too.
 
 use std::net::Ipv4Addr;
@@ -13,7 +13,7 @@ use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program, ProgramError, ProgramType,
     SkLookup,
 };
-use aya::sys::{BpfHelper, is_helper_supported};
+use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use intercept_sandbox_abi as abi;
 
@@ -25,20 +25,33 @@ use crate::weaken;
 /// The compiled programs: `cargo xtask probes check` proves that they are these sources'.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf-probes/prebuilt/probes.o");
 
-/// How the namespace's connections reach the gateway.
+/// What of this kernel the probes can use beyond the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redirect {
-    /// By the `sk_lookup` program where the kernel has it, else by the policy's ports.
-    WhereAvailable,
-    /// By the policy's ports, as on a kernel without `sk_lookup`.
-    Ports,
+pub struct Features {
+    /// `sk_lookup` programs (5.9): every connection of the namespace goes to the gateway. Without: the policy's ports only.
+    pub sk_lookup: bool,
+    /// `bpf_set_retval` (5.18): a refused connect says ENETUNREACH. Without: EPERM.
+    pub set_retval: bool,
+}
+
+impl Features {
+    /// Asks the kernel, by loading two tiny programs; a kernel's version says nothing of what a distribution put into it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn detect() -> Result<Self, ProbeError> {
+        let ask = |answer: Result<bool, ProgramError>| answer.map_err(|cause| ProbeError::Feature(Box::new(cause)));
+        let set_retval = ask(is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval))?;
+        let sk_lookup = ask(is_program_supported(ProgramType::SkLookup))?;
+        Ok(Self { sk_lookup: sk_lookup && weaken::in_force("sk-lookup"), set_retval })
+    }
 }
 
 /// Why the probes are not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// The kernel could not be asked for a feature.
-    #[error("cannot find out whether the kernel has bpf_set_retval")]
+    #[error("cannot ask the kernel for its eBPF features")]
     Feature(#[source] Box<ProgramError>),
     /// The object does not parse, or a map cannot be made.
     #[error("cannot load the eBPF object")]
@@ -92,19 +105,17 @@ pub enum ProbeError {
 pub struct Loaded {
     ebpf: Ebpf,
     destinations: Vec<(Ipv4Addr, u16)>,
-    without_redirect: Option<String>,
+    redirects: bool,
 }
 
 impl Loaded {
-    /// Parses the object, makes the maps, lets the verifier check every program.
+    /// Parses the object, makes the maps, lets the verifier check every program that `features` allows.
     ///
     /// # Errors
-    /// When a program of the core layer is refused. A kernel without `sk_lookup` is no error, see [`Self::redirects`].
-    pub fn load(network: &NetworkPlan, redirect: Redirect) -> Result<Self, ProbeError> {
+    /// When a program is refused.
+    pub fn load(network: &NetworkPlan, features: Features) -> Result<Self, ProbeError> {
         let destinations = destinations(network)?;
-        let says_why = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
-            .map_err(|cause| ProbeError::Feature(Box::new(cause)))?;
-        let says_why = u8::from(says_why);
+        let says_why = u8::from(features.set_retval);
         let slots = u32::try_from(destinations.len().max(1)).unwrap_or(u32::MAX); // a map of 0 entries is EINVAL
         let mut ebpf = EbpfLoader::new()
             .override_global(abi::GLOBAL_SET_RETVAL, &says_why, true)
@@ -112,18 +123,11 @@ impl Loaded {
             .load(OBJECT)
             .map_err(|cause| ProbeError::Object(Box::new(cause)))?;
         load_all(&mut ebpf)?;
-        let without_redirect = match redirect {
-            Redirect::Ports => Some("not asked for".to_owned()),
-            Redirect::WhereAvailable if !weaken::in_force("sk-lookup") => Some("weakened".to_owned()),
-            Redirect::WhereAvailable => load_redirect(&mut ebpf)?,
-        };
-        Ok(Self { ebpf, destinations, without_redirect })
-    }
-
-    /// Whether the kernel took the `sk_lookup` program. If not, the caller listens on the policy's ports.
-    #[must_use]
-    pub const fn redirects(&self) -> bool {
-        self.without_redirect.is_none()
+        if features.sk_lookup {
+            let name = abi::program::TO_GATEWAY;
+            program::<SkLookup>(&mut ebpf, name)?.load().map_err(|cause| program_error(name, cause))?;
+        }
+        Ok(Self { ebpf, destinations, redirects: features.sk_lookup })
     }
 
     /// Attaches the programs to `cgroup` (a cgroup v2 directory) and the redirection to the namespace `netns`, whose TCP
@@ -138,7 +142,7 @@ impl Loaded {
         gateway: &impl AsRawFd,
     ) -> Result<Probes, ProbeError> {
         let mut links = attach_to_cgroup(&mut self.ebpf, cgroup)?;
-        if self.redirects() {
+        if self.redirects {
             let mut slot: SockMap<MapData> = take_map(&mut self.ebpf, abi::MAP_GATEWAY)?;
             slot.set(0, gateway, 0).map_err(|cause| map_error(abi::MAP_GATEWAY, cause))?;
             links.push(attach_redirect(&mut self.ebpf, netns)?);
@@ -148,7 +152,7 @@ impl Loaded {
             allowed: take_map(&mut self.ebpf, abi::MAP_ALLOWED)?,
             counters: take_map(&mut self.ebpf, abi::MAP_COUNTERS)?,
             events: Some(EventReader::new(take_map::<RingBuf<MapData>>(&mut self.ebpf, abi::MAP_EVENTS)?)),
-            without_redirect: self.without_redirect,
+            redirects: self.redirects,
         };
         for (address, port) in self.destinations {
             probes.put(address, port, abi::OPEN)?;
@@ -163,7 +167,7 @@ pub struct Probes {
     allowed: HashMap<MapData, [u8; abi::ALLOW_KEY_BYTES], u32>,
     counters: Array<MapData, u64>,
     events: Option<EventReader>,
-    without_redirect: Option<String>,
+    redirects: bool,
 }
 
 impl std::fmt::Debug for Probes {
@@ -179,10 +183,10 @@ impl Probes {
         self.links.len()
     }
 
-    /// Why connections are not redirected by `sk_lookup`; `None` when they are.
+    /// Whether every connection of the namespace goes to the gateway; otherwise the policy's ports only.
     #[must_use]
-    pub fn without_redirect(&self) -> Option<&str> {
-        self.without_redirect.as_deref()
+    pub const fn redirects(&self) -> bool {
+        self.redirects
     }
 
     /// Opens or closes one destination of the policy (call scope). A bpf(2) call: works after every privilege is dropped,
@@ -266,12 +270,6 @@ fn load_all(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
         program::<CgroupSkb>(ebpf, name)?.load().map_err(|cause| program_error(name, cause))?;
     }
     Ok(())
-}
-
-/// Loads the redirection; `Some(reason)` when this kernel does not take it.
-fn load_redirect(ebpf: &mut Ebpf) -> Result<Option<String>, ProbeError> {
-    let program = program::<SkLookup>(ebpf, abi::program::TO_GATEWAY)?;
-    Ok(program.load().err().map(|error| format!("sk_lookup is refused: {error}")))
 }
 
 /// Attaches one program in `Single` mode and checks that its link carries it.

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
 
 use super::netlink::{LOOPBACK_INDEX, Netlink, NetlinkError, Route};
-use super::probes::{Loaded, ProbeError, Probes, Redirect};
+use super::probes::{Features, Loaded, ProbeError, Probes};
 use super::sockets::{self, SocketError};
 use crate::sandbox::plan::NetworkPlan;
 use crate::sandbox::{Answer, Layer, LayerReport};
@@ -87,16 +87,16 @@ impl Wall {
     /// # Errors
     /// When any part is missing; nothing is left in force then.
     pub fn raise(network: &NetworkPlan, cgroup: BorrowedFd<'_>) -> Result<Self, WallError> {
-        Self::raise_with(network, cgroup, Redirect::WhereAvailable)
+        Self::raise_with(network, cgroup, Features::detect()?)
     }
 
-    /// [`Self::raise`], with the redirection chosen by the caller.
+    /// [`Self::raise`], using no more of the kernel than `features`.
     ///
     /// # Errors
     /// As [`Self::raise`].
-    pub fn raise_with(network: &NetworkPlan, cgroup: BorrowedFd<'_>, redirect: Redirect) -> Result<Self, WallError> {
-        let loaded = Loaded::load(network, redirect)?;
-        let ports = if loaded.redirects() { Vec::new() } else { policy_ports(network) };
+    pub fn raise_with(network: &NetworkPlan, cgroup: BorrowedFd<'_>, features: Features) -> Result<Self, WallError> {
+        let loaded = Loaded::load(network, features)?;
+        let ports = if features.sk_lookup { Vec::new() } else { policy_ports(network) };
         let (netns, listeners) = in_new_namespace(|| Ok((open_namespace()?, build(&ports)?)))?;
         let probes = loaded.attach(cgroup, netns.as_fd(), &listeners.gateway)?;
         Ok(Self { netns, listeners, probes })
@@ -105,9 +105,10 @@ impl Wall {
     /// What this part of the sandbox answers. The gateway answers for itself, once it serves.
     #[must_use]
     pub fn answers(&self) -> Vec<LayerReport> {
-        let redirection = match self.probes.without_redirect() {
-            None => Answer::Enforced,
-            Some(reason) => Answer::Unsupported(format!("{reason}; listening on the policy's ports")),
+        let redirection = if self.probes.redirects() {
+            Answer::Enforced
+        } else {
+            Answer::Unsupported("no sk_lookup programs: listening on the policy's ports".to_owned())
         };
         vec![
             LayerReport { layer: Layer::Netns, answer: Answer::Enforced },

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use intercept_sandbox::egress::events::{ProbeEvent, ProbeOp};
-use intercept_sandbox::egress::probes::{Loaded, ProbeError, Redirect};
+use intercept_sandbox::egress::probes::{Features, Loaded, ProbeError};
 use intercept_sandbox::egress::report::NetVerdict;
 use intercept_sandbox::egress::wall::{Wall, WallError};
 use intercept_sandbox::policy::TlsMode;
@@ -53,12 +53,13 @@ fn main() {
     }
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let field = Field::enter();
-    let scenarios: [(&str, fn(&Field)); 11] = [
+    let scenarios: [(&str, fn(&Field)); 12] = [
         ("without a wall the canaries hear every attempt", bare),
         ("behind the wall nothing leaves and everything is seen", walled),
         ("the namespace alone keeps everything in", namespace_alone),
         ("the hooks alone keep everything in", hooks_alone),
         ("without sk_lookup the policy's ports are served and nothing else", without_sk_lookup),
+        ("without bpf_set_retval a refusal is EPERM", without_set_retval),
         ("a closed destination is refused until it is opened again", call_scope),
         ("events are counted when the ring is full", full_ring),
         ("a dropped wall leaves no road", dropped),
@@ -72,6 +73,14 @@ fn main() {
         assert!(field.is_here(), "not in the namespace where the test began");
     }
     eprintln!("test result: ok. {} passed", scenarios.len());
+}
+
+fn features() -> Features {
+    Features::detect().expect("the kernel's features")
+}
+
+fn ports_only() -> Features {
+    Features { sk_lookup: false, ..features() }
 }
 
 fn plan() -> NetworkPlan {
@@ -236,7 +245,7 @@ fn namespace_alone(field: &Field) {
 fn hooks_alone(field: &Field) {
     let leaf = Leaf::make("hooks");
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let loaded = Loaded::load(&plan(), Redirect::Ports).expect("programs");
+    let loaded = Loaded::load(&plan(), ports_only()).expect("programs");
     let probes = loaded.attach(leaf.fd.as_fd(), field.netns.as_fd(), &unused).expect("probes");
     assert_eq!(probes.attached(), 9);
     let table: Vec<_> = hooked()
@@ -251,7 +260,7 @@ fn hooks_alone(field: &Field) {
 
 fn without_sk_lookup(field: &Field) {
     let (inside, outside) = (Leaf::make("ports"), Leaf::make("ports-unhooked"));
-    let wall = Wall::raise_with(&plan(), inside.fd.as_fd(), Redirect::Ports).expect("the wall");
+    let wall = Wall::raise_with(&plan(), inside.fd.as_fd(), ports_only()).expect("the wall");
     let answer = wall.answers().into_iter().find(|report| report.layer == Layer::SkLookup).expect("an answer").answer;
     assert!(matches!(&answer, Answer::Unsupported(reason) if reason.contains("ports")), "{answer:?}");
     let ports: Vec<u16> = wall.listeners.fallback.iter().map(|(port, _)| *port).collect();
@@ -264,6 +273,21 @@ fn without_sk_lookup(field: &Field) {
     let table = [("tcp4", UNREACHABLE), ("tcp6", UNREACHABLE), ("host-other-port", REFUSED)];
     let (_, outcomes) = attack(&outside, wall.netns.as_fd(), &names(&table));
     expect("without sk_lookup and hooks", &outcomes, &table);
+    assert_eq!(field.heard(), SILENCE);
+}
+
+fn without_set_retval(field: &Field) {
+    let leaf = Leaf::make("plain");
+    let features = Features { set_retval: false, ..features() };
+    let wall = Wall::raise_with(&plan(), leaf.fd.as_fd(), features).expect("the wall");
+    let mut table = behind_the_wall();
+    for (_, outcome) in &mut table {
+        if matches!(*outcome, UNREACHABLE | NO_ADDRESS) {
+            *outcome = FORBIDDEN;
+        }
+    }
+    let (_, outcomes) = attack(&leaf, wall.netns.as_fd(), &names(&table));
+    expect("without bpf_set_retval", &outcomes, &table);
     assert_eq!(field.heard(), SILENCE);
 }
 
@@ -330,7 +354,7 @@ fn refused(_: &Field) {
     let leaf = Leaf::make("refused");
     let mut plan = plan();
     plan.hosts[0].ports = vec![53];
-    let outcome = Wall::raise_with(&plan, leaf.fd.as_fd(), Redirect::Ports);
+    let outcome = Wall::raise_with(&plan, leaf.fd.as_fd(), ports_only());
     assert!(matches!(&outcome, Err(WallError::Socket(error)) if error.errno == Errno::EADDRINUSE), "{outcome:?}");
 }
 
@@ -340,7 +364,7 @@ fn timed(_: &Field) {
     let mut raises = Vec::new();
     for _ in 0..20 {
         let start = Instant::now();
-        drop(Loaded::load(&plan(), Redirect::WhereAvailable).expect("programs"));
+        drop(Loaded::load(&plan(), features()).expect("programs"));
         loads.push(start.elapsed());
         let start = Instant::now();
         let wall = Wall::raise(&plan(), leaf.fd.as_fd()).expect("the wall");
