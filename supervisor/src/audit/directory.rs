@@ -199,7 +199,8 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
     (number > 0 && segment_name(number) == name).then_some(number)
 }
 
-fn hash_range(file: &File, mut offset: u64, bytes: u64) -> std::io::Result<String> {
+/// SHA-256 of a range of a file, 64 hex digits; of at most 16 MiB of it.
+pub(super) fn hash_range(file: &File, mut offset: u64, bytes: u64) -> std::io::Result<String> {
     let end = offset + bytes.min(TORN_BYTES_MAX);
     let mut sha = Sha256::new();
     let mut buffer = vec![0; 64 << 10];

@@ -22,6 +22,7 @@ mod tail;
 mod text;
 pub mod timestamp;
 mod trusted;
+pub mod verify;
 
 pub use chain::{Hash, Head};
 pub use directory::{Opened, SessionDirectory};
