@@ -63,12 +63,14 @@ fn guard(
 ) -> Result<Ended, SessionError> {
     let limits_dir = state_dir::prepare(&plan.state_dir, &policy)?;
     let cage = Cage::build(plan)?; // cgroup, identity, filters
-    let mut wall = Wall::raise(&plan.network, cage.leaf().v2_dir())?; // no route; probes attached
-    let mut crew = Crew::fork(plan, cage.leaf(), &mut wall)?; // janitor and egress: confined, serving
+    let wall = Wall::raise(&plan.network, cage.leaf().v2_dir())?; // no route; probes attached
+    let walled = wall.answers();
+    let Wall { netns, listeners, mut probes } = wall;
+    let mut crew = Crew::fork(plan, cage.leaf(), listeners, &mut probes)?; // janitor and egress: confined, serving
     let Stdio { server: inside, pipes } = Stdio::open(cage.identity())?;
-    let server = cage.launch(plan, inside.over(&wall.netns))?; // self-tested, waits at the gate
-    let layers = accept(plan, [cage.answers(), wall.answers(), server.layers().to_vec()].concat())?;
-    let brief = RelayBrief { log, policy, limits_dir, pipes, layers, server_pid: server.pid() };
+    let server = cage.launch(plan, inside.over(&netns))?; // self-tested, waits at the gate
+    let layers = accept(plan, [walled, server.layers().to_vec()].concat())?;
+    let brief = RelayBrief { log, policy, limits_dir, pipes, layers, server_pid: server.init_pid() };
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen.send(&control)?;

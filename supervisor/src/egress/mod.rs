@@ -18,6 +18,7 @@ pub mod dial;
 pub mod dns;
 pub mod gateway;
 pub mod hosts;
+pub mod kernel_events;
 pub mod repeats;
 pub mod reporter;
 pub mod resolver;
@@ -25,5 +26,5 @@ pub mod serve;
 pub mod system_dns;
 pub mod tls;
 
-pub use serve::{EgressError, EgressParts, EventSource, Listeners, NoEvents, serve};
+pub use serve::{EgressError, EgressParts, EventSource, NoEvents, serve};
 pub use system_dns::SystemDns;

@@ -5,7 +5,7 @@
 //! programs stay as long as some process holds the [`Probes`], and a forked child holds them too.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, RingBuf, SockMap};
 use aya::programs::links::{FdLink, LinkError};
@@ -17,7 +17,8 @@ use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use intercept_sandbox_abi as abi;
 
-use super::events::EventReader;
+use super::events::{EventReader, HostNames};
+use super::kernel_events::KernelEvents;
 use crate::bounds::PROBE_DESTINATIONS_MAX;
 use crate::sandbox::plan::NetworkPlan;
 use crate::weaken;
@@ -56,6 +57,9 @@ pub enum ProbeError {
     /// The object does not parse, or a map cannot be made.
     #[error("cannot load the eBPF object")]
     Object(#[source] Box<EbpfError>),
+    /// A descriptor of a map could not be copied.
+    #[error("cannot copy a map's descriptor")]
+    Descriptor(#[source] std::io::Error),
     /// The object lacks a program or a map, or has it with another type.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
@@ -147,10 +151,16 @@ impl Loaded {
             slot.set(0, gateway, 0).map_err(|cause| map_error(abi::MAP_GATEWAY, cause))?;
             links.push(attach_redirect(&mut self.ebpf, netns)?);
         }
+        let counters = self.ebpf.take_map(abi::MAP_COUNTERS).ok_or(ProbeError::Missing(abi::MAP_COUNTERS))?;
+        let counters_fd = match &counters {
+            Map::PerCpuArray(data) | Map::Array(data) => data.fd().as_fd().try_clone_to_owned(),
+            _ => return Err(ProbeError::Missing(abi::MAP_COUNTERS)),
+        };
         let mut probes = Probes {
             links,
+            counters_fd: counters_fd.map_err(ProbeError::Descriptor)?,
             allowed: take_map(&mut self.ebpf, abi::MAP_ALLOWED)?,
-            counters: take_map(&mut self.ebpf, abi::MAP_COUNTERS)?,
+            counters: Array::try_from(counters).map_err(|cause| map_error(abi::MAP_COUNTERS, cause))?,
             events: Some(EventReader::new(take_map::<RingBuf<MapData>>(&mut self.ebpf, abi::MAP_EVENTS)?)),
             redirects: self.redirects,
         };
@@ -166,6 +176,7 @@ pub struct Probes {
     links: Vec<FdLink>,
     allowed: HashMap<MapData, [u8; abi::ALLOW_KEY_BYTES], u32>,
     counters: Array<MapData, u64>,
+    counters_fd: OwnedFd,
     events: Option<EventReader>,
     redirects: bool,
 }
@@ -207,6 +218,19 @@ impl Probes {
     #[must_use]
     pub const fn take_events(&mut self) -> Option<EventReader> {
         self.events.take()
+    }
+
+    /// The ring together with the count of what it lost, once: what the egress process takes with it.
+    ///
+    /// # Errors
+    /// When the kernel does not describe its own map.
+    pub fn take_kernel_events(&mut self, network: &NetworkPlan) -> Result<Option<KernelEvents>, ProbeError> {
+        let Some(reader) = self.events.take() else { return Ok(None) };
+        let fd = self.counters_fd.try_clone().map_err(ProbeError::Descriptor)?;
+        let number = fd.as_raw_fd();
+        let data = MapData::from_fd(fd).map_err(|cause| map_error(abi::MAP_COUNTERS, cause))?;
+        let counters = Array::try_from(Map::Array(data)).map_err(|cause| map_error(abi::MAP_COUNTERS, cause))?;
+        Ok(Some(KernelEvents::new(reader, (counters, number), HostNames::new(network))))
     }
 
     /// Bytes that the server's sockets received and sent, loopback and IP headers included.

@@ -14,7 +14,9 @@ use super::ledger::RelayLog;
 use super::messages::FromRelay;
 use crate::egress::channel::{Channel, ChannelError};
 use crate::egress::system_dns::{SystemDns, SystemDnsError};
-use crate::egress::wall::Wall;
+use crate::egress::probes::{ProbeError, Probes};
+use crate::egress::kernel_events::KernelEvents;
+use crate::egress::wall::Listeners;
 use crate::egress::{EgressError, EgressParts};
 use crate::limits::StoreError;
 use crate::limits::store::SqliteStore;
@@ -38,6 +40,9 @@ pub enum CrewError {
     /// The channel between relay and egress.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// The kernel's events.
+    #[error(transparent)]
+    Probes(#[from] ProbeError),
     /// The host's resolver settings.
     #[error(transparent)]
     SystemDns(#[from] SystemDnsError),
@@ -72,7 +77,7 @@ pub struct RelayBrief {
     /// Every layer's answer.
     pub layers: Vec<LayerReport>,
     /// The server's pid 1.
-    pub server_pid: u32,
+    pub server_pid: Pid,
 }
 
 /// Why one of our processes ended early; it is printed by that process.
@@ -91,21 +96,22 @@ enum ServeError {
 }
 
 impl Crew {
-    /// Forks janitor and egress. The wall's listeners go with egress; the monitor keeps none of them.
+    /// Forks janitor and egress. The wall's listeners go with egress; the monitor keeps none of them. The probes' links
+    /// stay with the monitor.
     ///
     /// # Errors
     /// [`CrewError`]; what was forked is killed.
-    pub fn fork(plan: &Plan, leaf: &Leaf, wall: &mut Wall) -> Result<Self, CrewError> {
+    pub fn fork(plan: &Plan, leaf: &Leaf, listeners: Listeners, probes: &mut Probes) -> Result<Self, CrewError> {
         let janitor = janitor::fork(leaf)?;
         let upstream_dns = SystemDns::read()?;
         let (relays, egresses) = Channel::pair()?;
         let mut crew = Self { children: vec![janitor.child], alive: janitor.alive, channel: Some(relays) };
         let monitor = Pid::this();
         let parts = EgressParts {
-            listeners: wall.take_listeners(),
-            events: wall.probes.take_events(&plan.network),
+            listeners,
+            events: probes.take_kernel_events(&plan.network)?,
             network: plan.network.clone(),
-            report: egresses,
+            report: egresses.into_fd(),
             upstream_dns,
         };
         let child = Child::fork(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
@@ -144,8 +150,8 @@ impl Crew {
 }
 
 /// The egress process: confined, then serving until the relay hangs up.
-fn egress(parts: EgressParts, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
-    let mut keep = parts.descriptors();
+fn egress(parts: EgressParts<KernelEvents>, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
+    let mut keep = parts.descriptors(KernelEvents::descriptors);
     keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
     let _ = confine::egress(&Terms { uid: EGRESS, gid: EGRESS, parent: monitor, keep: &keep })?;
     ready.say()?;
@@ -181,7 +187,7 @@ fn relay(
         egress: channel,
         secrets: secrets(plan),
         layers: brief.layers,
-        server_pid: brief.server_pid,
+        server_pid: brief.server_pid.as_raw().unsigned_abs(),
     })?;
     Ok(())
 }
