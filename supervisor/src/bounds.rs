@@ -161,3 +161,27 @@ pub const TMPFS_INODES_MAX: u32 = 1 << 16;
 pub const ROOT_BYTES_MAX: u64 = 4 << 20;
 /// Longest wait for one answer in the network self-test, milliseconds.
 pub const SELF_TEST_WAIT_MS: u16 = 2_000;
+// Policy text.
+
+/// Deepest nesting of lists and mappings in a policy, aliases expanded. The language itself needs 8.
+pub const POLICY_DEPTH_MAX: usize = 32;
+/// Most YAML nodes in a policy, aliases expanded: an alias bomb ends here. 1 MiB of the tersest honest text holds fewer.
+pub const POLICY_NODES_MAX: usize = 1 << 18;
+/// Most problems reported of one file; a person mends the first ones first.
+pub const POLICY_DIAGNOSTICS_MAX: usize = 100;
+/// Most conditions in one policy, over all rules.
+pub const POLICY_CONDITIONS_MAX: usize = 50_000;
+/// Most `regex` conditions in one policy: with the next bound, 64 MiB of programs.
+pub const POLICY_REGEXES_MAX: usize = 128;
+/// Largest compiled pattern, bytes.
+pub const POLICY_REGEX_BYTES_MAX: usize = 512 << 10;
+/// Longest policy, rule or variable name, bytes. Names stand in file names, limit keys and records.
+pub const POLICY_NAME_BYTES_MAX: usize = 128;
+/// Longest message that a rule gives the agent, bytes.
+pub const POLICY_REASON_BYTES_MAX: usize = 1024;
+/// Largest exponent of a decimal number that is compared, in magnitude. f64 ends at 308.
+pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
+/// Most ports of one host.
+pub const HOST_PORTS_MAX: usize = 64;
+/// Most folders in `filesystem.read` and in `filesystem.write`, each.
+pub const POLICY_MOUNTS_MAX: usize = 256;
