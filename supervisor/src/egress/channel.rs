@@ -110,7 +110,8 @@ impl Channel {
                 Ok(message) => break (message.bytes, message.flags),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(Received::WouldBlock),
-                Err(Errno::ECONNRESET) => return Ok(Received::Closed), // the peer closed with our datagrams unread
+                // The peer closed with our datagrams unread; said once, before what it had sent and before the end.
+                Err(Errno::ECONNRESET) => {}
                 Err(errno) => return Err(ChannelError::Broken(errno)),
             }
         };
@@ -165,6 +166,19 @@ mod tests {
         assert_eq!(buffer.len(), CREW_MESSAGE_BYTES_MAX);
         assert_eq!(relay.recv(&mut buffer).unwrap(), Received::Closed);
         assert!(matches!(relay.send(b"x"), Err(ChannelError::Broken(Errno::EPIPE))));
+    }
+
+    #[test]
+    fn what_was_sent_before_the_end_is_read_even_if_the_peer_left_our_datagrams_unread() {
+        let (relay, egress) = Channel::pair().unwrap();
+        assert_eq!(relay.send(b"unread").unwrap(), Sent::Done);
+        assert_eq!(egress.send(b"last words").unwrap(), Sent::Done);
+        drop(egress);
+        let mut buffer = Vec::new();
+        assert_eq!(relay.recv(&mut buffer).unwrap(), Received::Message);
+        assert_eq!(buffer, b"last words");
+        assert_eq!(relay.recv(&mut buffer).unwrap(), Received::Closed);
+        assert_eq!(relay.recv(&mut buffer).unwrap(), Received::Closed);
     }
 
     #[test]

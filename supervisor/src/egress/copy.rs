@@ -119,3 +119,48 @@ impl Activity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (one, other) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (one.unwrap(), other.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn silence_both_ways_is_cut_at_the_bound() {
+        let ((_client, mut server), (mut upstream, _api)) = (pair().await, pair().await);
+        tokio::time::pause();
+        let begun = Instant::now();
+        let end = copy_both_ways(&mut server, &mut upstream, b"", &Counts::default(), |_| true).await;
+        assert!(matches!(end, End::Idle), "{end:?}");
+        let silent = begun.elapsed().as_millis();
+        assert!((u128::from(GATEWAY_IDLE_MS)..u128::from(GATEWAY_IDLE_MS) + 10).contains(&silent), "{silent}");
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_are_charged_too() {
+        let ((_client, mut server), (mut upstream, _api)) = (pair().await, pair().await);
+        let counts = Counts::default();
+        let end = copy_both_ways(&mut server, &mut upstream, b"12345", &counts, |bytes| bytes < 5).await;
+        assert!(matches!(end, End::OverBudget), "{end:?}");
+        assert_eq!(counts.bytes_out.into_inner(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_reset_of_the_upstream_ends_both_ways() {
+        let ((mut client, mut server), (mut upstream, api)) = (pair().await, pair().await);
+        api.set_zero_linger().unwrap();
+        drop(api);
+        let end = copy_both_ways(&mut server, &mut upstream, b"", &Counts::default(), |_| true).await;
+        assert!(matches!(end, End::Failed(_)), "{end:?}");
+        drop(server);
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+}

@@ -74,10 +74,12 @@ impl Gateway {
     async fn connection(&self, mut stream: TcpStream) {
         if let Err(refused) = self.attend(&mut stream).await {
             reset(stream);
-            if let Some(event) = refused {
-                // No taker: the process is ending, and the connection is already cut.
-                let _ = self.reporter.tell_counted(event).await;
-            }
+            // No taker: the process is ending, and the connection is already cut.
+            let _ = match refused {
+                Some(flow) if flow.op == NetOp::Flow => self.reporter.tell(flow).await, // its byte counts are its own
+                Some(event) => self.reporter.tell_counted(event).await,
+                None => Ok(()),
+            };
         }
     }
 

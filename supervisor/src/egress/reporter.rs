@@ -183,10 +183,12 @@ impl Pump {
         let Self { queue, shared, phase } = self;
         let ready = readiness(&channel, Interest::READABLE | Interest::WRITABLE).map_err(PumpError::Wait)?;
         // Both at once: a relay that first wants its replies read must not be kept waiting by our reports, nor we by its.
-        tokio::select! {
+        let ended = tokio::select! {
             sent = send_reports(&channel, &ready, queue) => sent,
             received = receive_replies(&channel, &ready, &shared, &phase) => received,
-        }
+        };
+        lock(&shared.waiting).clear(); // whoever waits for a confirmation now fails
+        ended
     }
 }
 
@@ -257,4 +259,88 @@ fn now_ms() -> u64 {
 /// No holder of these locks can panic half-way through a change, so a poisoned one is as good as any.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::report::{NetOp, NetVerdict, encode_reply};
+
+    fn event() -> NetEvent {
+        NetEvent::new(NetOp::Sni, NetVerdict::Allowed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_that_never_answers_confirms_nothing() {
+        let (reporter, pump, _phase) = reporter();
+        let (_relay, egress) = Channel::pair().unwrap();
+        let pump = tokio::spawn(pump.run(egress));
+        let begun = tokio::time::Instant::now();
+        assert!(matches!(reporter.record(event()).await, Err(ReportError::Unconfirmed)));
+        assert_eq!(begun.elapsed(), Duration::from_millis(EGRESS_RECORD_WAIT_MS));
+        assert!(lock(&reporter.shared.waiting).is_empty());
+        pump.abort();
+    }
+
+    #[tokio::test]
+    async fn a_late_confirmation_is_no_error_and_a_phase_never_goes_back() {
+        let (reporter, pump, mut phase) = reporter();
+        let (relay, egress) = Channel::pair().unwrap();
+        let pump = tokio::spawn(pump.run(egress));
+        drop(tokio::time::timeout(Duration::from_millis(20), reporter.record(event())).await);
+        let mut datagram = Vec::new();
+        for reply in [Reply::Recorded { ticket: 1 }, Reply::Finish, Reply::GateOpen] {
+            encode_reply(&reply, &mut datagram).unwrap();
+            assert_eq!(relay.send(&datagram).unwrap(), Sent::Done);
+        }
+        drop(relay);
+        pump.await.unwrap().unwrap();
+        assert_eq!(*phase.borrow_and_update(), Phase::Finishing);
+    }
+
+    #[tokio::test]
+    async fn everything_that_waits_fails_with_the_channel() {
+        let (reporter, pump, _phase) = reporter();
+        let (relay, egress) = Channel::pair().unwrap();
+        let pump = tokio::spawn(pump.run(egress));
+        let waits = tokio::spawn({
+            let reporter = reporter.clone();
+            async move { reporter.record(event()).await }
+        });
+        tokio::task::yield_now().await;
+        drop(relay);
+        let _ = pump.await.unwrap();
+        assert!(matches!(reporter.tell(event()).await, Err(ReportError::Closed)));
+        assert!(matches!(waits.await.unwrap(), Err(ReportError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn more_reports_than_the_socket_holds_all_arrive_in_order() {
+        let (reporter, pump, _phase) = reporter();
+        let (relay, egress) = Channel::pair().unwrap();
+        let pump = tokio::spawn(pump.run(egress));
+        let tell = tokio::spawn(async move {
+            for count in 0..5000 {
+                let told = NetEvent { count, ..event() };
+                reporter.tell(told).await.unwrap();
+            }
+            reporter.end().await.unwrap();
+        });
+        let mut datagram = Vec::new();
+        let mut next = 0;
+        loop {
+            match relay.recv(&mut datagram).unwrap() {
+                Received::WouldBlock => tokio::task::yield_now().await,
+                Received::Closed => break,
+                Received::Message => {
+                    let report = crate::egress::report::decode_report(&datagram).unwrap();
+                    assert!(matches!(report, Report::Net { event, .. } if event.count == next));
+                    next += 1;
+                }
+            }
+        }
+        assert_eq!(next, 5000);
+        tell.await.unwrap();
+        pump.await.unwrap().unwrap();
+    }
 }

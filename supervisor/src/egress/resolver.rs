@@ -100,8 +100,7 @@ fn answer_question(message: &Message, question: &Query, transport: Transport, ho
         let mut edns = Edns::new();
         edns.set_max_payload(u16::try_from(DNS_MESSAGE_BYTES_MAX).unwrap_or(u16::MAX)).set_version(0);
         if asked.version() != 0 {
-            edns.set_rcode_high(ResponseCode::BADVERS.high());
-            reply.metadata.response_code = ResponseCode::NoError;
+            reply.metadata.response_code = ResponseCode::BADVERS; // RFC 6891, 6.1.3
             reply.answers.clear();
         }
         reply.set_edns(edns);
@@ -133,7 +132,6 @@ fn denied(reason: &str) -> NetEvent {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::str::FromStr;
 
     use hickory_proto::rr::Name;
     use proptest::prelude::*;
@@ -151,7 +149,7 @@ mod tests {
     fn query(name: &str, kind: RecordType) -> Message {
         let mut message = Message::new(0x1234, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
-        message.add_query(Query::query(Name::from_str(name).unwrap(), kind));
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
         message
     }
 

@@ -73,10 +73,8 @@ impl Sniffer {
         }
         let mut unread = segment;
         while !unread.is_empty() {
-            let taken = self.acceptor.read_tls(&mut unread).map_err(|_| Refusal::Unacceptable)?;
-            if taken == 0 {
-                return Err(Refusal::Unacceptable);
-            }
+            // A slice cannot fail to be read; what fails is room in rustls's own buffer.
+            self.acceptor.read_tls(&mut unread).map_err(|_| HelloError::TooLong)?;
             match self.acceptor.accept() {
                 Ok(None) => {}
                 Ok(Some(accepted)) => {
@@ -244,5 +242,32 @@ mod tests {
         client.write_tls(&mut stream).unwrap();
         let hello = sniff(&stream, 100).unwrap().unwrap();
         assert_eq!((hello.server_name.as_deref(), hello.encrypted), (Some("api.example"), false));
+    }
+
+    #[test]
+    fn a_hello_of_openssl_is_read() {
+        // OpenSSL 3.0.19, `s_client -servername api.example`.
+        let stream = include_bytes!("testdata/openssl-client-hello.bin");
+        let hello = sniff(stream, 100).unwrap().unwrap();
+        assert_eq!((hello.server_name.as_deref(), hello.encrypted), (Some("api.example"), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hello_that_trickles_in_is_cut_at_the_bound() {
+        use tokio::io::AsyncWriteExt;
+        let (mut client, mut gateway) = tokio::io::duplex(64);
+        let stream = records(&named("api.example"), 5000);
+        let begun = tokio::time::Instant::now();
+        let trickle = async {
+            for byte in &stream {
+                client.write_all(std::slice::from_ref(byte)).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::select! {
+            refusal = read_hello(&mut gateway) => assert_eq!(refusal, Err(Refusal::TooSlow)),
+            () = trickle => panic!("all of it was taken"),
+        }
+        assert_eq!(begun.elapsed(), Duration::from_millis(CLIENT_HELLO_WAIT_MS));
     }
 }
