@@ -4,6 +4,8 @@ mod error;
 mod request;
 mod stdio;
 
+use std::os::fd::AsFd;
+
 use crate::egress::wall::Wall;
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::ledger::{Ledger, RelayLog};
@@ -69,11 +71,11 @@ fn guard(
     let mut crew = Crew::fork(plan, cage.leaf(), listeners, &mut probes)?; // janitor and egress: confined, serving
     let Stdio { server: inside, pipes } = Stdio::open(cage.identity())?;
     let server = cage.launch(plan, inside.over(&netns))?; // self-tested, waits at the gate
-    let layers = accept(plan, [walled, server.layers().to_vec()].concat())?;
+    let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
     let brief = RelayBrief { log, policy, limits_dir, pipes, layers, server_pid: server.init_pid() };
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
     let running = server.open_gate()?; // the server runs
-    ToRelay::GateOpen.send(&control)?;
+    ToRelay::GateOpen.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
     let watch = Watch { crew, alive, control, running: Some(running), signals, wall: plan.resources.wall, leaf: cage.leaf(), ledger };
     let ended = watch.run()?;

@@ -62,6 +62,12 @@ pub enum AuditError {
 }
 
 impl AuditError {
+    /// Whether the session's log quota is what stopped it.
+    #[must_use]
+    pub fn is_quota(&self) -> bool {
+        matches!(self, Self::Stopped { code: "quota", .. } | Self::Poisoned { code: "quota" })
+    }
+
     /// For `map_err`.
     pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::chain::Head;
 use super::error::{AuditError, code_of};
@@ -57,6 +58,14 @@ pub struct Journal<M: Medium = File> {
     failed: Option<&'static str>,
     asked: (u64, u64),
     lines: Vec<u8>,
+}
+
+impl Journal {
+    /// The segment's descriptor, for the confinement to keep.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.medium.as_fd()
+    }
 }
 
 impl<M: Medium> Journal<M> {

@@ -16,7 +16,7 @@ use crate::trust::Caller;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Policy file: root-owned, writable by no one else.
     #[arg(short = 'c', long = "config", value_name = "FILE", required_unless_present = "profile")]
     config: Option<PathBuf>,

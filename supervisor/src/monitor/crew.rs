@@ -18,14 +18,13 @@ use crate::egress::probes::{ProbeError, Probes};
 use crate::egress::kernel_events::KernelEvents;
 use crate::egress::wall::Listeners;
 use crate::egress::{EgressError, EgressParts};
-use crate::limits::StoreError;
-use crate::limits::store::SqliteStore;
+use crate::limits::{SqliteStore, StoreError};
 use crate::policy::Policy;
 use crate::relay::{self, Pipes, RelayError};
 use crate::sandbox::cgroup::Leaf;
 use crate::sandbox::confine::{self, ConfineError, Terms};
 use crate::sandbox::identity::{EGRESS, RELAY};
-use crate::sandbox::{LayerReport, Plan};
+use crate::sandbox::{Answer, Layer, LayerReport, Plan};
 use crate::sys::pidfd;
 
 /// How long the relay may take to confine itself, open the limit store and write `sandbox.applied`.
@@ -142,6 +141,12 @@ impl Crew {
         }
     }
 
+    /// The gateway's answer: egress serves, confined, or there is no crew. The self-test has asked its stub a name.
+    #[must_use]
+    pub fn answers(&self) -> Vec<LayerReport> {
+        vec![LayerReport { layer: Layer::Gateway, answer: Answer::Enforced }]
+    }
+
     /// Gives up the children to the watch, and the pipe that keeps the janitor asleep.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Child>, OwnedFd) {
@@ -170,7 +175,7 @@ fn relay(
 ) -> Result<(), ServeError> {
     let boot_id = boot_id()?;
     let mut keep: Vec<RawFd> = brief.pipes.descriptors();
-    keep.extend([control.as_raw_fd(), channel.as_fd().as_raw_fd(), brief.log.journal.as_fd().as_raw_fd()]);
+    keep.extend([control.as_raw_fd(), channel.as_fd().as_raw_fd(), brief.log.journal.fd().as_raw_fd()]);
     keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
     let terms = Terms { uid: RELAY, gid: RELAY, parent: monitor, keep: &keep };
     let _ = confine::relay(&terms, &brief.limits_dir)?;
@@ -201,7 +206,7 @@ fn boot_id() -> Result<String, Errno> {
 /// The values of the variables that the policy passes: never to be seen on stderr.
 fn secrets(plan: &Plan) -> Vec<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
-    plan.passed.iter().map(|value| value.as_bytes().to_vec()).collect()
+    plan.secrets.iter().map(|value| value.as_bytes().to_vec()).collect()
 }
 
 /// A failure is told on stderr; the exit code is for the monitor's log alone.

@@ -167,7 +167,7 @@ fn rule<'p>(
     let claims: Vec<Claim> = allowance
         .limits
         .iter()
-        .map(|limit| Claim { key: limit.key(policy, session), quota: limit.quota })
+        .map(|limit| Claim { key: limit.key(policy, policy.limit_scope, session), quota: limit.quota })
         .collect();
     match store.reserve(now, &claims) {
         Ok(Reservation::Granted { used }) => {

@@ -9,7 +9,7 @@ const KEPT_BYTES: usize = 256 << 10;
 /// The messages that one step of the gate wants sent. Nothing leaves without a [`Committed`] token, so that "recorded
 /// before effect" (P5) is a type, not a habit.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(super) struct Outbox {
     to_server: Vec<u8>,
     to_client: Vec<u8>,
     recorded: bool,
@@ -17,17 +17,17 @@ pub struct Outbox {
 
 impl Outbox {
     /// The buffer for lines to the server, each ended by LF.
-    pub fn server(&mut self) -> &mut Vec<u8> {
+    pub(super) fn server(&mut self) -> &mut Vec<u8> {
         &mut self.to_server
     }
 
     /// The buffer for lines to the client, each ended by LF.
-    pub fn client(&mut self) -> &mut Vec<u8> {
+    pub(super) fn client(&mut self) -> &mut Vec<u8> {
         &mut self.to_client
     }
 
     /// What is staged has its record.
-    pub fn commit(&mut self, _token: Committed) {
+    pub(super) fn commit(&mut self, _token: Committed) {
         self.recorded = true;
     }
 
@@ -35,7 +35,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When a pipe fails for another reason than a reader that is gone.
-    pub fn release(&mut self, server: &mut Sink, client: &mut Sink) -> std::io::Result<()> {
+    pub(super) fn release(&mut self, server: &mut Sink, client: &mut Sink) -> std::io::Result<()> {
         if std::mem::take(&mut self.recorded) {
             send(&self.to_server, server)?;
             send(&self.to_client, client)?;

@@ -22,6 +22,8 @@ pub struct Plan {
     pub cwd: PathBuf,
     /// The server's whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Values of `env.pass`: blanked wherever people read.
+    pub secrets: Vec<OsString>,
     /// What it sees of the disk.
     pub filesystem: FilesystemPlan,
     /// What it reaches of the network.

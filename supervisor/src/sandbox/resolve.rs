@@ -100,7 +100,7 @@ pub enum PlanError {
     TooManyHosts,
     /// A variable that must be passed is not set.
     #[error(transparent)]
-    Environment(#[from] environment::EnvironmentError),
+    Environment(#[from] environment::EnvError),
 }
 
 impl PlanError {
@@ -126,11 +126,14 @@ impl Plan {
         let executable = executable(&argv[0], &inputs.cwd, &filesystem)?;
         let cwd = if in_view(&inputs.cwd, &filesystem) { inputs.cwd.clone() } else { PathBuf::from("/") };
         let resources = &policy.sandbox.resources;
+        let environment = environment::construct(&policy.sandbox, &inputs.environment)?;
+        let is_passed = |name: &OsStr| policy.sandbox.env_pass.iter().any(|pass| name == OsStr::new(&pass.name));
         Ok(Self {
+            secrets: environment.iter().filter(|(name, _)| is_passed(name)).map(|(_, value)| value.clone()).collect(),
             argv,
             executable,
             cwd,
-            environment: environment::construct(&policy.sandbox, &inputs.environment)?,
+            environment,
             network: network(policy, inputs.connect_to)?,
             resources: ResourcesPlan {
                 memory_bytes: resources.memory_bytes.unwrap_or(DEFAULT_MEMORY_BYTES),

@@ -3,16 +3,16 @@
 //! Each module allows `unsafe_code` for itself and gives every block its reason.
 
 pub mod clone;
+pub mod environment;
 pub mod fds;
 pub mod fork;
 pub mod mount;
 pub mod pidfd;
 pub mod prctl;
+pub mod process;
 #[cfg(test)]
 pub(crate) mod raw;
-pub mod process;
+pub mod readiness;
 pub mod seccomp;
 pub mod sigsys;
-//! The only unsafe code: thin, each call with its reason.
-
-pub mod readiness;
+pub mod syslog;
