@@ -45,7 +45,7 @@ pub const RELAY_BUFFER_BYTES_MAX: usize = 128 << 20;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
 
-// Sandbox.
+// sandbox: cage
 
 /// Identities that can be handed out before one is used again: uids from 0x7000_0000 up.
 pub const IDENTITY_SLOTS_MAX: u32 = 1 << 16;
@@ -61,3 +61,20 @@ pub const TMPFS_INODES_MAX: u32 = 1 << 16;
 pub const ROOT_BYTES_MAX: u64 = 4 << 20;
 /// Longest wait for one answer in the network self-test, milliseconds.
 pub const SELF_TEST_WAIT_MS: u16 = 2_000;
+
+// sandbox: layers
+
+/// Most memory that a process of the server may pin, bytes. Key stores of crypto libraries pin a few pages.
+pub const LOCKED_MEMORY_BYTES_MAX: u64 = 8 << 20;
+/// Most signals queued for the run's uid. Runtimes use timers, not queues of signals.
+pub const PENDING_SIGNALS_MAX: u64 = 4096;
+/// Most variables of the server's environment. Far above any real one, far below what execve(2) takes.
+pub const ENVIRONMENT_VARIABLES_MAX: usize = 512;
+/// Longest value of one variable, bytes. The kernel takes 128 KiB (`MAX_ARG_STRLEN`) with the name.
+pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for a killed cgroup to be empty, milliseconds. A process dies when its pending I/O ends.
+pub const CGROUP_EMPTY_WAIT_MS: u64 = 5_000;
+/// Descriptors that relay may hold: pipes, segment, store, event loop.
+pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
+/// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
+pub const EGRESS_DESCRIPTORS_MAX: u64 = 2 * GATEWAY_CONNECTIONS_MAX as u64 + 256;

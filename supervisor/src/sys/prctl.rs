@@ -35,3 +35,32 @@ pub fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     Errno::result(result).map(drop)
 }
+
+/// Takes `capability` out of the calling thread's bounding set (`PR_CAPBSET_DROP`). Needs `CAP_SETPCAP`.
+///
+/// # Errors
+/// `EPERM` without the capability; `EINVAL` for a number that this kernel does not know.
+pub fn drop_from_bounding(capability: u32) -> Result<(), Errno> {
+    // SAFETY: prctl with integer arguments touches no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
+    Errno::result(result).map(drop)
+}
+
+/// Whether `capability` is in the calling thread's bounding set (`PR_CAPBSET_READ`).
+///
+/// # Errors
+/// `EINVAL` for a number that this kernel does not know: the end of the list.
+pub fn in_bounding(capability: u32) -> Result<bool, Errno> {
+    // SAFETY: prctl with integer arguments touches no memory of ours.
+    let result = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
+    Errno::result(result).map(|present| present == 1)
+}
+
+/// Makes descriptor `target` another name of `source` (dup2(2)), closing what `target` was.
+///
+/// # Errors
+/// `EBADF` when `source` is not open.
+pub fn replace_descriptor(source: i32, target: i32) -> Result<(), Errno> {
+    // SAFETY: a system call with integer arguments; for 0 to 2, which no Rust object owns.
+    Errno::result(unsafe { libc::dup2(source, target) }).map(drop)
+}
