@@ -3,15 +3,18 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use intercept_sandbox::policy::Durability;
-use intercept_sandbox::sandbox::plan::{AuditPlan, FilesystemPlan, NetworkPlan, ResourcesPlan, WritableFolder};
+use intercept_sandbox::policy::{Durability, TlsMode};
+use intercept_sandbox::sandbox::plan::{
+    AuditPlan, FilesystemPlan, NetworkPlan, PlannedHost, ResourcesPlan, WritableFolder,
+};
 use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan};
-use nix::sched::{CloneFlags, setns, unshare};
+
+use super::network::{Flaw, LISTED, network};
 
 /// First argument of the helper.
 pub(crate) const ROLE: &str = "launch-one";
@@ -36,6 +39,8 @@ struct Wishes {
     pids_max: Option<u64>,
     closed_gate: bool,
     host_network: bool,
+    listed: bool,
+    flaw: Option<Flaw>,
     act: Act,
 }
 
@@ -56,6 +61,8 @@ fn wishes(arguments: &mut impl Iterator<Item = OsString>) -> Wishes {
             "--pids" => wishes.pids_max = Some(text().parse().unwrap()),
             "--closed-gate" => wishes.closed_gate = true,
             "--host-network" => wishes.host_network = true,
+            "--listed" => wishes.listed = true,
+            "--flaw" => wishes.flaw = Some(Flaw::named(&text())),
             "--cut" => wishes.act = Act::Cut,
             "--terminate" => wishes.act = Act::Terminate,
             other => panic!("unknown option {other}"),
@@ -77,7 +84,7 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
             .map(|(name, value)| (name.into(), value.into()))
             .into(),
         filesystem: FilesystemPlan { read: wishes.read.clone(), write: wishes.write.clone(), tmp_bytes: 16 << 20 },
-        network: NetworkPlan::default(),
+        network: NetworkPlan { hosts: if wishes.listed { vec![listed()] } else { Vec::new() }, connect_to: Vec::new() },
         resources: ResourcesPlan {
             memory_bytes: 256 << 20,
             cpu_millis: 2000,
@@ -91,15 +98,14 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
     }
 }
 
-/// A namespace with an interface `lo` that is up, and no route.
-fn network() -> OwnedFd {
-    let home = File::open("/proc/self/ns/net").unwrap();
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
-    assert!(up.success());
-    let made = File::open("/proc/self/ns/net").unwrap();
-    setns(&home, CloneFlags::CLONE_NEWNET).unwrap();
-    made.into()
+fn listed() -> PlannedHost {
+    PlannedHost {
+        name: LISTED.0.to_owned(),
+        ports: vec![443],
+        address: LISTED.1.into(),
+        tls: TlsMode::Passthrough,
+        max_bytes_out: None,
+    }
 }
 
 /// Launches, waits, exits as the server did; 125, 126 or 127 with a line on standard error when it did not start.
@@ -109,7 +115,8 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     told.add(nix::sys::signal::Signal::SIGUSR1);
     told.thread_block().unwrap();
     let plan = plan(&wishes, arguments.collect());
-    let netns: OwnedFd = if wishes.host_network { File::open("/proc/self/ns/net").unwrap().into() } else { network() };
+    let network = network(wishes.listed, wishes.flaw);
+    let own = File::open("/proc/self/ns/net").unwrap();
     let start = Instant::now();
     let cage = match Cage::build(&plan) {
         Ok(cage) => cage,
@@ -118,7 +125,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let built = start.elapsed();
     let duplicate = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().unwrap();
     let io = LaunchIo {
-        netns: netns.as_fd(),
+        netns: if wishes.host_network { own.as_fd() } else { network.namespace.as_fd() },
         stdin: duplicate(std::io::stdin().as_fd()),
         stdout: duplicate(std::io::stdout().as_fd()),
         stderr: duplicate(std::io::stderr().as_fd()),

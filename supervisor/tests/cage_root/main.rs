@@ -4,14 +4,17 @@
 mod cases;
 mod launcher;
 mod lifecycle;
+mod network;
 mod run;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == launcher::ROLE) {
-        return launcher::main(arguments);
+    match arguments.next() {
+        Some(role) if role == launcher::ROLE => return launcher::main(arguments),
+        Some(role) if role == network::ROLE => return network::stub(std::env::args().nth(2)),
+        _ => {}
     }
     if !nix::unistd::geteuid().is_root() {
         eprintln!("cage_root needs root: these cases launch real sandboxes");

@@ -46,6 +46,18 @@ pub(crate) fn start_with<S: AsRef<OsStr>>(
     Run { child, facts, _directory: directory }
 }
 
+/// The same, started by another program: `through` and its arguments, then the helper and its own.
+#[allow(clippy::disallowed_methods)] // the helper is a process of the test, not of the product
+pub(crate) fn start_through<S: AsRef<OsStr>>(through: &[&str], options: &[&str], argv: &[S]) -> Run {
+    let directory = tempfile::tempdir().unwrap();
+    let facts = directory.path().join("facts");
+    let mut command = Command::new(through[0]);
+    command.args(&through[1..]).arg(std::env::current_exe().unwrap());
+    command.arg(ROLE).arg("--facts").arg(&facts).args(options).arg("--").args(argv);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Run { child: command.spawn().unwrap(), facts, _directory: directory }
+}
+
 /// Runs `script` with /bin/sh in a sandbox to its end.
 pub(crate) fn shell(options: &[&str], script: &str) -> Ended {
     start(options, &["/bin/sh", "-c", script]).finish()
