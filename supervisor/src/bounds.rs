@@ -49,7 +49,7 @@ pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
 
 /// Identities that can be handed out before one is used again: uids from 0x7000_0000 up.
 pub const IDENTITY_SLOTS_MAX: u32 = 1 << 16;
-/// Longest wait for the sandboxed child to be built and to reach the gate, milliseconds. It takes under ten.
+/// Longest wait for one word of the sandboxed child while it is built, milliseconds. All of it takes some ten.
 pub const LAUNCH_WAIT_MS: u16 = 15_000;
 /// Longest text of one launch message, bytes. A whole message stays under PIPE_BUF (4096), so that writes are atomic.
 pub const LAUNCH_DETAIL_BYTES_MAX: usize = 1000;

@@ -1,7 +1,7 @@
 //! The parent's half of a launch: clone, move into the cgroup, write the maps, collect every layer's answer.
 //!
-//! The one place where the supervisor starts a foreign program. It never blocks for longer than
-//! [`LAUNCH_WAIT_MS`], and a launch that fails leaves no process.
+//! The one place where the supervisor starts a foreign program. It waits at most [`LAUNCH_WAIT_MS`] for each word of the
+//! child, and a launch that fails leaves no process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -71,8 +71,8 @@ pub enum LaunchError {
     /// The child ended without a word. Exit code 125.
     #[error("the sandboxed child ended without saying why")]
     Vanished,
-    /// The child took longer than [`LAUNCH_WAIT_MS`]. Exit code 125.
-    #[error("the sandboxed child was not ready after {LAUNCH_WAIT_MS} ms")]
+    /// The child said nothing for [`LAUNCH_WAIT_MS`]. Exit code 125.
+    #[error("the sandboxed child was silent for {LAUNCH_WAIT_MS} ms")]
     Slow,
     /// Something on the parent's side. Exit code 125.
     #[error("{act}")]

@@ -136,14 +136,15 @@ fn take_over(ends: &Ends<'_>) -> Result<Held, Errno> {
 fn enter(blueprint: &Blueprint<'_>, held: Held) -> Result<Infallible, Failure> {
     die_with_parent()?;
     reset_signals().at(Step::Signals)?;
-    await_word(&held.go, Step::Release)?;
     // A caller may be exempt from the OOM killer (-1000); what runs here must not be.
     fs::write("/proc/self/oom_score_adj", "500").at(Step::OomScore)?;
     setns(&held.netns, CloneFlags::CLONE_NEWNET).at(Step::NetworkNamespace)?;
-    // After the v1 moves, or the root of the namespace would not be our leaf.
-    unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
     sethostname(HOST_NAME).at(Step::HostName)?;
     let program = build_view(blueprint, &held)?;
+    // Meanwhile the parent has moved us into the v1 cgroups, which takes longer than all of this (an RCU grace period);
+    // only now, or the root of the new namespace would not be our leaf.
+    await_word(&held.go, Step::Release)?;
+    unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
     drop((held.netns, held.idmaps));
     become_unprivileged_namespace(&held.report, &held.go)?;
     block_signals().at(Step::Signals)?;

@@ -50,6 +50,10 @@ fn confine(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> 
     if in_force("no-new-privs") {
         nix::sys::prctl::set_no_new_privs().at(Step::NoNewPrivs)?;
     }
+    // Asked here, because Landlock would set it, too, and hide that we had not.
+    if !nix::sys::prctl::get_no_new_privs().at(Step::NoNewPrivs)? {
+        return Err(said(Step::NoNewPrivs)("not set".to_owned()));
+    }
     chdir(&blueprint.plan.cwd).map_err(|errno| Failure {
         step: Step::WorkingDirectory,
         errno: Some(errno),
