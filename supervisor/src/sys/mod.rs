@@ -8,6 +8,11 @@ pub mod fork;
 pub mod mount;
 pub mod pidfd;
 pub mod prctl;
+#[cfg(test)]
+pub(crate) mod raw;
 pub mod process;
 pub mod seccomp;
 pub mod sigsys;
+//! The only unsafe code: thin, each call with its reason.
+
+pub mod readiness;
