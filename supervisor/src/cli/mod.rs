@@ -7,6 +7,8 @@ mod run;
 
 use std::ffi::OsString;
 use std::io::Write;
+pub mod doctor;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
