@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+#[allow(clippy::print_stdout)] // how a build script speaks to cargo
 fn main() {
     println!("cargo::rerun-if-changed=init");
     let variable = |name: &str| std::env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));

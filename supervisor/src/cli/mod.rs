@@ -4,6 +4,8 @@ mod run;
 
 use std::ffi::OsString;
 use std::io::Write;
+pub mod doctor;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

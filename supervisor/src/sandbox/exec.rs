@@ -66,8 +66,11 @@ fn interpreter(head: &[u8]) -> Option<PathBuf> {
         field.iter().rev().try_fold(0_usize, |value, &byte| value.checked_mul(256)?.checked_add(usize::from(byte)))
     };
     // e_phoff, e_phentsize, e_phnum; then in each entry p_offset and p_filesz.
-    let (table, entry_bytes, entries) =
-        if wide { (number(32, 8)?, number(54, 2)?, number(56, 2)?) } else { (number(28, 4)?, number(42, 2)?, number(44, 2)?) };
+    let (table, entry_bytes, entries) = if wide {
+        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
+    } else {
+        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
+    };
     for index in 0..entries {
         let entry = table.checked_add(index.checked_mul(entry_bytes)?)?;
         const PT_INTERP: usize = 3;

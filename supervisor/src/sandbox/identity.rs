@@ -109,7 +109,10 @@ impl RunIdentity {
                 Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
             }
             let after = ((slot + 1) % IDENTITY_SLOTS_MAX).to_string();
-            next.rewind().and_then(|()| next.set_len(0)).and_then(|()| next.write_all(after.as_bytes())).map_err(at(&turn))?;
+            next.rewind()
+                .and_then(|()| next.set_len(0))
+                .and_then(|()| next.write_all(after.as_bytes()))
+                .map_err(at(&turn))?;
             return Ok(Self { uid: RUN_BASE + slot, lock });
         }
         Err(IdentityError::Exhausted)

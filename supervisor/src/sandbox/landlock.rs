@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, PathFdError,
-    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use super::plan::FilesystemPlan;
@@ -104,15 +104,7 @@ impl Rules {
         if !crate::weaken::in_force(self.protection) {
             return Ok(Answer::Unsupported("taken out".to_owned()));
         }
-        let mut created = Ruleset::default()
-            .set_compatibility(CompatLevel::BestEffort)
-            .handle_access(AccessFs::from_all(WRITTEN_FOR))?
-            .scope(self.scopes)?
-            .create()?;
-        for (path, access) in &self.beneath {
-            created = created.add_rule(PathBeneath::new(PathFd::new(path)?, *access))?;
-        }
-        let status = created.restrict_self()?;
+        let status = self.enforce()?;
         Ok(match (status.ruleset, status.landlock) {
             (RulesetStatus::NotEnforced, LandlockStatus::NotImplemented) => {
                 Answer::Unsupported("the kernel has no Landlock (Linux 5.13, CONFIG_SECURITY_LANDLOCK)".to_owned())
@@ -122,6 +114,28 @@ impl Rules {
             }
             (_, landlock) => answer_for(ABI::from(landlock)),
         })
+    }
+
+    /// The same, for the ABI that took effect: 0 without Landlock.
+    ///
+    /// # Errors
+    /// As for [`Rules::restrict_self`].
+    pub fn restrict_self_abi(&self) -> Result<u8, LandlockError> {
+        let status = self.enforce()?;
+        let abi = if status.ruleset == RulesetStatus::NotEnforced { ABI::Unsupported } else { status.landlock.into() };
+        Ok(abi as u8)
+    }
+
+    fn enforce(&self) -> Result<RestrictionStatus, LandlockError> {
+        let mut created = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(WRITTEN_FOR))?
+            .scope(self.scopes)?
+            .create()?;
+        for (path, access) in &self.beneath {
+            created = created.add_rule(PathBeneath::new(PathFd::new(path)?, *access))?;
+        }
+        Ok(created.restrict_self()?)
     }
 }
 

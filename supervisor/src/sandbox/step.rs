@@ -15,14 +15,10 @@ use super::{Answer, Layer, LayerReport};
 pub enum Step {
     /// Keep the listed descriptors, close all others.
     Descriptors,
-    /// Wait until the parent has moved us into the v1 cgroups.
-    Release,
     /// Take a middle OOM score, whatever the caller's was.
     OomScore,
     /// Join the network namespace.
     NetworkNamespace,
-    /// unshare(CLONE_NEWCGROUP).
-    CgroupNamespace,
     /// Set a host name that says nothing.
     HostName,
     /// Cut mount propagation.
@@ -31,6 +27,10 @@ pub enum Step {
     Rootfs,
     /// pivot_root and detach the old root.
     Pivot,
+    /// Wait until the parent has moved us into the v1 cgroups.
+    Release,
+    /// unshare(CLONE_NEWCGROUP).
+    CgroupNamespace,
     /// setgroups([]) while it is still permitted.
     Groups,
     /// unshare(CLONE_NEWUSER | CLONE_NEWNS).
@@ -78,14 +78,14 @@ pub enum Step {
 impl Step {
     const ALL: [Self; 30] = [
         Self::Descriptors,
-        Self::Release,
         Self::OomScore,
         Self::NetworkNamespace,
-        Self::CgroupNamespace,
         Self::HostName,
         Self::Propagation,
         Self::Rootfs,
         Self::Pivot,
+        Self::Release,
+        Self::CgroupNamespace,
         Self::Groups,
         Self::UserNamespace,
         Self::Mapping,

@@ -22,10 +22,7 @@ pub(super) fn layers(status: &str, inside: u32) -> [LayerReport; 4] {
     };
     [
         answer(Layer::Identity, &[is("Uid", &ids), is("Gid", &ids), is("Groups", "")]),
-        answer(
-            Layer::Capabilities,
-            &["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|set| is(set, empty)),
-        ),
+        answer(Layer::Capabilities, &["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|set| is(set, empty))),
         answer(Layer::NoNewPrivs, &[is("NoNewPrivs", "1")]),
         answer(Layer::Seccomp, &[is("Seccomp", "2")]),
     ]

@@ -1,7 +1,6 @@
 //! clone3(2): a child in new namespaces, born inside its cgroup, with a pidfd.
 #![allow(unsafe_code)]
 
-use std::convert::Infallible;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -35,15 +34,15 @@ const _: () = assert!(size_of::<CloneArgs>() == 88);
 
 /// Forks with `namespaces` new, into the cgroup v2 directory `cgroup` when given, and runs `child` in the new process.
 ///
-/// The child is a copy as after fork(2): own memory, own descriptor table. `child` must end the process itself;
-/// if it panics, the process ends at once and nothing of the parent's stack runs twice.
+/// The child is a copy as after fork(2): own memory, own descriptor table. `child` is to end the
+/// process itself; if it returns or panics, the process ends at once and nothing of the parent's stack runs twice.
 ///
 /// # Errors
 /// `EBUSY` when this process has more than one thread (another thread's locks would stay locked in the child),
 /// otherwise those of clone3(2).
 pub fn clone3<F>(namespaces: CloneFlags, cgroup: Option<BorrowedFd<'_>>, child: F) -> Result<(Pid, OwnedFd), Errno>
 where
-    F: FnOnce() -> Infallible,
+    F: FnOnce(),
 {
     if task_count()? != 1 {
         return Err(Errno::EBUSY);
@@ -64,7 +63,7 @@ where
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
     if pid == 0 {
         let _guard = ExitOnDrop;
-        child(); // never comes back; if it did, the guard ends the process
+        child(); // does not come back; if it did, the guard would end the process
     }
     let pid = Errno::result(pid)?;
     // SAFETY: on success with CLONE_PIDFD the kernel stored a new close-on-exec descriptor that nobody else owns.

@@ -7,9 +7,9 @@ use super::RootfsError;
 use super::place::Root;
 
 /// uid and gid inside.
-pub(crate) const INSIDE_ID: u32 = 1000;
+pub(in crate::sandbox) const INSIDE_ID: u32 = 1000;
 /// Host name inside.
-pub(crate) const HOST_NAME: &str = "sandbox";
+pub(in crate::sandbox) const HOST_NAME: &str = "sandbox";
 
 /// Writes the files.
 pub(super) fn generate(root: &Root, environment: &[(OsString, OsString)]) -> Result<(), RootfsError> {
@@ -17,7 +17,9 @@ pub(super) fn generate(root: &Root, environment: &[(OsString, OsString)]) -> Res
     let files: [(&str, String); 8] = [
         (
             "/etc/passwd",
-            format!("server:x:{INSIDE_ID}:{INSIDE_ID}::{home}:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"),
+            format!(
+                "server:x:{INSIDE_ID}:{INSIDE_ID}::{home}:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+            ),
         ),
         ("/etc/group", format!("server:x:{INSIDE_ID}:\nnogroup:x:65534:\n")),
         ("/etc/hosts", format!("127.0.0.1 localhost {HOST_NAME}\n::1 localhost\n")),
@@ -28,7 +30,10 @@ pub(super) fn generate(root: &Root, environment: &[(OsString, OsString)]) -> Res
             "/etc/resolv.conf",
             format!("nameserver {}\noptions timeout:2 attempts:2\n", crate::sandbox::selftest::RESOLVER),
         ),
-        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n".to_owned()),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n".to_owned(),
+        ),
         ("/etc/shells", String::new()),
     ];
     for (path, content) in files {

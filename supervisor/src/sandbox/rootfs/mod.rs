@@ -22,7 +22,8 @@ use super::Plan;
 use super::plan::FilesystemPlan;
 use crate::bounds::{ROOT_BYTES_MAX, SHM_BYTES_MAX, TMPFS_INODES_MAX};
 use crate::sys::mount::{Depth, attach, attr, new_filesystem, set_attributes};
-use place::{Kind, Root};
+pub(super) use etc::{HOST_NAME, INSIDE_ID};
+use place::Root;
 pub use source::unreadable;
 
 /// Where the new root is put together; it hides this directory of the host's in our mount namespace alone.
@@ -85,7 +86,8 @@ pub(super) fn build(plan: &Plan, idmaps: &[OwnedFd]) -> Result<NewRoot, RootfsEr
         root.link(link, target)?;
     }
     etc::generate(&root, &plan.environment)?;
-    let tmp = tmpfs(plan.filesystem.tmp_bytes, attr::NOSUID | attr::NODEV).map_err(while_at(Path::new("/tmp"), "tmpfs"))?;
+    let tmp =
+        tmpfs(plan.filesystem.tmp_bytes, attr::NOSUID | attr::NODEV).map_err(while_at(Path::new("/tmp"), "tmpfs"))?;
     root.mount_own(Path::new("/tmp"), &tmp)?;
     let shm = tmpfs(SHM_BYTES_MAX, attr::NOSUID | attr::NODEV | attr::NOEXEC)
         .map_err(while_at(Path::new("/dev/shm"), "tmpfs"))?;

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::{RootfsError, while_at};
@@ -80,6 +80,10 @@ impl Root {
                 }
                 opened => opened?,
             };
+        }
+        // With O_PATH | O_NOFOLLOW a last component that is a link opens as the link itself.
+        if fstat(&here)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits() {
+            return Err(Errno::ELOOP);
         }
         Ok(here)
     }
@@ -172,8 +176,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", directory.path().join("away")).unwrap();
         let root = Root::new(File::open(directory.path()).unwrap().into()).unwrap();
-        // openat2 with RESOLVE_NO_SYMLINKS still opens the link itself under O_NOFOLLOW; going through it is ELOOP.
-        assert!(root.target(Path::new("/away/x"), Kind::File).is_err());
+        assert_eq!(root.target(Path::new("/away/x"), Kind::File).unwrap_err(), Errno::ENOTDIR);
+        assert_eq!(root.target(Path::new("/away"), Kind::Directory).unwrap_err(), Errno::ELOOP);
         assert!(!Path::new("/etc/x").exists());
     }
 }

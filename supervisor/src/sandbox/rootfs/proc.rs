@@ -45,7 +45,8 @@ const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 pub(super) fn mount(root: &Root, null: &OwnedFd) -> Result<(), RootfsError> {
     let at = Path::new("/proc");
     let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-    let proc = new_filesystem(c"proc", &[(c"hidepid", Some("ptraceable"))], attributes).map_err(while_at(at, "mount"))?;
+    let proc =
+        new_filesystem(c"proc", &[(c"hidepid", Some("ptraceable"))], attributes).map_err(while_at(at, "mount"))?;
     root.mount(at, Kind::Directory, &proc)?;
     if !crate::weaken::in_force("proc-masks") {
         return Ok(());
