@@ -306,7 +306,7 @@ impl<'a> Envelope<'a> {
 
 /// Enough of a name to recognise it by.
 fn clip(name: &str) -> &str {
-    &name[..name.floor_char_boundary(64)]
+    name.char_indices().nth(64).map_or(name, |(end, _)| &name[..end])
 }
 
 impl RequestId {
