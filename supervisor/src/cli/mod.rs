@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::io::Write;
 pub mod doctor;
 
+pub mod policy;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

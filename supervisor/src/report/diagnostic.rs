@@ -105,6 +105,16 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+impl Diagnostic {
+    /// The same problem without a word of the file: only code, line and column. For a caller who may start us as root but
+    /// may not read the file himself.
+    #[must_use]
+    pub fn without_quotes(&self) -> Self {
+        let place = self.place.as_ref().map(|place| Place { text: String::new(), before: 0, ..place.clone() });
+        Self { message: "a problem that docs/errors.md describes".into(), place, help: None, ..self.clone() }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}[{}]: {}", self.severity.as_str(), self.code, super::printable(&self.message))?;
@@ -116,7 +126,9 @@ impl fmt::Display for Diagnostic {
                 let gutter = " ".repeat(number.len());
                 let (line, pad, carets) = place.shown();
                 writeln!(f, "{gutter}--> {path}:{}:{}", place.line, place.column)?;
-                writeln!(f, "{gutter} |\n{number} | {line}\n{gutter} | {pad}{carets}")?;
+                if !place.text.is_empty() {
+                    writeln!(f, "{gutter} |\n{number} | {line}\n{gutter} | {pad}{carets}")?;
+                }
                 gutter
             }
             None => {
@@ -163,6 +175,23 @@ mod tests {
     fn tabs_and_hidden_characters_keep_the_carets_in_place() {
         let shown = sample(Some(Place::new(1, 3, 2, "\t\u{202e}ab")));
         assert!(shown.contains("1 |     \\u{202e}ab\n  |             ^^\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_caller_who_may_not_read_the_file_sees_no_word_of_it() {
+        let text = "root:$6$salt$hash:19000";
+        let whole = Diagnostic {
+            severity: Severity::Error,
+            code: "ISB-P013",
+            message: format!("not a mapping: {text}"),
+            path: "/etc/shadow".into(),
+            place: Some(Place::new(1, 1, 4, text)),
+            help: Some(text.into()),
+        };
+        assert!(whole.to_string().contains("$6$"));
+        let shown = whole.without_quotes().to_string();
+        assert_eq!(shown, "error[ISB-P013]: a problem that docs/errors.md describes\n --> /etc/shadow:1:1\n");
+        assert!(!format!("{:?}", whole.without_quotes()).contains("root"));
     }
 
     #[test]

@@ -68,11 +68,7 @@ impl<'s> Reader<'s> {
     }
 
     fn add(&mut self, severity: Severity, code: Code, span: Option<Span>, message: String) -> &mut Diagnostic {
-        let limit = match severity {
-            Severity::Error => POLICY_DIAGNOSTICS_MAX,
-            Severity::Warning => POLICY_DIAGNOSTICS_MAX / 2,
-        };
-        if self.found.iter().filter(|known| known.severity == severity).count() >= limit {
+        if self.is_full(severity) {
             self.dropped += usize::from(severity == Severity::Error);
             return &mut self.scratch;
         }
@@ -90,6 +86,14 @@ impl<'s> Reader<'s> {
         });
         let last = self.found.len() - 1;
         &mut self.found[last]
+    }
+
+    fn is_full(&self, severity: Severity) -> bool {
+        let max = match severity {
+            Severity::Error => POLICY_DIAGNOSTICS_MAX,
+            Severity::Warning => POLICY_DIAGNOSTICS_MAX / 2,
+        };
+        self.found.iter().filter(|known| known.severity == severity).count() >= max
     }
 
     /// Errors and warnings, each in file order.
@@ -141,6 +145,10 @@ impl<'s> Reader<'s> {
     }
 
     fn unknown_key(&mut self, entry: &Entry, section: &Section) {
+        if self.is_full(Severity::Error) {
+            self.dropped += 1; // without the search for a suggestion that nobody would read
+            return;
+        }
         let known = section.keys.iter().chain(section.later).copied();
         let help = match nearest(&entry.key, known) {
             Some(near) => format!("did you mean \"{near}\"?"),
