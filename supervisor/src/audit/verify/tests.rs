@@ -183,6 +183,10 @@ fn an_anchor_kept_elsewhere_catches_a_truncated_log_and_a_removed_session() {
     let with_anchor = |path: &Path| verify(path, signer().verifier(), Some(&anchor)).unwrap();
     assert_eq!(with_anchor(root.path()).verdict(), Verdict::Ok);
 
+    let other = session(root.path(), "b", 0);
+    assert!(verify(&other, signer().verifier(), Some(&anchor)).is_err(), "an anchor that proves nothing is no ok");
+    assert!(verify(&path.join("000001.jsonl"), signer().verifier(), Some(&anchor)).is_err());
+
     let short = lines(&path.join("000001.jsonl"))[..2].concat();
     std::fs::write(path.join("000001.jsonl"), short).unwrap();
     std::fs::write(path.join("notes"), "").unwrap();
