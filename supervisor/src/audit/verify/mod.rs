@@ -134,4 +134,6 @@ fn read_anchor(path: &Path, verifier: &Verifier) -> Result<Result<Vec<Note>, Fin
 }
 
 #[cfg(test)]
+mod python;
+#[cfg(test)]
 mod tests;

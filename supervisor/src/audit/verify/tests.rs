@@ -11,7 +11,7 @@ fn signer() -> Signer {
     Signer::new("host/test", &[5; 32]).unwrap()
 }
 
-fn start(root: &Path, name: &str) -> (SessionDirectory, crate::audit::Journal) {
+pub(super) fn start(root: &Path, name: &str) -> (SessionDirectory, crate::audit::Journal) {
     let opened = SessionDirectory::create(root, name, Durability::Write, NOW).unwrap();
     let mut journal = opened.journal;
     let mut event = Event::new(Kind::SessionStart);
@@ -21,7 +21,7 @@ fn start(root: &Path, name: &str) -> (SessionDirectory, crate::audit::Journal) {
 }
 
 /// A session that ended in order, with this many calls.
-fn session(root: &Path, name: &str, calls: usize) -> PathBuf {
+pub(super) fn session(root: &Path, name: &str, calls: usize) -> PathBuf {
     let (directory, mut journal) = start(root, name);
     for _ in 0..calls {
         let _ = journal.append(NOW, &Event::new(Kind::McpRequest).with_effect(Effect::Allowed)).unwrap();
@@ -43,7 +43,7 @@ fn only(path: &Path) -> (Verdict, Option<u64>, Option<u64>) {
     (report.findings[0].verdict, report.findings[0].line, report.findings[0].seq)
 }
 
-fn lines(path: &Path) -> Vec<String> {
+pub(super) fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap().split_inclusive('\n').map(str::to_owned).collect()
 }
 
