@@ -1,4 +1,5 @@
-//! The one writer of a session's records. Needs only its descriptor: write, fdatasync, fallocate.
+//! The one writer of a session's records. Needs only its descriptor: write, fdatasync, fallocate. Dropping it closes the
+//! segment; the monitor gives the reserve back when it closes the session.
 
 use std::fs::File;
 use std::io;
@@ -155,15 +156,6 @@ impl<M: Medium> Journal<M> {
     #[must_use]
     pub const fn failed(&self) -> Option<&'static str> {
         self.failed
-    }
-
-    /// Ends the journal and gives its reserve back.
-    ///
-    /// # Errors
-    /// When the blocks cannot be given back; the records stand.
-    pub fn finish(mut self) -> io::Result<Head> {
-        self.ahead.release(&mut self.medium)?;
-        Ok(self.head)
     }
 
     fn commit(&mut self, now: Now, events: &[Event<'_>]) -> Result<Head, AuditError> {

@@ -29,7 +29,6 @@ pub(super) fn session(root: &Path, name: &str, calls: usize) -> PathBuf {
     let head = journal.append(NOW, &Event::new(Kind::SessionEnd)).unwrap().head();
     let path = directory.path().to_owned();
     directory.close(&signer(), head, NOW).unwrap();
-    journal.finish().unwrap();
     path
 }
 
@@ -56,6 +55,23 @@ fn whole_sessions_are_ok_in_the_documented_words() {
     assert_eq!(check(root.path()).to_string(), "ok: 2 sessions, 7 records\n");
     assert_eq!(check(&one).to_string(), "ok: 1 session, 5 records\n");
     assert!(check(&one.join("000001.jsonl")).to_string().starts_with("ok: 1 segment, 5 records\n"));
+}
+
+#[test]
+fn a_closed_session_keeps_no_blocks_ahead() {
+    use std::os::unix::fs::MetadataExt;
+    let root = tempfile::tempdir().unwrap();
+    let (directory, journal) = start(root.path(), "a");
+    let files = ["000001.jsonl", "notes"].map(|name| directory.path().join(name));
+    let allocated = |path: &PathBuf| std::fs::metadata(path).unwrap().blocks() * 512;
+    if !journal.has_reserve() {
+        return; // this file system cannot allocate ahead
+    }
+    assert!(allocated(&files[0]) >= crate::bounds::AUDIT_RESERVE_BYTES);
+    let length = std::fs::metadata(&files[0]).unwrap().len();
+    directory.close(&signer(), journal.head(), NOW).unwrap();
+    assert_eq!(std::fs::metadata(&files[0]).unwrap().len(), length);
+    assert!(files.iter().all(|file| allocated(file) <= 4096 + length));
 }
 
 #[test]
