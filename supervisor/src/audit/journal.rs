@@ -12,7 +12,7 @@ use super::medium::{self, Ahead, Medium};
 use super::record;
 use crate::bounds::{
     AUDIT_CHECKPOINT_RECORDS, AUDIT_CHECKPOINT_SECONDS, AUDIT_RESERVE_BYTES, AUDIT_RESERVE_CHUNK_BYTES,
-    AUDIT_SESSION_BYTES_MAX,
+    AUDIT_SESSION_BYTES_MAX, AUDIT_SUCCESSOR_RESERVE_BYTES,
 };
 use crate::clock::Now;
 use crate::policy::Durability;
@@ -72,7 +72,11 @@ impl<M: Medium> Journal<M> {
         from: Mark,
         now: Now,
     ) -> Result<Self, AuditError> {
-        let mut ahead = Ahead::new(0, AUDIT_RESERVE_BYTES, AUDIT_RESERVE_CHUNK_BYTES);
+        // A successor writes a few records of our own making, and has to live on what its predecessor left of a full disk.
+        let mut ahead = match from.segment {
+            1 => Ahead::new(0, AUDIT_RESERVE_BYTES, AUDIT_RESERVE_CHUNK_BYTES),
+            _ => Ahead::new(0, AUDIT_SUCCESSOR_RESERVE_BYTES, AUDIT_SUCCESSOR_RESERVE_BYTES),
+        };
         ahead
             .ensure(&mut medium, 0)
             .map_err(|error| AuditError::Stopped { code: code_of(&error), source: Some(error) })?;

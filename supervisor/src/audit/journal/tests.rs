@@ -133,6 +133,15 @@ fn a_disk_without_room_for_the_reserve_starts_no_session() {
 }
 
 #[test]
+fn a_successor_lives_on_what_its_predecessor_left() {
+    let left = AUDIT_RESERVE_BYTES - 12_000; // after an audit.stopped, on a full disk
+    let from = Mark { segment: 2, head: Head { seq: 7, ..Head::START }, length: 0 };
+    let mut journal = Journal::begin(Disk::of(left), "s".into(), Durability::Strict, from, NOW).unwrap();
+    let head = journal.append_all(NOW, &[Event::new(Kind::AuditSegment), Event::new(Kind::SessionEnd)]).unwrap().head();
+    assert_eq!(head.seq, 9);
+}
+
+#[test]
 fn a_failed_fsync_is_final_and_not_retried() {
     let mut journal = open(Disk::of(1 << 30), Durability::Strict);
     journal.medium.sync_errno = Some(libc::EIO);
