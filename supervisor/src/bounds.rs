@@ -114,6 +114,9 @@ pub const AUDIT_LIST_ITEMS_MAX: usize = 64;
 pub const AUDIT_ARGUMENT_LEAVES_MAX: usize = 128;
 /// Bytes that stay allocated beyond the end of a segment, so that one last record of any size fits on a full disk.
 pub const AUDIT_RESERVE_BYTES: u64 = AUDIT_RECORD_BYTES_MAX as u64;
+/// The same for a segment that continues a killed writer's: its header and the session's end are under 10 KiB, and what
+/// the killed writer left of its own reserve on a full disk must do.
+pub const AUDIT_SUCCESSOR_RESERVE_BYTES: u64 = 16 << 10;
 /// Bytes of a segment that are allocated at a time: some 500 records between two calls of fallocate.
 pub const AUDIT_RESERVE_CHUNK_BYTES: u64 = 256 << 10;
 /// Bytes that stay allocated beyond the end of the notes and the index: a dozen notes or lines.

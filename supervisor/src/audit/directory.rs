@@ -21,7 +21,7 @@ use super::notes::Signer;
 use super::tail;
 use super::timestamp::Timestamp;
 use super::trusted;
-use crate::bounds::{AUDIT_RESERVE_BYTES, AUDIT_RESERVE_CHUNK_BYTES, AUDIT_SIDECAR_RESERVE_BYTES};
+use crate::bounds::AUDIT_SIDECAR_RESERVE_BYTES;
 use crate::clock::Now;
 use crate::policy::Durability;
 
@@ -135,7 +135,7 @@ impl SessionDirectory {
     pub fn take_over(&mut self, durability: Durability, mark: Mark, now: Now) -> Result<Journal, AuditError> {
         let path = self.path.join(segment_name(mark.segment));
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut old: File = openat(&self.directory, segment_name(mark.segment).as_str(), flags, Mode::empty())
+        let old: File = openat(&self.directory, segment_name(mark.segment).as_str(), flags, Mode::empty())
             .map_err(|errno| AuditError::file("open", &path)(errno.into()))?
             .into();
         let length = old.metadata().map_err(AuditError::file("look at", &path))?.len();
@@ -150,8 +150,7 @@ impl SessionDirectory {
 
         // The killed writer's reserve is what the new segment lives on when the disk is full. Where it cannot be given
         // back, the new segment's own allocation decides.
-        let reserve = AUDIT_RESERVE_BYTES + 2 * AUDIT_RESERVE_CHUNK_BYTES;
-        let _ = old.release(length, reserve);
+        let _ = medium::release(&old);
 
         let last_hash = head.hash.to_string();
         let mut journal = self.next_segment(durability, head, now)?;
@@ -168,16 +167,26 @@ impl SessionDirectory {
         Ok(journal)
     }
 
-    /// Ends the session in order: the signed note for its last record, and its line in the host index.
+    /// Ends the session in order: the signed note for its last record, and its line in the host index. Call it when the
+    /// last writer is reaped or its [`Journal`] dropped.
     ///
     /// # Errors
     /// When either cannot be written; `audit verify` will call the session unterminated then.
     pub fn close(mut self, signer: &Signer, head: Head, now: Now) -> Result<String, AuditError> {
         let note = self.checkpoint(signer, head)?;
-        // Only blocks are lost where this fails.
-        let _ = self.notes_ahead.release(&mut self.notes);
+        self.release_reserves();
         index::end(&self.root, &self.session, &self.relative, head, now)?;
         Ok(note)
+    }
+
+    /// Gives back what was allocated ahead. Where that fails, some hundred KiB of disk are lost and no record.
+    fn release_reserves(&self) {
+        let _ = medium::release(&self.notes);
+        for number in 1..=self.segments {
+            let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let opened = openat(&self.directory, segment_name(number).as_str(), flags, Mode::empty());
+            let _ = opened.map_err(std::io::Error::from).and_then(|segment| medium::release(&segment.into()));
+        }
     }
 
     fn next_segment(&mut self, durability: Durability, head: Head, now: Now) -> Result<Journal, AuditError> {

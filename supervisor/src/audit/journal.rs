@@ -1,4 +1,5 @@
-//! The one writer of a session's records. Needs only its descriptor: write, fdatasync, fallocate.
+//! The one writer of a session's records. Needs only its descriptor: write, fdatasync, fallocate. Dropping it closes the
+//! segment; the monitor gives the reserve back when it closes the session.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +13,7 @@ use super::medium::{self, Ahead, Medium};
 use super::record;
 use crate::bounds::{
     AUDIT_CHECKPOINT_RECORDS, AUDIT_CHECKPOINT_SECONDS, AUDIT_RESERVE_BYTES, AUDIT_RESERVE_CHUNK_BYTES,
-    AUDIT_SESSION_BYTES_MAX,
+    AUDIT_SESSION_BYTES_MAX, AUDIT_SUCCESSOR_RESERVE_BYTES,
 };
 use crate::clock::Now;
 use crate::policy::Durability;
@@ -80,7 +81,11 @@ impl<M: Medium> Journal<M> {
         from: Mark,
         now: Now,
     ) -> Result<Self, AuditError> {
-        let mut ahead = Ahead::new(0, AUDIT_RESERVE_BYTES, AUDIT_RESERVE_CHUNK_BYTES);
+        // A successor writes a few records of our own making, and has to live on what its predecessor left of a full disk.
+        let mut ahead = match from.segment {
+            1 => Ahead::new(0, AUDIT_RESERVE_BYTES, AUDIT_RESERVE_CHUNK_BYTES),
+            _ => Ahead::new(0, AUDIT_SUCCESSOR_RESERVE_BYTES, AUDIT_SUCCESSOR_RESERVE_BYTES),
+        };
         ahead
             .ensure(&mut medium, 0)
             .map_err(|error| AuditError::Stopped { code: code_of(&error), source: Some(error) })?;
@@ -164,15 +169,6 @@ impl<M: Medium> Journal<M> {
     #[must_use]
     pub const fn failed(&self) -> Option<&'static str> {
         self.failed
-    }
-
-    /// Ends the journal and gives its reserve back.
-    ///
-    /// # Errors
-    /// When the blocks cannot be given back; the records stand.
-    pub fn finish(mut self) -> io::Result<Head> {
-        self.ahead.release(&mut self.medium)?;
-        Ok(self.head)
     }
 
     fn commit(&mut self, now: Now, events: &[Event<'_>]) -> Result<Head, AuditError> {

@@ -1,4 +1,4 @@
-//! The four things that the log does to a file, as one trait so that tests can make each fail, and the blocks that are
+//! The three things that the log does to a file, as one trait so that tests can make each fail, and the blocks that are
 //! kept allocated ahead of the end of the file.
 
 use std::fs::File;
@@ -23,11 +23,6 @@ pub trait Medium {
     /// # Errors
     /// As fallocate(2).
     fn allocate(&mut self, offset: u64, bytes: u64) -> io::Result<()>;
-    /// Gives back the blocks of that range, which lies beyond the end of the file: fallocate(2), `PUNCH_HOLE`.
-    ///
-    /// # Errors
-    /// As fallocate(2).
-    fn release(&mut self, offset: u64, bytes: u64) -> io::Result<()>;
 }
 
 impl Medium for File {
@@ -40,23 +35,13 @@ impl Medium for File {
     }
 
     fn allocate(&mut self, offset: u64, bytes: u64) -> io::Result<()> {
-        fallocate_range(self, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset, bytes)
-    }
-
-    fn release(&mut self, offset: u64, bytes: u64) -> io::Result<()> {
-        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        fallocate_range(self, flags, offset, bytes)
-    }
-}
-
-fn fallocate_range(file: &File, flags: FallocateFlags, offset: u64, bytes: u64) -> io::Result<()> {
-    let too_big = |_| io::Error::from_raw_os_error(libc::EFBIG);
-    let offset = offset.try_into().map_err(too_big)?;
-    let bytes = bytes.try_into().map_err(too_big)?;
-    loop {
-        match fallocate(file, flags, offset, bytes) {
-            Err(nix::errno::Errno::EINTR) => {}
-            other => return other.map_err(io::Error::from),
+        let too_big = |_| io::Error::from_raw_os_error(libc::EFBIG);
+        let (offset, bytes) = (offset.try_into().map_err(too_big)?, bytes.try_into().map_err(too_big)?);
+        loop {
+            match fallocate(&*self, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset, bytes) {
+                Err(nix::errno::Errno::EINTR) => {}
+                other => return other.map_err(io::Error::from),
+            }
         }
     }
 }
@@ -132,13 +117,10 @@ impl Ahead {
     pub(super) const fn supported(&self) -> bool {
         self.supported
     }
+}
 
-    /// Gives the reserve back.
-    pub(super) fn release(&mut self, medium: &mut impl Medium) -> io::Result<()> {
-        if self.supported && self.allocated > self.length {
-            medium.release(self.length, self.allocated - self.length)?;
-            self.allocated = self.length;
-        }
-        Ok(())
-    }
+/// Gives back the blocks beyond the end of a file that no one writes any more: ftruncate(2) to the length it has. A hole
+/// punched there frees nothing on ext4.
+pub(super) fn release(file: &File) -> io::Result<()> {
+    file.set_len(file.metadata()?.len())
 }

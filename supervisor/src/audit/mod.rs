@@ -4,6 +4,11 @@
 //! Pure: `kind`, `event`, `record`, `text`, `timestamp`, `chain`, `redact`, `notes`, `base64`, `verify::walk`.
 //! The rest does I/O; after [`SessionDirectory::create`] the [`Journal`] needs nothing but its own descriptor.
 
+/// Root of the logs.
+pub const DIRECTORY: &str = "/var/log/intercept-sandbox";
+/// Where the host's keys are.
+pub const KEY_DIRECTORY: &str = "/etc/intercept-sandbox/keys";
+
 mod base64;
 pub mod chain;
 mod directory;
@@ -15,11 +20,12 @@ pub mod keys;
 pub mod kind;
 mod medium;
 pub mod notes;
+pub mod read;
 pub mod record;
 pub mod redact;
 mod refusal;
 mod tail;
-mod text;
+pub(crate) mod text;
 pub mod timestamp;
 mod trusted;
 pub mod verify;

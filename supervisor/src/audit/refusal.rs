@@ -52,8 +52,7 @@ pub fn record_refusal(
     let end = Event::new(Kind::SessionEnd).with_effect(Effect::Denied).with_reason(refusal.code, refusal.text);
     let head = journal.append_all(now, &[start, end])?.head();
 
-    // Only blocks are lost where this fails.
-    let _ = journal.finish();
+    drop(journal);
     let path = opened.directory.path().to_owned();
     opened.directory.close(&signer, head, now)?;
     Ok(path)

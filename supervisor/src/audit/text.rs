@@ -87,9 +87,22 @@ impl Formatter for &mut Bounded {
     }
 }
 
+/// The text with everything that a terminal would obey spelled out.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unsafe_to_show(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// Controls (C0, DEL, C1), line and paragraph separators, and the invisible: bidirectional controls (UAX #9), zero-width
 /// and other format characters, variation selectors, tags, the Hangul fillers and what is not a character.
-pub(super) const fn is_unsafe_to_show(character: char) -> bool {
+const fn is_unsafe_to_show(character: char) -> bool {
     matches!(character,
         '\0'..='\u{1f}'
         | '\u{7f}'..='\u{9f}'
@@ -131,6 +144,11 @@ mod tests {
         assert_eq!(shown, r#""a\u001b[2J\u009b1m\u202eb\u007f\udb40\udc41\n\"é漢""#);
         assert_eq!(cuts, 0);
         assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+    }
+
+    #[test]
+    fn visible_text_has_no_control_left() {
+        assert_eq!(visible("a\u{1b}[2Jé\u{202e}\n"), "a\\u{1b}[2Jé\\u{202e}\\u{a}");
     }
 
     #[test]

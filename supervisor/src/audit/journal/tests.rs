@@ -11,7 +11,6 @@ const NOW: Now = Now { wall_ns: 1_735_689_599_000_000_001, boot_ns: 42 };
 struct Disk {
     bytes: Vec<u8>,
     capacity: u64,
-    allocated: u64,
     no_allocate: bool,
     writes: VecDeque<Result<usize, i32>>,
     sync_errno: Option<i32>,
@@ -49,12 +48,6 @@ impl Medium for Disk {
         if offset + bytes > self.capacity {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        self.allocated = offset + bytes;
-        Ok(())
-    }
-
-    fn release(&mut self, offset: u64, _: u64) -> io::Result<()> {
-        self.allocated = offset;
         Ok(())
     }
 }
@@ -140,6 +133,15 @@ fn a_disk_without_room_for_the_reserve_starts_no_session() {
 }
 
 #[test]
+fn a_successor_lives_on_what_its_predecessor_left() {
+    let left = AUDIT_RESERVE_BYTES - 12_000; // after an audit.stopped, on a full disk
+    let from = Mark { segment: 2, head: Head { seq: 7, ..Head::START }, length: 0 };
+    let mut journal = Journal::begin(Disk::of(left), "s".into(), Durability::Strict, from, NOW).unwrap();
+    let head = journal.append_all(NOW, &[Event::new(Kind::AuditSegment), Event::new(Kind::SessionEnd)]).unwrap().head();
+    assert_eq!(head.seq, 9);
+}
+
+#[test]
 fn a_failed_fsync_is_final_and_not_retried() {
     let mut journal = open(Disk::of(1 << 30), Durability::Strict);
     journal.medium.sync_errno = Some(libc::EIO);
@@ -212,13 +214,4 @@ fn a_checkpoint_is_due_after_1000_records_or_60_seconds() {
     let _ = journal.append(NOW, &event()).unwrap();
     assert_eq!(journal.checkpoint_due(at(59)), None);
     assert_eq!(journal.checkpoint_due(at(60)).map(|head| head.seq), Some(1001));
-}
-
-#[test]
-fn finishing_gives_the_reserve_back() {
-    let mut journal = open(Disk::of(1 << 30), Durability::Write);
-    let _ = journal.append(NOW, &event()).unwrap();
-    assert!(journal.medium.allocated > journal.medium.bytes.len() as u64);
-    journal.ahead.release(&mut journal.medium).unwrap();
-    assert_eq!(journal.medium.allocated, journal.medium.bytes.len() as u64);
 }

@@ -83,7 +83,7 @@ fn judge_listing(path: &Path, entry: Option<&Listed>, head: Head, previous: Opti
 }
 
 /// Every `<date>/<session>` below the root.
-fn sessions(root: &Path) -> Result<BTreeSet<String>, AuditError> {
+pub(in crate::audit) fn sessions(root: &Path) -> Result<BTreeSet<String>, AuditError> {
     let directories = |path: &Path| -> std::io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(path)? {

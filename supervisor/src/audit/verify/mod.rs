@@ -10,7 +10,9 @@ pub mod walk;
 
 use std::path::Path;
 
-pub use verdict::{Finding, Report, Verdict};
+pub(super) use self::host::sessions;
+pub(super) use self::session::segments;
+pub use self::verdict::{Finding, Report, Verdict};
 
 use self::lines::{Lines, Piece};
 use self::session::finding;
@@ -35,11 +37,19 @@ pub fn verify(path: &Path, verifier: &Verifier, anchor: Option<&Path>) -> Result
         },
         None => Vec::new(),
     };
+    let useless =
+        |why: &str| Err(AuditError::Untrusted { path: anchor.unwrap_or(path).to_owned(), why: why.to_owned() });
     match kind_of(path)? {
+        Subject::Segment(_) if anchor.is_some() => {
+            useless("is an anchor, and a segment on its own cannot be held to it")
+        }
         Subject::Segment(number) => verify_segment(path, number),
         Subject::Session => {
             let name = path.file_name().unwrap_or_default();
             let pins: Vec<_> = anchors.iter().filter(|note| *note.session == *name).map(host::anchor_pin).collect();
+            if pins.is_empty() && anchor.is_some() {
+                return useless("is an anchor of another session");
+            }
             Ok(session::verify(path, verifier, &pins)?.report)
         }
         Subject::Root => host::verify(path, verifier, &anchors),
@@ -48,7 +58,7 @@ pub fn verify(path: &Path, verifier: &Verifier, anchor: Option<&Path>) -> Result
 
 /// What a path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(super) enum Subject {
     /// A segment of this number.
     Segment(u32),
     /// A session's directory.
@@ -58,7 +68,7 @@ pub(crate) enum Subject {
 }
 
 /// Tells a segment, a session and a root apart.
-pub(crate) fn kind_of(path: &Path) -> Result<Subject, AuditError> {
+pub(super) fn kind_of(path: &Path) -> Result<Subject, AuditError> {
     let metadata = path.metadata().map_err(AuditError::file("look at", path))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let other = || AuditError::Untrusted { path: path.to_owned(), why: "is no segment, session or log root".into() };
@@ -123,5 +133,7 @@ fn read_anchor(path: &Path, verifier: &Verifier) -> Result<Result<Vec<Note>, Fin
     })
 }
 
+#[cfg(test)]
+mod python;
 #[cfg(test)]
 mod tests;

@@ -361,7 +361,7 @@ impl<'a> Run<'a> {
 }
 
 /// The numbers of the segments in a directory, ascending.
-pub(super) fn segments(path: &Path) -> Result<Vec<u32>, AuditError> {
+pub(in crate::audit) fn segments(path: &Path) -> Result<Vec<u32>, AuditError> {
     let listed = || -> std::io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for entry in std::fs::read_dir(path)? {

@@ -11,7 +11,7 @@ fn signer() -> Signer {
     Signer::new("host/test", &[5; 32]).unwrap()
 }
 
-fn start(root: &Path, name: &str) -> (SessionDirectory, crate::audit::Journal) {
+pub(super) fn start(root: &Path, name: &str) -> (SessionDirectory, crate::audit::Journal) {
     let opened = SessionDirectory::create(root, name, Durability::Write, NOW).unwrap();
     let mut journal = opened.journal;
     let mut event = Event::new(Kind::SessionStart);
@@ -21,7 +21,7 @@ fn start(root: &Path, name: &str) -> (SessionDirectory, crate::audit::Journal) {
 }
 
 /// A session that ended in order, with this many calls.
-fn session(root: &Path, name: &str, calls: usize) -> PathBuf {
+pub(super) fn session(root: &Path, name: &str, calls: usize) -> PathBuf {
     let (directory, mut journal) = start(root, name);
     for _ in 0..calls {
         let _ = journal.append(NOW, &Event::new(Kind::McpRequest).with_effect(Effect::Allowed)).unwrap();
@@ -29,7 +29,6 @@ fn session(root: &Path, name: &str, calls: usize) -> PathBuf {
     let head = journal.append(NOW, &Event::new(Kind::SessionEnd)).unwrap().head();
     let path = directory.path().to_owned();
     directory.close(&signer(), head, NOW).unwrap();
-    journal.finish().unwrap();
     path
 }
 
@@ -43,7 +42,7 @@ fn only(path: &Path) -> (Verdict, Option<u64>, Option<u64>) {
     (report.findings[0].verdict, report.findings[0].line, report.findings[0].seq)
 }
 
-fn lines(path: &Path) -> Vec<String> {
+pub(super) fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap().split_inclusive('\n').map(str::to_owned).collect()
 }
 
@@ -56,6 +55,23 @@ fn whole_sessions_are_ok_in_the_documented_words() {
     assert_eq!(check(root.path()).to_string(), "ok: 2 sessions, 7 records\n");
     assert_eq!(check(&one).to_string(), "ok: 1 session, 5 records\n");
     assert!(check(&one.join("000001.jsonl")).to_string().starts_with("ok: 1 segment, 5 records\n"));
+}
+
+#[test]
+fn a_closed_session_keeps_no_blocks_ahead() {
+    use std::os::unix::fs::MetadataExt;
+    let root = tempfile::tempdir().unwrap();
+    let (directory, journal) = start(root.path(), "a");
+    let files = ["000001.jsonl", "notes"].map(|name| directory.path().join(name));
+    let allocated = |path: &PathBuf| std::fs::metadata(path).unwrap().blocks() * 512;
+    if !journal.has_reserve() {
+        return; // this file system cannot allocate ahead
+    }
+    assert!(allocated(&files[0]) >= crate::bounds::AUDIT_RESERVE_BYTES);
+    let length = std::fs::metadata(&files[0]).unwrap().len();
+    directory.close(&signer(), journal.head(), NOW).unwrap();
+    assert_eq!(std::fs::metadata(&files[0]).unwrap().len(), length);
+    assert!(files.iter().all(|file| allocated(file) <= 4096 + length));
 }
 
 #[test]
@@ -182,6 +198,10 @@ fn an_anchor_kept_elsewhere_catches_a_truncated_log_and_a_removed_session() {
     std::fs::copy(path.join("notes"), &anchor).unwrap();
     let with_anchor = |path: &Path| verify(path, signer().verifier(), Some(&anchor)).unwrap();
     assert_eq!(with_anchor(root.path()).verdict(), Verdict::Ok);
+
+    let other = session(root.path(), "b", 0);
+    assert!(verify(&other, signer().verifier(), Some(&anchor)).is_err(), "an anchor that proves nothing is no ok");
+    assert!(verify(&path.join("000001.jsonl"), signer().verifier(), Some(&anchor)).is_err());
 
     let short = lines(&path.join("000001.jsonl"))[..2].concat();
     std::fs::write(path.join("000001.jsonl"), short).unwrap();
