@@ -1,8 +1,7 @@
 //! The egress process from its runtime to its end.
 
 use std::io;
-use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,25 +19,13 @@ use super::hosts::HostTable;
 use super::report::{Channel, ChannelError, NetEvent};
 use super::reporter::{Phase, PumpError, ReportError, Reporter, reporter};
 use super::system_dns::{SystemDns, SystemDnsError};
+use super::wall::Listeners;
 use crate::bounds::{EGRESS_FINISH_WAIT_MS, EGRESS_RECORD_WAIT_MS, REPEATS_PAUSE_MIN_MS};
 use crate::sandbox::plan::NetworkPlan;
 use crate::sys::readiness::readiness;
 
 /// Kernel events taken before others get their turn.
 const EVENTS_AT_ONCE: usize = 64;
-
-/// The sockets that were opened inside the server's namespace; all of them non-blocking.
-#[derive(Debug)]
-pub struct Listeners {
-    /// Takes every TCP connection that `sk_lookup` steers.
-    pub gateway: TcpListener,
-    /// The stub's UDP socket, port 53.
-    pub dns_udp: UdpSocket,
-    /// The stub's TCP listener, port 53.
-    pub dns_tcp: TcpListener,
-    /// Without `sk_lookup`: one listener for each port of the policy.
-    pub fallback: Vec<(u16, TcpListener)>,
-}
 
 /// Where kernel events come from: a descriptor that polls readable, and what to read then.
 pub trait EventSource: AsFd {
@@ -82,6 +69,18 @@ pub struct EgressParts<E: EventSource = NoEvents> {
     pub report: OwnedFd,
     /// The host's resolver settings.
     pub upstream_dns: SystemDns,
+}
+
+impl<E: EventSource> EgressParts<E> {
+    /// Every descriptor, for the confinement to keep; `events` says which are the kernel's.
+    #[must_use]
+    pub fn descriptors(&self, events: impl FnOnce(&E) -> Vec<RawFd>) -> Vec<RawFd> {
+        let Listeners { gateway, dns_udp, dns_tcp, fallback } = &self.listeners;
+        let mut all = vec![gateway.as_raw_fd(), dns_udp.as_raw_fd(), dns_tcp.as_raw_fd(), self.report.as_raw_fd()];
+        all.extend(fallback.iter().map(|(_, listener)| listener.as_raw_fd()));
+        all.extend(self.events.as_ref().map(events).into_iter().flatten());
+        all
+    }
 }
 
 /// Why the egress process ended by itself. Whatever it is, the server's road ends with it.

@@ -1,1 +1,9 @@
-//! (in work)
+//! The root process: it forks the others, then only waits. It parses nothing that the server, the client or the network
+//! wrote.
+
+pub mod child;
+pub mod crew;
+pub mod janitor;
+pub mod messages;
+pub mod signals;
+pub mod watch;

@@ -1,3 +1,18 @@
+//! The only unsafe code of the library: thin wrappers, one system call each, for what neither std nor nix offers safely.
+//!
+//! Each module allows `unsafe_code` for itself and gives every block its reason.
+
+pub mod clone;
+pub mod fds;
+pub mod fork;
+pub mod mount;
+pub mod pidfd;
+pub mod prctl;
+#[cfg(test)]
+pub(crate) mod raw;
+pub mod process;
+pub mod seccomp;
+pub mod sigsys;
 //! The only unsafe code: thin, each call with its reason.
 
 pub mod readiness;
