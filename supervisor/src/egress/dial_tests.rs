@@ -1,3 +1,9 @@
+use std::net::UdpSocket;
+use std::sync::mpsc::{Receiver, channel};
+
+use hickory_resolver::proto::op::Message;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
+
 use super::*;
 use crate::egress::SystemDns;
 
@@ -165,4 +171,51 @@ fn a_closed_port_is_an_error_and_no_denial() {
         assert!(matches!(error, DialError::Connect { .. }), "{error}");
         assert!(!error.is_denial());
     });
+}
+
+/// A name server that answers A questions with `answers`, one set a question, and tells what was asked.
+fn name_server(answers: &'static [&'static [Ipv4Addr]]) -> (SystemDns, Receiver<String>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dns = SystemDns::with_name_server(socket.local_addr().unwrap());
+    let (asked, questions) = channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1500];
+        let mut rest = answers.iter();
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            let question = query.queries[0].clone();
+            let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
+            reply.add_query(question.clone());
+            if question.query_type == RecordType::A {
+                for address in *rest.next().unwrap_or(&&[][..]) {
+                    reply.add_answer(Record::from_rdata(
+                        question.name.clone(),
+                        3600,
+                        RData::from(IpAddr::V4(*address)),
+                    ));
+                }
+            }
+            let _ = asked.send(format!("{} {}", question.name, question.query_type));
+            socket.send_to(&reply.to_vec().unwrap(), peer).unwrap();
+        }
+    });
+    (dns, questions)
+}
+
+#[test]
+fn the_host_is_resolved_anew_for_each_connection_and_by_its_full_name_alone() {
+    const FIRST: &[Ipv4Addr] = &[Ipv4Addr::new(10, 0, 0, 1)];
+    const REBOUND: &[Ipv4Addr] = &[Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(127, 0, 0, 1)];
+    let (dns, questions) = name_server(&[FIRST, REBOUND]);
+    run(async {
+        let dialer = Dialer::new(dns.resolver().unwrap(), Vec::new());
+        for refused in ["10.0.0.1, a private address", "169.254.169.254, a link-local or cloud metadata address"] {
+            let error = dialer.dial("api.example", 443).await.unwrap_err();
+            assert_eq!(error.to_string(), format!("api.example resolves to {refused}"));
+        }
+        assert!(matches!(dialer.dial("api.example", 443).await, Err(DialError::Resolve { .. })));
+    });
+    let asked: Vec<String> = questions.try_iter().collect();
+    assert_eq!(asked[..3], ["api.example. A", "api.example. A", "api.example. A"]);
+    assert!(asked.iter().all(|question| question.starts_with("api.example. ")), "{asked:?}");
 }

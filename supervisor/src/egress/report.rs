@@ -13,6 +13,7 @@ pub use crate::egress::channel::{Channel, ChannelError, Received, Sent};
 /// Egress to relay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "nearly all reports are the large one")]
 pub enum Report {
     /// Something happened on the network.
     Net {

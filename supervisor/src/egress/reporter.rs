@@ -64,6 +64,7 @@ pub enum Phase {
 
 /// What the queue holds.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "the small one is sent once")]
 enum Outgoing {
     Report(Report),
     End,

@@ -297,7 +297,7 @@ fn every_other_hello_is_reset_reported_and_not_dialled() {
             "the server name of the ClientHello is not the host",
             Some("evil.example"),
         ),
-        ("no name", in_record(&[usual.clone()]), "the ClientHello names no server", None),
+        ("no name", in_record(std::slice::from_ref(&usual)), "the ClientHello names no server", None),
         (
             "encrypted",
             in_record(&[made::server_name(b"api.example"), usual, ech]),

@@ -96,6 +96,19 @@ impl SystemDns {
     }
 }
 
+#[cfg(test)]
+impl SystemDns {
+    /// Settings with one name server on a port that a test may bind.
+    pub(crate) fn with_name_server(address: std::net::SocketAddr) -> Self {
+        let text = format!("nameserver {}\noptions timeout:1 attempts:1\n", address.ip());
+        let mut dns = Self::from_texts(text.as_bytes(), b"").unwrap();
+        for connection in dns.config.name_servers.iter_mut().flat_map(|server| &mut server.connections) {
+            connection.port = address.port();
+        }
+        dns
+    }
+}
+
 fn names_a_server(resolv_conf: &[u8]) -> bool {
     resolv_conf.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_start().starts_with(b"nameserver"))
 }
