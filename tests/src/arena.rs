@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::UdpSocket;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, geteuid};
 use tempfile::TempDir;
 
-use crate::paths;
+use crate::{paths, wait};
 
 /// The arena's folder inside its mount namespace, the same in every test. Root-owned all the way down.
 pub const ROOT: &str = "/mnt/arena";
@@ -199,5 +201,10 @@ fn bring_up_network() {
     ];
     for (name, value) in settings {
         fs::write(format!("/proc/sys/net/ipv4/{name}"), value).expect("root can set sysctls of its own namespace");
+    }
+    // The kernel adds IPv6 routes from a work queue; connecting a datagram socket looks the route up and sends nothing.
+    for address in ["[2001:db8::53]:9", "[2606:4700:4700::1111]:9"] {
+        let reachable = || UdpSocket::bind("[::]:0").is_ok_and(|socket| socket.connect(address).is_ok());
+        assert!(wait::becomes_true(Duration::from_secs(5), reachable), "{address} has no route");
     }
 }
