@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::Ipv6Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, geteuid};
 use tempfile::TempDir;
 
-use crate::paths;
+use crate::{paths, wait};
 
 /// The arena's folder inside its mount namespace, the same in every test. Root-owned all the way down.
 pub const ROOT: &str = "/mnt/arena";
@@ -200,4 +202,20 @@ fn bring_up_network() {
     for (name, value) in settings {
         fs::write(format!("/proc/sys/net/ipv4/{name}"), value).expect("root can set sysctls of its own namespace");
     }
+    // The kernel adds IPv6 local routes from a work queue; a packet that is earlier than its route is lost.
+    let missing = || {
+        let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route").expect("procfs");
+        let v6 = ADDRESSES.iter().filter_map(|address| address.strip_suffix("/128"));
+        v6.filter(|address| !routes.lines().any(|line| is_local_route(line, address))).collect::<Vec<_>>()
+    };
+    assert!(wait::becomes_true(Duration::from_secs(5), || missing().is_empty()), "no local route: {:?}", missing());
+}
+
+/// Whether a line of `/proc/net/ipv6_route` (destination first, flags ninth, all hex) is the local route of `address`.
+fn is_local_route(line: &str, address: &str) -> bool {
+    const RTF_LOCAL: u32 = 0x8000_0000; // linux/ipv6_route.h
+    let address: Ipv6Addr = address.parse().expect("a literal of this file");
+    let digits: String = address.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+    let flags = line.split_whitespace().nth(8).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+    line.starts_with(&digits) && flags.is_some_and(|flags| flags & RTF_LOCAL != 0)
 }
