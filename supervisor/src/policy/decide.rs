@@ -59,6 +59,12 @@ impl Policy {
         self.rules_for(tool).any(|rule| rule.required_args)
     }
 
+    /// Whether a call of any tool may.
+    #[must_use]
+    pub fn needs_schemas(&self) -> bool {
+        self.tools.values().flat_map(|tool| &tool.rules).any(|rule| rule.required_args)
+    }
+
     /// The arguments that the conditions on `tool` read, each once: an argument key that equals one of them but for case
     /// must be refused before the policy is asked, since some servers would take it for that argument.
     pub fn argument_names<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p str> + use<'p> {

@@ -32,6 +32,16 @@ impl PlannedLimit<'_> {
     }
 }
 
+impl Policy {
+    /// Who the policy is to the counters: its `name:`, else its real path.
+    #[must_use]
+    pub fn limit_identity(&self) -> String {
+        let mut identity = String::new();
+        owner(&mut identity, self);
+        identity
+    }
+}
+
 fn owner(key: &mut String, policy: &Policy) {
     if policy.named {
         key.push_str("/name");
