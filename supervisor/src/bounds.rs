@@ -167,20 +167,6 @@ pub const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
 pub const HOSTS_FILE_BYTES_MAX: u64 = 8 << 20;
 // Sandbox.
 
-/// Identities that can be handed out before one is used again: uids from 0x7000_0000 up.
-pub const IDENTITY_SLOTS_MAX: u32 = 1 << 16;
-/// Longest wait for the sandboxed child to be built and to reach the gate, milliseconds. It takes under ten.
-pub const LAUNCH_WAIT_MS: u16 = 15_000;
-/// Longest text of one launch message, bytes. A whole message stays under PIPE_BUF (4096), so that writes are atomic.
-pub const LAUNCH_DETAIL_BYTES_MAX: usize = 1000;
-/// Size of the private /dev/shm, bytes. Browsers and databases want more; MCP servers do not.
-pub const SHM_BYTES_MAX: u64 = 64 << 20;
-/// Inodes of each private tmpfs. They cost kernel memory outside the size limit.
-pub const TMPFS_INODES_MAX: u32 = 1 << 16;
-/// Size of the tmpfs that holds the generated root, bytes: some directories and a few small files.
-pub const ROOT_BYTES_MAX: u64 = 4 << 20;
-/// Longest wait for one answer in the network self-test, milliseconds.
-pub const SELF_TEST_WAIT_MS: u16 = 2_000;
 // Policy text.
 
 /// Deepest nesting of lists and mappings in a policy, aliases expanded. The language itself needs 8.

@@ -1,12 +1,9 @@
 //! One file a subcommand: parse, call, format. People's output leaves the program here and in report/ alone.
 
-mod audit;
-mod doctor;
-mod policy;
-mod audit;
-mod doctor;
-mod policy;
-mod run;
+pub mod audit;
+pub mod doctor;
+pub mod policy;
+pub mod run;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -38,7 +35,7 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     /// What this host can enforce, each by really trying.
-    Doctor(doctor::DoctorArgs),
+    Doctor(doctor::Args),
     /// Print the version.
     Version,
 }
@@ -57,7 +54,11 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command),
-        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Doctor(arguments) => match doctor::run(arguments, &mut std::io::stdout()) {
+            Ok(code) => code,
+            // A closed stdout leaves no one to tell.
+            Err(_) => ExitCode::FAILURE,
+        },
         Command::Version => version(),
     }
 }
