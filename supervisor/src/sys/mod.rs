@@ -1,5 +1,6 @@
 //! The only unsafe code of the program, one system interface a file.
 
+pub mod bpf;
 pub mod fork;
 pub mod prctl;
 #[cfg(test)]
