@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 
 /// Runs `question` in a forked child and returns how the child ended.
 ///
@@ -15,18 +15,27 @@ use nix::unistd::{ForkResult, fork};
 /// # Errors
 /// Those of fork(2) and waitpid(2).
 pub fn ask_child(question: impl FnOnce() -> i32) -> Result<WaitStatus, Errno> {
-    // SAFETY: the child runs `question`, which by contract takes no foreign lock, and ends in `_exit`.
+    let child = leave_child(question)?;
+    loop {
+        match waitpid(child, None) {
+            Err(Errno::EINTR) => {}
+            status => return status,
+        }
+    }
+}
+
+/// The same without waiting: the child's end is the caller's to collect.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn leave_child(task: impl FnOnce() -> i32) -> Result<Pid, Errno> {
+    // SAFETY: the child runs `task`, which by contract takes no foreign lock, and ends in `_exit`.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            let code = question();
+            let code = task();
             // SAFETY: `_exit` ends the process at once and never returns.
             unsafe { libc::_exit(code) }
         }
-        ForkResult::Parent { child } => loop {
-            match waitpid(child, None) {
-                Err(Errno::EINTR) => {}
-                status => return status,
-            }
-        },
+        ForkResult::Parent { child } => Ok(child),
     }
 }

@@ -4,10 +4,13 @@
 
 pub mod clone;
 pub mod fds;
+pub mod bpf;
 pub mod fork;
 pub mod mount;
 pub mod pidfd;
 pub mod prctl;
 pub mod process;
+#[cfg(test)]
+pub(crate) mod raw;
 pub mod seccomp;
 pub mod sigsys;

@@ -20,7 +20,10 @@ pub(super) fn kill_all(directory: &Path) -> Result<(), CgroupError> {
 
 /// Freezes the cgroup (Linux 5.2), so that no member forks away from the list, then signals each of the list. A frozen
 /// member dies of `SIGKILL` without a thaw, and until then keeps its pid, so no stranger can be hit.
-pub(super) fn by_signals(directory: &Path) -> Result<(), CgroupError> {
+///
+/// # Errors
+/// Those of the files, and `EPERM` without `CAP_KILL`.
+pub fn by_signals(directory: &Path) -> Result<(), CgroupError> {
     files::write(&directory.join("cgroup.freeze"), "1")?;
     files::wait_for_event(directory, &["frozen 1", "populated 0"], CGROUP_EMPTY_WAIT_MS)?;
     let path = directory.join("cgroup.procs");

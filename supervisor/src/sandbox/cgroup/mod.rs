@@ -7,7 +7,7 @@
 
 mod files;
 pub mod hierarchy;
-mod kill;
+pub mod kill;
 mod settings;
 mod sweep;
 

@@ -75,7 +75,23 @@ pub(super) const REFUSED: &[Group] = &[
         calls![SYS_mq_open, SYS_mq_unlink, SYS_mq_timedsend, SYS_mq_timedreceive, SYS_mq_notify, SYS_mq_getsetattr],
         "message queues: no runtime uses them and the kernel's copy of them has a record of bugs",
     ),
-    refused(calls![SYS_msgget, SYS_msgsnd, SYS_msgrcv, SYS_msgctl], "the spray of choice for heap exploits"),
+    refused(
+        calls![
+            SYS_msgget,
+            SYS_msgsnd,
+            SYS_msgrcv,
+            SYS_msgctl,
+            SYS_semget,
+            SYS_semop,
+            SYS_semctl,
+            SYS_semtimedop,
+            SYS_shmget,
+            SYS_shmat,
+            SYS_shmctl,
+            SYS_shmdt,
+        ],
+        "System V queues, semaphores and memory: the spray of choice for heap exploits, and POSIX ones are there",
+    ),
     refused(calls![SYS_fanotify_init, SYS_fanotify_mark], "watches of whole mounts"),
     refused(calls![SYS_memfd_secret], "memory that nobody can look into"),
     refused(calls![SYS_nfsservctl], "gone from the kernel"),
@@ -89,7 +105,7 @@ pub(super) const REFUSED: &[Group] = &[
 #[cfg(target_arch = "x86_64")]
 pub(super) const REFUSED_HERE: &[Group] = &[
     refused(calls![SYS_modify_ldt], "16-bit segments: a record of kernel bugs"),
-    refused(calls![SYS_iopl, SYS_ioperm], "port I/O"),
+    refused(calls![SYS_iopl, SYS_ioperm], "hardware ports"),
     refused(calls![SYS_uselib, SYS_ustat, SYS_sysfs, SYS__sysctl], "obsolete; no library calls them"),
 ];
 #[cfg(not(target_arch = "x86_64"))]
