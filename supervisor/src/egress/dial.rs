@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::Name;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -86,8 +87,10 @@ impl Dialer {
             return Ok(vec![address]);
         }
         let failed = |cause: String| DialError::Resolve { host: host.into(), cause };
-        // The final dot: the name is complete, no search list is tried.
-        let lookup = self.resolver.lookup_ip(format!("{}.", host.trim_end_matches('.')));
+        // ASCII alone: a policy writes other scripts as A-labels. Complete, so that no search list is tried.
+        let mut name = Name::from_ascii(host).map_err(|error| failed(error.to_string()))?;
+        name.set_fqdn(true);
+        let lookup = self.resolver.lookup_ip(name);
         let found = timeout(Duration::from_millis(DIAL_RESOLVE_WAIT_MS), lookup)
             .await
             .map_err(|_| failed("no answer in time".into()))?
