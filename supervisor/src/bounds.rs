@@ -167,20 +167,6 @@ pub const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
 pub const HOSTS_FILE_BYTES_MAX: u64 = 8 << 20;
 // Sandbox.
 
-/// Identities that can be handed out before one is used again: uids from 0x7000_0000 up.
-pub const IDENTITY_SLOTS_MAX: u32 = 1 << 16;
-/// Longest wait for the sandboxed child to be built and to reach the gate, milliseconds. It takes under ten.
-pub const LAUNCH_WAIT_MS: u16 = 15_000;
-/// Longest text of one launch message, bytes. A whole message stays under PIPE_BUF (4096), so that writes are atomic.
-pub const LAUNCH_DETAIL_BYTES_MAX: usize = 1000;
-/// Size of the private /dev/shm, bytes. Browsers and databases want more; MCP servers do not.
-pub const SHM_BYTES_MAX: u64 = 64 << 20;
-/// Inodes of each private tmpfs. They cost kernel memory outside the size limit.
-pub const TMPFS_INODES_MAX: u32 = 1 << 16;
-/// Size of the tmpfs that holds the generated root, bytes: some directories and a few small files.
-pub const ROOT_BYTES_MAX: u64 = 4 << 20;
-/// Longest wait for one answer in the network self-test, milliseconds.
-pub const SELF_TEST_WAIT_MS: u16 = 2_000;
 // Policy text.
 
 /// Deepest nesting of lists and mappings in a policy, aliases expanded. The language itself needs 8.
@@ -205,3 +191,20 @@ pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.
 pub const POLICY_MOUNTS_MAX: usize = 256;
+// wire
+
+/// Values (and members) in one message. A parsed value costs 32 bytes and more, so that 64 MiB of `[1,1,..` would cost a gigabyte.
+pub const JSON_VALUES_MAX: usize = 1 << 20;
+/// Longest number, bytes of text. A double in shortest form needs 24; the slack is for padded zeros.
+pub const JSON_NUMBER_BYTES_MAX: usize = 64;
+/// Longest method name, bytes. MCP's longest has 36.
+pub const METHOD_BYTES_MAX: usize = 128;
+/// Cancelled requests remembered so that their late answers are dropped quietly.
+pub const CANCELLED_CALLS_MAX: usize = 1024;
+
+// limits
+
+/// Longest wait for another supervisor's transaction on the limit store, milliseconds. Past it the call is denied (`store_down`).
+pub const LIMIT_STORE_WAIT_MS: u64 = 2_000;
+/// Most calls forgotten in one reservation, so that a burst that expires at once does not stall the next call.
+pub const LIMIT_PRUNE_ROWS_MAX: u64 = 64;

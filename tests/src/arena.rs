@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Gid, Uid, geteuid};
+use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use crate::{paths, wait};
@@ -33,6 +33,11 @@ pub const NOBODY: u32 = 65_534;
 /// Directories that belong to the product; each is an empty tmpfs in the arena.
 const OWN_DIRECTORIES: [&str; 4] =
     ["/etc/intercept-sandbox", "/var/log/intercept-sandbox", "/var/lib/intercept-sandbox", "/run/intercept-sandbox"];
+
+/// Where the ready policy expects the server.
+pub const TOGETHER_SERVER: &str = "/opt/together-mcp";
+/// Where the ready policy lets images be written.
+pub const TOGETHER_IMAGES: &str = "/var/lib/together/images";
 
 /// Addresses of `lo` that attacks aim at.
 const ADDRESSES: [&str; 8] = [
@@ -143,16 +148,24 @@ impl Arena {
         target
     }
 
+    /// Puts the TypeScript fixture and an empty image folder where the ready policy expects them; returns the folder.
+    pub fn together(&self) -> PathBuf {
+        tmpfs(Path::new("/opt"), "mode=755");
+        fs::create_dir_all(TOGETHER_SERVER).expect("fresh /opt");
+        bind(&paths::server("together-ts"), Path::new(TOGETHER_SERVER));
+        let parent = Path::new(TOGETHER_IMAGES).parent().expect("an absolute path");
+        fs::create_dir_all(parent).expect("root can create a mount point");
+        // A folder of the disk, not a tmpfs: older kernels cannot map the owners of a tmpfs.
+        bind(&self.folder("together"), parent);
+        fs::create_dir_all(TOGETHER_IMAGES).expect("just mounted");
+        chown(TOGETHER_IMAGES, Some(NOBODY), Some(NOBODY)).expect("root can chown");
+        TOGETHER_IMAGES.into()
+    }
+
     /// Mounts a tmpfs of `size` on `path`, for full-disk tests.
     pub fn small_disk(&self, path: &str, size: &str) {
         fs::create_dir_all(path).expect("root can create a mount point");
         tmpfs(Path::new(path), &format!("mode=755,size={size}"));
-    }
-
-    /// The uid and gid of a folder's owner, for tests that look at who a written file belongs to.
-    #[must_use]
-    pub fn nobody(&self) -> (Uid, Gid) {
-        (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY))
     }
 
     fn replace(&self, path: &str, text: &str) {

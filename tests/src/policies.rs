@@ -32,25 +32,40 @@ impl Derived {
     /// When it does not: an edit that changes nothing proves nothing.
     #[must_use]
     pub fn replace(self, old: &str, new: &str) -> Self {
-        let hits: Vec<&str> = self.text.lines().filter(|line| line.contains(old)).collect();
-        assert_eq!(hits.len(), 1, "{old:?} stands in {} lines of the ready policy", hits.len());
-        let (before, after) = (hits[0].to_owned(), hits[0].replace(old, new));
+        let before = self.only_line_with(old);
+        let after = before.replace(old, new);
         let mut changes = self.changes;
         changes.extend([format!("- {}", before.trim()), format!("+ {}", after.trim())]);
         Self { text: self.text.replace(&before, &after), changes }
     }
+
+    /// Adds a line after the only one that holds `anchor`, with its indent.
+    ///
+    /// # Panics
+    /// As [`Self::replace`].
+    #[must_use]
+    pub fn add_after(self, anchor: &str, line: &str) -> Self {
+        let before = self.only_line_with(anchor);
+        let indent = &before[..before.len() - before.trim_start().len()];
+        let after = format!("{before}\n{indent}{line}");
+        let mut changes = self.changes;
+        changes.push(format!("+ {line}"));
+        Self { text: self.text.replace(&before, &after), changes }
+    }
+
+    fn only_line_with(&self, part: &str) -> String {
+        let hits: Vec<&str> = self.text.lines().filter(|line| line.contains(part)).collect();
+        assert_eq!(hits.len(), 1, "{part:?} stands in {} lines of the ready policy", hits.len());
+        hits[0].to_owned()
+    }
 }
 
-/// The ready policy with the stand-in's CA trusted, and its folders moved into the arena.
-///
-/// The fixture's folder shows as `/mnt/arena/together-ts`, the images go to `/mnt/arena/images`, and the CA is
-/// `/mnt/arena/ca.pem`.
+/// The ready policy with the two lines that let the server trust the stand-in's CA, `/mnt/arena/ca.pem`.
 #[must_use]
 pub fn together() -> Derived {
     Derived::ready()
-        .replace("/opt/together-mcp]", &format!("{ROOT}/together-ts, {ROOT}/ca.pem]"))
-        .replace("from: /var/lib/together/images", &format!("from: {ROOT}/images"))
-        .replace("NODE_ENV: production", &format!("NODE_ENV: production, NODE_EXTRA_CA_CERTS: {ROOT}/ca.pem"))
+        .replace("read: [/opt/together-mcp]", &format!("read: [/opt/together-mcp, {ROOT}/ca.pem]"))
+        .add_after("pass: [TOGETHER_API_KEY]", &format!("set: {{NODE_EXTRA_CA_CERTS: {ROOT}/ca.pem}}"))
 }
 
 /// A policy for the hostile server: one listed tool, one allowed host, one folder to read, one to write.

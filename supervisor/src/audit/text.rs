@@ -40,7 +40,10 @@ impl Bounded {
 
     fn plain<W: ?Sized + Write>(&mut self, writer: &mut W, run: &str) -> io::Result<()> {
         let room = if self.dropped == 0 { self.limit - self.written } else { 0 };
-        let kept = run.floor_char_boundary(room.min(run.len()));
+        let mut kept = room.min(run.len());
+        while !run.is_char_boundary(kept) {
+            kept -= 1;
+        }
         self.written += kept;
         self.dropped += run.len() - kept;
         writer.write_all(&run.as_bytes()[..kept])

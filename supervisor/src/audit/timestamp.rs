@@ -95,7 +95,7 @@ mod tests {
         let mut last = Timestamp(0).day();
         for number in 1..146_097 {
             let next = Timestamp(number * day_ns).day();
-            let leap = last.year % 4 == 0 && (last.year % 100 != 0 || last.year % 400 == 0);
+            let leap = last.year.is_multiple_of(4) && (!last.year.is_multiple_of(100) || last.year.is_multiple_of(400));
             let length = [31, 28 + u64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][last.month as usize - 1];
             let expected = if last.day < length {
                 Day { day: last.day + 1, ..last }

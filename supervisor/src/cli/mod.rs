@@ -1,13 +1,12 @@
 //! One file a subcommand: parse, call, format. People's output leaves the program here and in report/ alone.
 
-mod run;
+pub mod audit;
+pub mod doctor;
+pub mod policy;
+pub mod run;
 
 use std::ffi::OsString;
 use std::io::Write;
-pub mod doctor;
-
-pub mod policy;
-
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +28,14 @@ struct Cli {
 enum Command {
     /// Run an MCP server under a policy; JSON-RPC on stdin and stdout.
     Run(run::RunArgs),
+    /// Check, explain and install policies.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Read and verify audit logs.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// What this host can enforce, each by really trying.
+    Doctor(doctor::Args),
     /// Print the version.
     Version,
 }
@@ -45,6 +52,13 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Policy(command) => policy::run(command),
+        Command::Audit(command) => audit::run(command),
+        Command::Doctor(arguments) => match doctor::run(arguments, &mut std::io::stdout()) {
+            Ok(code) => code,
+            // A closed stdout leaves no one to tell.
+            Err(_) => ExitCode::FAILURE,
+        },
         Command::Version => version(),
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use aya::maps::MapType;
 use aya::programs::{LsmAttachType, ProgramType};
 use aya::sys::{is_map_supported, is_program_supported};
+use aya_obj::btf::{Btf, BtfKind};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
@@ -20,6 +21,7 @@ use crate::sandbox::cgroup::hierarchy::{Hierarchy, Mode};
 use crate::sandbox::landlock::Rules;
 use crate::sandbox::plan::ResourcesPlan;
 use crate::sandbox::seccomp::Filter;
+use crate::sys::bpf::load_tp_btf;
 use crate::sys::fork::ask_child;
 
 /// Where sudo is looked for: the caller's PATH does not say what an MCP client's host would find.
@@ -109,7 +111,7 @@ impl Probe for Host {
             Bpf::CgroupSock => program(ProgramType::CgroupSock),
             Bpf::RingBuffer => is_map_supported(MapType::RingBuf).map_err(chain),
             Bpf::SkLookup => program(ProgramType::SkLookup),
-            Bpf::Tracing => program(ProgramType::Tracing),
+            Bpf::Tracing => tp_btf(),
             Bpf::Lsm => program(ProgramType::Lsm(LsmAttachType::Mac)),
         }
     }
@@ -133,6 +135,15 @@ impl Probe for Host {
     fn clock(&self) -> (u64, u64) {
         let now = clock::now();
         (now.wall_ns / 1_000_000_000, now.boot_ns)
+    }
+}
+
+/// aya's own probe of tracing tries fentry, which needs trampolines; the exec audit is tp_btf, which does not.
+fn tp_btf() -> Result<bool, String> {
+    let btf = Btf::from_sys_fs().map_err(chain)?;
+    match btf.id_by_type_name_kind("btf_trace_sched_process_exec", BtfKind::Typedef) {
+        Ok(typedef) => load_tp_btf(typedef).map(|_| true).map_err(|errno| format!("bpf: {errno}")),
+        Err(_) => Ok(false),
     }
 }
 

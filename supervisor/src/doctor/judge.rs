@@ -164,7 +164,7 @@ fn bpf(probe: &dyn Probe) -> Vec<Check> {
         ),
         (
             Bpf::Tracing,
-            "bpf-tracing",
+            "bpf-tp-btf",
             State::Degraded,
             "records of each exec",
             "boot a kernel with CONFIG_DEBUG_INFO_BTF",

@@ -49,7 +49,7 @@ pub enum Bpf {
     RingBuffer,
     /// `BPF_PROG_TYPE_SK_LOOKUP`: redirection to the gateway.
     SkLookup,
-    /// `BPF_PROG_TYPE_TRACING`: exec audit.
+    /// `BPF_PROG_TYPE_TRACING` on a tracepoint with BTF: exec audit.
     Tracing,
     /// `BPF_PROG_TYPE_LSM`.
     Lsm,

@@ -147,7 +147,7 @@ fn each_missing_extra_part_is_said() {
     for landlock in [Ok(0), Ok(5), Err("refused".to_owned())] {
         says(&Fake { landlock, ..whole() }, "landlock", State::Degraded);
     }
-    for (kind, name) in [(Bpf::SkLookup, "bpf-sk-lookup"), (Bpf::Tracing, "bpf-tracing"), (Bpf::Lsm, "bpf-lsm")] {
+    for (kind, name) in [(Bpf::SkLookup, "bpf-sk-lookup"), (Bpf::Tracing, "bpf-tp-btf"), (Bpf::Lsm, "bpf-lsm")] {
         says(&Fake { bpf_gone: Some(kind), ..whole() }, name, State::Degraded);
         says(&Fake { bpf_error: Some(kind), ..whole() }, name, State::Degraded);
     }

@@ -19,7 +19,8 @@ pub const KEYS: &str = "/etc/intercept-sandbox/keys";
 #[derive(Debug)]
 pub struct Ledger {
     directory: SessionDirectory,
-    signer: Signer,
+    /// Loaded when first needed: after the forks, so that no other process ever held the key.
+    signer: Option<Signer>,
     durability: Durability,
     /// Where the monitor's own records end: what it knows of itself when the relay dies early.
     mark: Mark,
@@ -42,13 +43,12 @@ impl Ledger {
     pub fn open(plan: &Plan, policy: &Policy, caller: &Caller) -> Result<(Self, RelayLog), AuditError> {
         let directory = Path::new(KEYS);
         keys::ensure(directory)?;
-        let signer = keys::load_signer(directory)?;
         let redactor = keys::load_redactor(directory)?;
         let durability = plan.audit.durability;
         let opened = SessionDirectory::create(&plan.audit.directory, &plan.session, durability, clock::now())?;
         let Opened { directory, mut journal, previous } = opened;
         let mark = start(&mut journal, plan, policy, caller, &previous)?;
-        Ok((Self { directory, signer, durability, mark }, RelayLog { journal, redactor }))
+        Ok((Self { directory, signer: None, durability, mark }, RelayLog { journal, redactor }))
     }
 
     /// Signs a point of the log that the relay named.
@@ -56,15 +56,17 @@ impl Ledger {
     /// # Errors
     /// When the note cannot be written: the session has to end.
     pub fn sign(&mut self, point: LogPoint) -> Result<(), AuditError> {
-        self.directory.checkpoint(&self.signer, head(point)).map(drop)
+        let signer = signer(&mut self.signer)?;
+        self.directory.checkpoint(signer, head(point)).map(drop)
     }
 
     /// Ends the log at the relay's last record.
     ///
     /// # Errors
     /// When the note or the index line cannot be written; `audit verify` calls the session unterminated then.
-    pub fn close(self, last: LogPoint) -> Result<(), AuditError> {
-        self.directory.close(&self.signer, head(last), clock::now()).map(drop)
+    pub fn close(mut self, last: LogPoint) -> Result<(), AuditError> {
+        let signer = signer(&mut self.signer)?;
+        self.directory.close(signer, head(last), clock::now()).map(drop)
     }
 
     /// Ends the log of a session without a relay that could: in a new segment that says where the old one stopped.
@@ -76,9 +78,16 @@ impl Ledger {
         let mut journal = self.directory.take_over(self.durability, self.mark, clock::now())?;
         let event = Event::new(Kind::SessionEnd).with_effect(Effect::Denied).with_reason(code, text);
         let last = journal.append(clock::now(), &event)?.head();
-        // Only blocks are lost where this fails.
-        drop(journal.finish());
-        self.directory.close(&self.signer, last, clock::now()).map(drop)
+        drop(journal);
+        let signer = signer(&mut self.signer)?;
+        self.directory.close(signer, last, clock::now()).map(drop)
+    }
+}
+
+fn signer(slot: &mut Option<Signer>) -> Result<&Signer, AuditError> {
+    match slot {
+        Some(signer) => Ok(signer),
+        None => Ok(slot.insert(keys::load_signer(Path::new(KEYS))?)),
     }
 }
 

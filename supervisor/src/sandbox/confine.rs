@@ -200,9 +200,7 @@ fn become_service(terms: &Terms<'_>) -> Result<(), ConfineError> {
 
 /// What needs no privilege, the filter last: the steps before it make calls that it forbids.
 fn end(process: &'static str, rules: &Rules, filter: &Filter) -> Result<Confined, ConfineError> {
-    if crate::weaken::in_force("confine-dumpable") {
-        call("prctl(PR_SET_DUMPABLE)", set_dumpable(false))?;
-    }
+    call("prctl(PR_SET_DUMPABLE)", set_dumpable(false))?;
     call("prctl(PR_SET_NO_NEW_PRIVS)", set_no_new_privs())?;
     let landlock = rules.restrict_self()?;
     if cfg!(debug_assertions) {

@@ -102,7 +102,7 @@ impl Rules {
     /// [`Answer::Unsupported`].
     pub fn restrict_self(&self) -> Result<Answer, LandlockError> {
         if !crate::weaken::in_force(self.protection) {
-            return Ok(Answer::Unsupported("taken out".to_owned()));
+            return Ok(Answer::Enforced);
         }
         let status = self.enforce()?;
         Ok(match (status.ruleset, status.landlock) {
@@ -154,4 +154,104 @@ pub(crate) fn answer_for(abi: ABI) -> Answer {
         return Answer::Enforced;
     }
     Answer::Partial(format!("ABI {} does not restrict {}", abi as i32, missing.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use nix::errno::Errno;
+    use nix::sys::signal::kill;
+    use nix::sys::stat::Mode;
+    use nix::sys::wait::WaitStatus;
+    use nix::unistd::{getppid, mkfifo};
+
+    use super::*;
+    use crate::sandbox::plan::WritableFolder;
+    use crate::sys::fork::ask_child;
+
+    #[test]
+    fn says_what_an_older_kernel_leaves_out() {
+        assert_eq!(answer_for(ABI::V6), Answer::Enforced);
+        assert_eq!(answer_for(ABI::V7), Answer::Enforced);
+        let Answer::Partial(five) = answer_for(ABI::V5) else { panic!("ABI 5 has no scopes") };
+        assert_eq!(five, "ABI 5 does not restrict signals and abstract sockets to the outside (Linux 6.12)");
+        let Answer::Partial(one) = answer_for(ABI::V1) else { panic!("ABI 1 has no truncation") };
+        assert!(one.contains("truncation") && one.contains("ioctl") && one.contains("signals"), "{one}");
+        assert!(matches!(answer_for(ABI::Unsupported), Answer::Unsupported(_)));
+    }
+
+    /// Runs in a child under the server's rules with one writable folder outside of /tmp.
+    fn under_rules(question: impl FnOnce(&std::path::Path, bool) -> i32) -> WaitStatus {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (owner_uid, owner_gid) = (1, 1);
+        let write = WritableFolder { inside: folder.path().into(), source: folder.path().into(), owner_uid, owner_gid };
+        let rules = Rules::workload(&FilesystemPlan { read: Vec::new(), write: vec![write], tmp_bytes: 0 });
+        ask_child(|| match rules.restrict_self() {
+            Ok(Answer::Enforced) => question(folder.path(), true),
+            Ok(Answer::Partial(_)) => question(folder.path(), false),
+            Ok(Answer::Unsupported(_)) => 0, // said so: an extra layer
+            Err(_) => 100,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn writable_folders_take_files_and_nothing_special() {
+        let status = under_rules(|folder, _| {
+            let inside = |name: &str| folder.join(name);
+            let checks = [
+                fs::write(inside("f"), "x").is_ok() && fs::create_dir(inside("d")).is_ok(),
+                fs::rename(inside("f"), inside("g")).is_ok() && fs::remove_file(inside("g")).is_ok(),
+                symlink("/etc", inside("l")).is_err_and(|error| error.raw_os_error() == Some(libc::EACCES)),
+                mkfifo(&inside("p"), Mode::S_IRWXU) == Err(Errno::EACCES),
+                std::os::unix::net::UnixListener::bind(inside("s")).is_err(),
+                fs::write("/var/tmp/outside-of-the-folder", "x").is_err_and(|e| e.raw_os_error() == Some(libc::EACCES)),
+                fs::read("/proc/self/status").is_ok() && fs::write("/dev/null", "x").is_ok(),
+            ];
+            checks.iter().position(|check| !check).map_or(0, |place| 1 + i32::try_from(place).unwrap_or(98))
+        });
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+    }
+
+    #[test]
+    fn signals_stay_inside() {
+        let status = under_rules(|_, whole| i32::from(whole && kill(getppid(), None) != Err(Errno::EPERM)));
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+    }
+
+    #[test]
+    fn our_own_rules_leave_one_directory_or_none() {
+        let store = tempfile::tempdir().unwrap();
+        let mine = store.path().join("limits.db");
+        let open = |rules: Rules| {
+            ask_child(|| match rules.restrict_self() {
+                Ok(Answer::Unsupported(_)) => 99,
+                Ok(_) => {
+                    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&mine);
+                    i32::from(file.is_ok())
+                        + 2 * i32::from(fs::read("/etc/hostname").is_ok())
+                        + 4 * i32::from(symlink("/etc", store.path().join("l")).is_ok())
+                }
+                Err(_) => 100,
+            })
+        };
+        let exits = |rules, expected: i32| {
+            let status = open(rules);
+            assert!(matches!(status, Ok(WaitStatus::Exited(_, code)) if code == expected || code == 99), "{status:?}");
+        };
+        exits(Rules::relay(store.path().into()), 1);
+        exits(Rules::janitor(&[store.path().into()]), 1); // writes what relay made, makes nothing
+        exits(Rules::egress(), 0);
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_an_error_and_not_a_gap() {
+        let status = ask_child(|| {
+            let rules = Rules::relay("/nowhere/at/all".into());
+            i32::from(!matches!(rules.restrict_self(), Err(LandlockError::Path(_))))
+        });
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{status:?}");
+    }
 }

@@ -5,6 +5,7 @@
 pub mod clone;
 pub mod environment;
 pub mod fds;
+pub mod bpf;
 pub mod fork;
 pub mod mount;
 pub mod pidfd;

@@ -23,9 +23,10 @@ extern "C" fn report(_signal: libc::c_int, info: *mut libc::siginfo_t, _context:
     let mut line = *b"seccomp: system call 0000 is not in this process's filter\n";
     // struct { int si_signo, si_errno, si_code; void *call_addr; int syscall; .. } of linux/asm-generic/siginfo.h, 64-bit.
     const CALL_NUMBER: usize = 24;
-    // SAFETY: the kernel passes a siginfo of 128 bytes that lives while the handler runs; the offset is inside it and
-    // aligned for an i32.
-    let number = unsafe { info.cast::<u8>().add(CALL_NUMBER).cast::<i32>().read() };
+    // SAFETY: the kernel passes a siginfo of 128 bytes that lives while the handler runs; the offset is inside it.
+    let field = unsafe { info.cast::<u8>().add(CALL_NUMBER) };
+    // SAFETY: the field is an i32, aligned for one, that the kernel has written.
+    let number = unsafe { field.cast::<i32>().read() };
     let mut rest = number.unsigned_abs();
     for place in (21..25).rev() {
         line[place] = b'0' + u8::try_from(rest % 10).unwrap_or(0);

@@ -46,6 +46,9 @@ const OUTSIDE_HEARD: Heard = Heard { tcp: 5, udp: 7 };
 const ODD_SOCKETS: [&str; 11] =
     ["raw-icmp", "raw-tcp", "raw-udp", "raw6", "mptcp", "mptcp6", "sctp", "dccp", "udplite", "ping", "ping6"];
 
+/// One test: panics when it fails.
+type Scenario = fn(&Field);
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "attack") {
@@ -53,7 +56,7 @@ fn main() {
     }
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let field = Field::enter();
-    let scenarios: [(&str, fn(&Field)); 12] = [
+    let scenarios: [(&str, Scenario); 12] = [
         ("without a wall the canaries hear every attempt", bare),
         ("behind the wall nothing leaves and everything is seen", walled),
         ("the namespace alone keeps everything in", namespace_alone),
@@ -163,11 +166,6 @@ fn bare(field: &Field) {
 fn walled(field: &Field) {
     let leaf = Leaf::make("walled");
     let mut wall = Wall::raise(&plan(), leaf.fd.as_fd()).expect("the wall");
-    let answers = wall.answers();
-    for layer in [Layer::Netns, Layer::CgroupBpf, Layer::SkLookup] {
-        assert_eq!(answers.iter().find(|report| report.layer == layer).map(|r| &r.answer), Some(&Answer::Enforced));
-    }
-    assert_eq!(wall.probes.attached(), 10);
     let table = behind_the_wall();
     let (pid, outcomes) = attack(&leaf, wall.netns.as_fd(), &names(&table));
     expect("behind the wall", &outcomes, &table);
@@ -188,6 +186,12 @@ fn walled(field: &Field) {
     assert_eq!(wall.probes.lost().expect("a counter"), 0);
     let (bytes_in, bytes_out) = wall.probes.bytes().expect("counters");
     assert!(bytes_in > 500 && bytes_out > 500, "{bytes_in} in, {bytes_out} out");
+
+    let answers = wall.answers();
+    for layer in [Layer::Netns, Layer::CgroupBpf, Layer::SkLookup] {
+        assert_eq!(answers.iter().find(|report| report.layer == layer).map(|r| &r.answer), Some(&Answer::Enforced));
+    }
+    assert_eq!(wall.probes.attached(), 10);
 
     // The gateway's own port is no way around the probes.
     let port = wall.listeners.gateway.local_addr().expect("an address").port();

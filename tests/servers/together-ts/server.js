@@ -77,7 +77,7 @@ server.registerTool(
   "purge_images",
   { description: "Deletes every image", inputSchema: { confirm: z.boolean().optional() } },
   async () => {
-    const mark = join(process.env.IMAGES_DIR ?? "/images", `ran.purge_images.${randomUUID()}`);
+    const mark = join(process.env.IMAGES_DIR ?? "/var/lib/together/images", `ran.purge_images.${randomUUID()}`);
     await writeFile(mark, "ran\n");
     return { content: [{ type: "text", text: "purged" }] };
   },

@@ -62,6 +62,18 @@ fn event() -> Event<'static> {
     Event::new(Kind::McpRequest)
 }
 
+/// Appends until the journal stops: the last seq that it vouched for, and why it stopped.
+fn fill(journal: &mut Journal<Disk>) -> (u64, AuditError) {
+    let mut written = 0;
+    for _ in 0..10_000 {
+        match journal.append(NOW, &event()) {
+            Ok(committed) => written = committed.head().seq,
+            Err(error) => return (written, error),
+        }
+    }
+    panic!("it never stops");
+}
+
 /// The types of the records on a disk, each checked against the chain.
 fn types(disk: &Disk) -> Vec<String> {
     let mut head = Head::START;
@@ -103,13 +115,7 @@ fn short_and_interrupted_writes_are_completed() {
 fn a_full_disk_takes_the_last_word_and_nothing_after_it() {
     let capacity = AUDIT_RESERVE_BYTES + AUDIT_RESERVE_CHUNK_BYTES;
     let mut journal = open(Disk::of(capacity), Durability::Strict);
-    let mut written = 0;
-    let error = loop {
-        match journal.append(NOW, &event()) {
-            Ok(committed) => written = committed.head().seq,
-            Err(error) => break error,
-        }
-    };
+    let (written, error) = fill(&mut journal);
     assert!(matches!(error, AuditError::Stopped { code: "no_space", source: Some(_) }), "{error}");
     assert!(written > 500);
     let types = types(&journal.medium);
@@ -173,7 +179,7 @@ fn without_a_reserve_a_full_disk_still_stops() {
     disk.no_allocate = true;
     let mut journal = open(disk, Durability::Strict);
     assert!(!journal.has_reserve());
-    while journal.append(NOW, &event()).is_ok() {}
+    let _ = fill(&mut journal);
     assert!(matches!(journal.append(NOW, &event()), Err(AuditError::Poisoned { code: "no_space" })));
 }
 
@@ -192,7 +198,7 @@ fn the_quota_ends_the_session_with_a_record_within_it() {
     let mut journal = open(Disk::of(1 << 30), Durability::Strict);
     let quota = AUDIT_RESERVE_BYTES + 5_000;
     journal.set_quota(quota);
-    while journal.append(NOW, &event()).is_ok() {}
+    let _ = fill(&mut journal);
     assert_eq!(journal.failed(), Some("quota"));
     assert_eq!(types(&journal.medium).last().unwrap(), "audit.stopped");
     assert!(journal.medium.bytes.len() as u64 <= quota);

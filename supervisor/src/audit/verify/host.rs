@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::lines::{Lines, Piece};
 use super::session::{self, Pin, finding};
@@ -172,7 +172,7 @@ fn explains(line: &[u8], torn: usize, head: Head) -> bool {
     linked && entry.and_then(|entry| entry.torn_bytes) == Some(torn as u64)
 }
 
-fn enter(listed: &mut BTreeMap<String, Listed>, path: &PathBuf, line: u64, hash: Hash, bytes: &[u8]) {
+fn enter(listed: &mut BTreeMap<String, Listed>, path: &Path, line: u64, hash: Hash, bytes: &[u8]) {
     let Ok(entry) = serde_json::from_slice::<Entry>(bytes) else { return };
     match entry.op {
         Op::Start => {

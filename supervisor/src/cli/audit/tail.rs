@@ -44,11 +44,13 @@ pub(super) fn run(arguments: &TailArgs, out: &mut impl Write) -> Done {
     let mut events = in_time(lines);
     events.drain(..events.len().saturating_sub(arguments.lines));
     print(out, &events, arguments.json, colours)?;
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(0);
+    }
+    loop {
         std::thread::sleep(LOOK_EVERY);
         print(out, &in_time(look(arguments, &mut cursors)?), arguments.json, colours)?;
     }
-    Ok(0)
 }
 
 /// What was written since the last look, in sessions and segments known or new.

@@ -13,7 +13,7 @@ use crate::report::Diagnostic;
 /// The policy file, as an argument or behind -c.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct FileArgs {
+pub(super) struct FileArgs {
     /// The policy file.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,

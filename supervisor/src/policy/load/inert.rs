@@ -135,3 +135,30 @@ fn the_extra_layers_of_require_are_those_of_the_sandbox() {
     let layers = crate::sandbox::Layer::ALL.iter().filter(|layer| !layer.is_core()).map(|layer| layer.name());
     assert_eq!(known, layers.collect::<Vec<_>>());
 }
+
+#[test]
+fn the_reference_names_every_key_operator_and_refusal() {
+    let reference = include_str!("../../../../docs/policy.md");
+    let named = |word: &str| {
+        reference.match_indices(word).any(|(at, _)| {
+            let edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+            edge(reference[..at].chars().next_back()) && edge(reference[at + word.len()..].chars().next())
+        })
+    };
+    let keys = SECTIONS.iter().flat_map(|section| section.keys.iter().chain(section.later)).copied();
+    for word in keys.chain(crate::policy::Test::OPERATORS) {
+        assert!(named(word), "docs/policy.md does not name {word}");
+    }
+}
+
+#[test]
+fn the_example_of_the_reference_loads() {
+    let reference = include_str!("../../../../docs/policy.md");
+    let example: Vec<&str> = reference
+        .lines()
+        .skip_while(|line| !line.starts_with("    name: example"))
+        .take_while(|line| line.starts_with("    "))
+        .map(|line| &line[4..])
+        .collect();
+    assert_eq!(loaded(&example.join("\n")).tools["generate_image"].rules.len(), 2);
+}

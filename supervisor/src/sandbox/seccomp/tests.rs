@@ -20,7 +20,9 @@ fn interpret(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) ->
     let load = |offset: u32| match offset {
         0 => number,
         4 => arch,
-        16.. if (offset - 16) % 8 == 0 => u32::try_from(args[(offset as usize - 16) / 8] & 0xffff_ffff).unwrap(),
+        16.. if (offset - 16).is_multiple_of(8) => {
+            u32::try_from(args[(offset as usize - 16) / 8] & 0xffff_ffff).unwrap()
+        }
         _ => panic!("load of offset {offset}"),
     };
     let (mut at, mut a) = (0, 0);
