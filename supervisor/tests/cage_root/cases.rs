@@ -10,6 +10,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("the_host_sees_an_unprivileged_stranger", the_host_sees_an_unprivileged_stranger),
     ("every_layer_answers", every_layer_answers),
     ("a_root_file_and_a_root_group_file_stay_closed", a_root_file_and_a_root_group_file_stay_closed),
+    ("groups_of_the_caller_are_dropped", groups_of_the_caller_are_dropped),
     ("the_view_is_minimal_and_read_only", the_view_is_minimal_and_read_only),
     ("proc_is_masked", proc_is_masked),
     ("pid_1_shows_nothing_and_cannot_be_killed", pid_1_shows_nothing_and_cannot_be_killed),
@@ -103,6 +104,22 @@ fn a_root_file_and_a_root_group_file_stay_closed() {
     // Without the policy's word there is nothing at all.
     let hidden = shell(&[], &format!("cat {path}/open /etc/shadow /root/.bashrc"));
     assert_eq!((hidden.out.as_str(), hidden.err.matches("No such file").count()), ("", 3), "{}", hidden.err);
+}
+
+fn groups_of_the_caller_are_dropped() {
+    let directory = canary_directory();
+    let canary = directory.path().join("root-group");
+    std::fs::write(&canary, "canary").unwrap();
+    std::fs::set_permissions(&canary, PermissionsExt::from_mode(0o640)).unwrap();
+    let through = ["setpriv", "--groups", "0,4"];
+    let options = ["--read", directory.path().to_str().unwrap()];
+    let script = format!("echo ready; read line; cat {}", canary.display());
+    let mut run = super::run::start_through(&through, &options, &["/bin/sh", "-c", &script]);
+    assert_eq!(run.line(), "ready");
+    assert_eq!(status(run.launcher(), "Groups"), "0 4");
+    assert_eq!(status(main_process(&run.facts()["init"]), "Groups"), "");
+    let ended = run.finish();
+    assert_eq!((ended.out.as_str(), ended.code), ("", Some(1)), "{}", ended.err);
 }
 
 fn the_view_is_minimal_and_read_only() {
