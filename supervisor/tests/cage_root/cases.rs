@@ -27,6 +27,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("the_host_network_is_refused", the_host_network_is_refused),
     ("nothing_runs_before_the_gate", nothing_runs_before_the_gate),
     ("two_sandboxes_are_strangers", two_sandboxes_are_strangers),
+    ("a_host_without_executable_memory_files_is_served", a_host_without_executable_memory_files_is_served),
     ("node_runs", node_runs),
     ("launch_times", launch_times),
 ];
@@ -378,6 +379,23 @@ fn two_sandboxes_are_strangers() {
     assert_ne!(first.facts()["uid"], second.facts()["uid"]);
     second.finish();
     first.finish();
+}
+
+/// vm.memfd_noexec=2 holds in the pid namespace that it is set in (Linux 6.3), so the host's stays what it is.
+fn a_host_without_executable_memory_files_is_served() {
+    let setting = "/proc/sys/vm/memfd_noexec";
+    if !std::path::Path::new(setting).exists() {
+        return;
+    }
+    let script = format!("echo 2 > {setting}; exec \"$@\"");
+    let through = ["unshare", "-pf", "--kill-child", "--mount-proc", "/bin/sh", "-c", &script, "sh"];
+    let mut run = super::run::start_through(&through, &[], &["/bin/sh", "-c", "echo ready; read line; exit 7"]);
+    assert_eq!(run.line(), "ready");
+    let uid = run.facts()["uid"].parse().unwrap();
+    let images: Vec<_> =
+        of_uid(uid).iter().map(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap()).collect();
+    assert!(images.iter().any(|image| image.to_str() == Some("/.init (deleted)")), "{images:?}");
+    assert_eq!(run.finish().code, Some(7));
 }
 
 fn node_runs() {
