@@ -1,2 +1,67 @@
-//! x
-fn main() {}
+//! Every developer command. `cargo xtask test` and `cargo xtask demo` are the two that a newcomer needs.
+
+mod ci;
+mod mutate;
+mod say;
+mod setup;
+mod shell;
+mod suites;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of intercept-sandbox")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the tests and the demo need: Debian packages, the fixture servers' dependencies.
+    Setup,
+    /// Tell the product's story in under three minutes, on real parts, inside a network namespace of its own.
+    Demo,
+    /// Run every test, the root ones included.
+    Test {
+        /// Also run the tests that are marked slow.
+        #[arg(long)]
+        full: bool,
+        /// Leave out the suites that need root, and say so.
+        #[arg(long)]
+        unprivileged: bool,
+    },
+    /// Everything that .ci/run checks besides the tests: format, lints, dependencies, repository rules, probes, mutations.
+    Ci,
+    /// Check the repository's own rules.
+    Tidy,
+    /// Drop each protection in turn and see its named test fail.
+    Mutate {
+        /// Only protections whose name contains this.
+        filter: Option<String>,
+    },
+    /// Measure a call's and a launch's cost, side by side in one run, and write docs/performance.md.
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Setup => setup::show(),
+        Task::Demo => suites::demo(),
+        Task::Test { full, unprivileged } => suites::test(full, unprivileged),
+        Task::Ci => ci::run(),
+        Task::Tidy => tidy::run(),
+        Task::Mutate { filter } => mutate::run(filter.as_deref()),
+        Task::Bench => suites::bench(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -9,6 +9,7 @@ pub mod landlock;
 pub mod launch;
 pub mod layers;
 pub mod plan;
+pub mod resolve;
 pub mod rlimits;
 pub mod rootfs;
 pub mod running;
@@ -40,6 +41,7 @@ pub(crate) fn test_plan() -> Plan {
         executable: PathBuf::from("/usr/bin/true"),
         cwd: PathBuf::from("/"),
         environment: vec![("PATH".into(), "/usr/bin".into())],
+        secrets: Vec::new(),
         filesystem: plan::FilesystemPlan::default(),
         network: plan::NetworkPlan::default(),
         resources: plan::ResourcesPlan {

@@ -100,6 +100,16 @@ impl Ending {
         }
     }
 
+    /// The wait status that stands for it (wait(2)).
+    #[must_use]
+    pub fn wait_status(self) -> i32 {
+        match self {
+            Self::Exited(code) => i32::from(code) << 8,
+            Self::Signaled(signal) => i32::from(signal),
+            Self::Killed => Signal::SIGKILL as i32,
+        }
+    }
+
     /// The exit code that stands for it: its own, or 128 + n by signal n.
     #[must_use]
     pub fn code(self) -> u8 {

@@ -4,6 +4,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod environment;
 pub mod fds;
 pub mod fork;
 pub mod mount;
@@ -12,5 +13,7 @@ pub mod prctl;
 pub mod process;
 #[cfg(test)]
 pub(crate) mod raw;
+pub mod readiness;
 pub mod seccomp;
 pub mod sigsys;
+pub mod syslog;

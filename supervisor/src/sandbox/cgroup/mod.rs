@@ -207,6 +207,14 @@ impl Leaf {
     /// # Errors
     /// A member that does not die in time, or a directory that stays; the next start sweeps it.
     pub fn remove(self) -> Result<(), CgroupError> {
+        self.clear()
+    }
+
+    /// [`Leaf::remove`] for who holds it only on loan: the janitor.
+    ///
+    /// # Errors
+    /// As [`Leaf::remove`].
+    pub fn clear(&self) -> Result<(), CgroupError> {
         discard(&self.v2, &self.v1)
     }
 

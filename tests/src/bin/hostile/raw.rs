@@ -1,0 +1,114 @@
+//! System calls with nothing in between.
+
+use std::ffi::{c_int, c_long};
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+/// What the kernel said, at which step.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    step: &'static str,
+    errno: Errno,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}", self.step, self.errno)
+    }
+}
+
+/// Names the step that failed.
+pub(crate) trait At<T> {
+    fn at(self, step: &'static str) -> Result<T, Failure>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, step: &'static str) -> Result<T, Failure> {
+        self.map_err(|errno| Failure { step, errno })
+    }
+}
+
+impl<T> At<T> for std::io::Result<T> {
+    fn at(self, step: &'static str) -> Result<T, Failure> {
+        self.map_err(|error| Failure { step, errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)) })
+    }
+}
+
+/// `syscall(2)` with up to six arguments.
+pub(crate) fn syscall(number: c_long, arguments: [usize; 6]) -> Result<c_long, Errno> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the callers pass pointers to live memory of the size that the call takes, or null.
+    Errno::result(unsafe { libc::syscall(number, a, b, c, d, e, f) })
+}
+
+/// A socket of any family, type and protocol. It is never closed: the host looks at it.
+pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<RawFd, Failure> {
+    // SAFETY: no pointers.
+    let fd = Errno::result(unsafe { libc::socket(family, kind, protocol) }).at("socket")?;
+    for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
+        let wait = Duration::from_millis(400);
+        let time = libc::timeval { tv_sec: 0, tv_usec: wait.subsec_micros().into() };
+        let size = size_of_val(&time) as libc::socklen_t;
+        // SAFETY: `time` lives across the call and `size` is its size. A family without timeouts refuses: no matter.
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const time).cast(), size) };
+    }
+    Ok(fd)
+}
+
+/// A socket address as the kernel reads it.
+pub(crate) fn bytes_of(address: SocketAddr) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match address {
+        SocketAddr::V4(v4) => {
+            bytes.extend((libc::AF_INET as u16).to_ne_bytes());
+            bytes.extend(v4.port().to_be_bytes());
+            bytes.extend(v4.ip().octets());
+            bytes.extend([0; 8]);
+        }
+        SocketAddr::V6(v6) => {
+            bytes.extend((libc::AF_INET6 as u16).to_ne_bytes());
+            bytes.extend(v6.port().to_be_bytes());
+            bytes.extend([0; 4]);
+            bytes.extend(v6.ip().octets());
+            bytes.extend([0; 4]);
+        }
+    }
+    bytes
+}
+
+pub(crate) fn connect(fd: RawFd, address: &[u8]) -> Result<(), Failure> {
+    // SAFETY: `address` is live and its length is given.
+    Errno::result(unsafe { libc::connect(fd, address.as_ptr().cast(), address.len() as libc::socklen_t) })
+        .map(drop)
+        .at("connect")
+}
+
+pub(crate) fn send(fd: RawFd, data: &[u8]) -> Result<(), Failure> {
+    send_to(fd, data, &[], libc::MSG_NOSIGNAL)
+}
+
+/// `sendto(2)`; an empty address sends to where the socket is connected.
+pub(crate) fn send_to(fd: RawFd, data: &[u8], address: &[u8], flags: c_int) -> Result<(), Failure> {
+    let target = if address.is_empty() { std::ptr::null() } else { address.as_ptr().cast() };
+    let length = address.len() as libc::socklen_t;
+    // SAFETY: both buffers are live and their lengths are given.
+    Errno::result(unsafe { libc::sendto(fd, data.as_ptr().cast(), data.len(), flags, target, length) })
+        .map(drop)
+        .at("sendto")
+}
+
+/// What the other side does next, in a word.
+pub(crate) fn hear(fd: RawFd) -> String {
+    let mut buffer = [0u8; 512];
+    // SAFETY: the buffer is live and its length is given.
+    match Errno::result(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) }) {
+        Ok(0) => "closed".into(),
+        Ok(length) => format!("heard {length} bytes"),
+        Err(Errno::EAGAIN) => "open".into(),
+        Err(errno) => format!("then {errno:?}"),
+    }
+}

@@ -1,0 +1,58 @@
+//! Audit records as a reader of the files sees them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::wait;
+
+/// Where a run without `--audit-dir` writes.
+pub const DEFAULT_DIRECTORY: &str = "/var/log/intercept-sandbox";
+
+/// All segments under `directory`, sorted by path.
+#[must_use]
+pub fn segments(directory: impl AsRef<Path>) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![directory.as_ref().to_path_buf()]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "jsonl") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every whole record under `directory`, in file order.
+///
+/// # Panics
+/// When a whole line is not JSON.
+#[must_use]
+pub fn read(directory: impl AsRef<Path>) -> Vec<Value> {
+    let mut records = Vec::new();
+    for segment in segments(directory) {
+        let text = fs::read_to_string(&segment).unwrap_or_default();
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let parse = serde_json::from_str(line);
+            records.push(parse.unwrap_or_else(|error| panic!("{}: {error}: {line}", segment.display())));
+        }
+    }
+    records
+}
+
+/// Records of one type.
+#[must_use]
+pub fn of_type(directory: impl AsRef<Path>, kind: &str) -> Vec<Value> {
+    read(directory).into_iter().filter(|record| record["type"] == kind).collect()
+}
+
+/// Waits for a record that `wanted` accepts.
+pub fn wait_for(directory: impl AsRef<Path>, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+    wait::until(limit, || read(&directory).into_iter().find(|record| wanted(record)))
+}

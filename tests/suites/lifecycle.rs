@@ -1,0 +1,223 @@
+//! Beginnings and ends: exit codes, shutdown, and what is left when a part of us dies.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harness::arena::{self, Arena, ROOT};
+use harness::processes::{self, Process};
+use harness::run::Run;
+use harness::session::Session;
+use harness::{policies, records, table, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+/// Everything is gone this soon after a part of us died.
+const GONE_LIMIT: Duration = Duration::from_secs(2);
+
+fn echo(arena: &Arena, arguments: &[&str]) -> Run {
+    let program = arena.program("echo_server");
+    let words = [program.to_str().expect("a plain path")].into_iter().chain(arguments.iter().copied());
+    Run::new(arena, &policies::plain(&["echo"], &format!("{ROOT}/bin"))).command(words)
+}
+
+fn started(arena: &Arena) -> Session {
+    let mut session = echo(arena, &[]).start();
+    session.initialize();
+    session
+}
+
+fn session_cgroups() -> Vec<PathBuf> {
+    records::of_type(records::DEFAULT_DIRECTORY, "session.start")
+        .iter()
+        .filter_map(|record| record["session"].as_str())
+        .flat_map(processes::cgroups_named)
+        .collect()
+}
+
+#[test]
+fn the_servers_own_exit_code_is_ours() {
+    arena::run(|arena| {
+        for code in [0, 1, 42, 255] {
+            assert_eq!(echo(arena, &["exit", &code.to_string()]).start().ended().code, code);
+        }
+    });
+}
+
+#[test]
+fn a_signal_n_becomes_128_plus_n() {
+    arena::run(|arena| {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGSEGV] {
+            let number = signal as i32;
+            assert_eq!(echo(arena, &["die", &number.to_string()]).start().ended().code, 128 + number);
+        }
+    });
+}
+
+#[test]
+fn a_missing_command_is_127_and_nothing_starts() {
+    arena::run(|arena| {
+        let policy = policies::plain(&["echo"], &format!("{ROOT}/bin"));
+        arena.folder("bin");
+        let ended = Run::new(arena, &policy).command(["no-such-command"]).start().ended();
+        assert_eq!(ended.code, 127, "{}", ended.stderr);
+        assert!(ended.lines.is_empty(), "stdout is for JSON-RPC alone: {:?}", ended.lines);
+        assert!(ended.stderr.contains("no-such-command"), "{}", ended.stderr);
+    });
+}
+
+#[test]
+fn a_command_out_of_view_is_named_with_the_line_that_would_show_it() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        arena.folder("other");
+        let policy = policies::plain(&["echo"], &format!("{ROOT}/other"));
+        let ended = Run::new(arena, &policy).command([&program]).start().ended();
+        assert_eq!(ended.code, 127, "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("filesystem") && ended.stderr.contains(&format!("{ROOT}/bin")),
+            "{}",
+            ended.stderr
+        );
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_executed_is_126() {
+    arena::run(|arena| {
+        let folder = arena.folder("bin");
+        let plain = arena.file("bin/not-executable", "#!/bin/sh\nexit 0\n");
+        let policy = policies::plain(&["echo"], &folder.display().to_string());
+        let ended = Run::new(arena, &policy).command([&plain]).start().ended();
+        assert_eq!(ended.code, 126, "{}", ended.stderr);
+
+        let orphan = arena.file("bin/orphan", "#!/no/such/interpreter\n");
+        fs::set_permissions(&orphan, fs::Permissions::from_mode(0o755)).expect("own file");
+        let ended = Run::new(arena, &policy).command([&orphan]).start().ended();
+        assert_eq!(ended.code, 126, "{}", ended.stderr);
+        assert!(ended.stderr.contains("/no/such/interpreter"), "{}", ended.stderr);
+    });
+}
+
+#[test]
+fn a_bad_policy_is_125_with_place_and_hint_and_a_record() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        let run = Run::new(arena, "version: \"1\"\ntoolz: {}\n").command([&program]);
+        let ended = run.start().ended();
+        assert_eq!(ended.code, 125);
+        for part in ["error[ISB-", "policy.yaml:2:1", "toolz", "did you mean", "tools"] {
+            assert!(ended.stderr.contains(part), "{part:?} is missing in\n{}", ended.stderr);
+        }
+        let refused = records::read(records::DEFAULT_DIRECTORY);
+        assert_eq!(refused.iter().filter(|record| record["type"] == "policy.reject").count(), 1, "{refused:#?}");
+        assert!(refused.iter().all(|record| record["type"] != "session.start"), "nothing was started");
+    });
+}
+
+#[test]
+fn end_of_input_ends_everything_within_two_seconds() {
+    arena::run(|arena| {
+        let session = started(arena);
+        let crowd = session.processes();
+        assert!(crowd.len() >= 4, "monitor, relay, egress and a server at least: {crowd:?}");
+        let cgroups = session_cgroups();
+        assert!(!cgroups.is_empty(), "a session has a cgroup");
+        let ended = session.finish();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.took < Duration::from_secs(2), "took {:?}", ended.took);
+        assert_nothing_left(&crowd, "EOF");
+    });
+}
+
+#[test]
+fn a_server_that_ignores_the_end_of_its_input_is_ended() {
+    arena::run(|arena| {
+        let session = echo(arena, &["stay"]).start();
+        let _ = session.server("stay");
+        let crowd = session.processes();
+        let ended = session.finish();
+        assert_eq!(ended.code, 0, "the client's EOF made us end it: {}", ended.stderr);
+        assert!(ended.took < Duration::from_secs(3), "took {:?}", ended.took);
+        assert_nothing_left(&crowd, "stay");
+    });
+}
+
+#[test]
+fn termination_signals_end_the_session() {
+    arena::run(|arena| {
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            let session = started(arena);
+            let crowd = session.processes();
+            session.signal(signal);
+            let ended = session.ended();
+            assert!(ended.took < Duration::from_secs(3), "{signal}: took {:?}", ended.took);
+            assert_nothing_left(&crowd, signal.as_str());
+        }
+    });
+}
+
+#[test]
+fn killing_any_process_of_ours_leaves_nothing() {
+    arena::run(|arena| {
+        let count = {
+            let session = started(arena);
+            let count = session.processes().len();
+            assert_eq!(session.finish().code, 0);
+            count
+        };
+        let mut rows = Vec::new();
+        for index in 0..count {
+            let session = started(arena);
+            let crowd = session.processes();
+            let Some(victim) = crowd.get(index) else { continue };
+            let what = format!("{} of {count}, {}", index + 1, victim.comm);
+            let pid = i32::try_from(victim.pid).expect("pids are small");
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+            let code = session.ended().code;
+            assert_nothing_left(&crowd, &what);
+            assert_ne!(code, 0, "{what}: a broken session does not end as a good one");
+            rows.push(vec![what, code.to_string(), "nothing left".into()]);
+        }
+        table::print("kill -9", &["killed", "exit code", "after"], &rows);
+        assert_eq!(rows.len(), count);
+    });
+}
+
+#[test]
+fn killing_the_supervisor_ends_a_server_that_has_left_its_session() {
+    arena::run(|arena| {
+        let marker = format!("linger-{}", std::process::id());
+        arena.program("hostile");
+        arena.writable_folder("images");
+        arena.folder("shown");
+        let mut session = Run::new(arena, &policies::hostile()).command([format!("{ROOT}/bin/hostile")]).start();
+        session.initialize();
+        let told = session.call("probe", json!({"name": "daemonise", "argument": marker}));
+        let lingering = || processes::with_argument(&marker);
+        assert!(wait::becomes_true(GONE_LIMIT, || !lingering().is_empty()), "it daemonised: {told}");
+        session.signal(Signal::SIGKILL);
+        assert_eq!(session.ended().code, 128 + 9);
+        assert!(wait::becomes_true(GONE_LIMIT, || lingering().is_empty()), "{:?} outlived us", lingering());
+    });
+}
+
+#[test]
+fn a_pending_call_gets_an_error_when_the_server_dies() {
+    arena::run(|arena| {
+        let mut session = echo(arena, &["die-on-call"]).start();
+        session.initialize();
+        let answer = session.call("echo", json!({"text": "x"}));
+        assert!(answer["error"]["message"].is_string(), "{answer}");
+        assert_eq!(session.ended().code, 7);
+    });
+}
+
+fn assert_nothing_left(crowd: &[Process], what: &str) {
+    let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
+    assert!(wait::becomes_true(GONE_LIMIT, || alive().is_empty()), "{what}: still alive: {:?}", alive());
+    let left = wait::becomes_true(GONE_LIMIT, || session_cgroups().is_empty());
+    assert!(left, "{what}: cgroups left: {:?}", session_cgroups());
+}

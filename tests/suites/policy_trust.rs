@@ -1,0 +1,197 @@
+//! Whose word a policy is: root's alone, whoever calls, and no one else's on the way to it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use harness::arena::{self, Arena, NOBODY, ROOT};
+use harness::run::{self, Run, said};
+use harness::session::Session;
+use harness::{paths, policies, records};
+use serde_json::json;
+
+fn text() -> String {
+    policies::plain(&["echo"], &format!("{ROOT}/bin"))
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("own file");
+}
+
+/// Starts the echo server under the policy at `path`; the run must be refused before anything starts.
+fn assert_refused(arena: &Arena, path: &Path, why: &str) {
+    let program = arena.program("echo_server");
+    let ended = Run::with_file(path).command([&program]).start().finish();
+    assert_eq!(ended.code, 125, "{why}: {}", ended.stderr);
+    assert!(ended.lines.is_empty(), "{why}: {:?}", ended.lines);
+    assert!(ended.stderr.contains("error"), "{why}: {}", ended.stderr);
+}
+
+#[test]
+fn a_policy_that_root_alone_can_write_is_accepted() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        let mut session = Run::new(arena, &text()).command([&program]).start();
+        session.initialize();
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
+fn a_policy_of_another_owner_is_refused_and_the_refusal_recorded() {
+    arena::run(|arena| {
+        let path = arena.file("policy.yaml", text());
+        chown(&path, Some(NOBODY), None).expect("root can chown");
+        assert_refused(arena, &path, "owned by nobody");
+        let rejected = records::of_type(records::DEFAULT_DIRECTORY, "policy.reject");
+        assert_eq!(rejected.len(), 1, "{:#?}", records::read(records::DEFAULT_DIRECTORY));
+    });
+}
+
+#[test]
+fn a_policy_that_others_can_write_is_refused() {
+    arena::run(|arena| {
+        let path = arena.file("policy.yaml", text());
+        for bits in [0o664, 0o646] {
+            mode(&path, bits);
+            assert_refused(arena, &path, &format!("mode {bits:o}"));
+        }
+    });
+}
+
+#[test]
+fn a_policy_in_a_directory_that_others_can_write_is_refused() {
+    arena::run(|arena| {
+        let folder = arena.folder("open");
+        let path = arena.file("open/policy.yaml", text());
+        mode(&folder, 0o777);
+        assert_refused(arena, &path, "directory 0777");
+        mode(&folder, 0o755);
+        chown(&folder, Some(NOBODY), None).expect("root can chown");
+        assert_refused(arena, &path, "directory of nobody");
+    });
+}
+
+#[test]
+fn a_policy_in_a_sticky_directory_is_accepted() {
+    arena::run(|arena| {
+        let folder = arena.folder("sticky");
+        let path = arena.file("sticky/policy.yaml", text());
+        mode(&folder, 0o1777);
+        let program = arena.program("echo_server");
+        let ended = Run::with_file(&path).command([&program]).start().finish();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    });
+}
+
+#[test]
+fn a_symbolic_link_that_someone_else_could_turn_is_refused() {
+    arena::run(|arena| {
+        let target = arena.file("policy.yaml", text());
+        let folder = arena.folder("theirs");
+        let link = folder.join("link.yaml");
+        symlink(&target, &link).expect("own folder");
+        chown(&folder, Some(NOBODY), None).expect("root can chown");
+        assert_refused(arena, &link, "link in nobody's folder");
+    });
+}
+
+#[test]
+fn policy_install_puts_a_checked_policy_where_root_alone_can_write() {
+    arena::run(|arena| {
+        let draft = arena.file("draft.yaml", text());
+        chown(&draft, Some(NOBODY), None).expect("root can chown");
+        let output = run::subcommand(["policy".as_ref(), "install".as_ref(), draft.as_os_str()]);
+        assert!(output.status.success(), "{}", said(&output));
+        let installed = Path::new("/etc/intercept-sandbox/policies/draft.yaml");
+        assert_eq!(fs::read_to_string(installed).expect("installed"), text());
+
+        let program = arena.program("echo_server");
+        let ended = Run::with_file(installed).command([&program]).start().finish();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+
+        let bad = arena.file("bad.yaml", "toolz: {}\n");
+        let output = run::subcommand(["policy".as_ref(), "install".as_ref(), bad.as_os_str()]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(!Path::new("/etc/intercept-sandbox/policies/bad.yaml").exists(), "a bad policy is not installed");
+    });
+}
+
+/// `command` as the user nobody, through the real sudo, with a sudoers file of the arena's own.
+fn through_sudo(arena: &Arena, arguments: &[&str]) -> Command {
+    let binary = arena.folder("sbin").join("intercept-sandbox");
+    if !binary.exists() {
+        fs::copy(paths::supervisor(), &binary).expect("it was built");
+        mode(&binary, 0o755);
+        let rule = format!("nobody ALL=(root) NOPASSWD: SETENV: {}\n", binary.display());
+        let sudoers = arena.file("sudoers", format!("Defaults !requiretty\nroot ALL=(ALL) ALL\n{rule}"));
+        mode(&sudoers, 0o440);
+        let bound = Command::new("mount").args(["--bind"]).arg(&sudoers).arg("/etc/sudoers").status();
+        assert!(bound.expect("mount runs").success(), "a private /etc/sudoers");
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sudo", "-n", "--preserve-env=ISB_WEAKEN"]);
+    command.arg(&binary).args(arguments);
+    command
+}
+
+#[test]
+fn an_unprivileged_user_runs_an_installed_policy_through_real_sudo() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        let draft = arena.file("echo.yaml", text());
+        let output = run::subcommand(["policy".as_ref(), "install".as_ref(), draft.as_os_str()]);
+        assert!(output.status.success(), "{}", said(&output));
+        let policy = "/etc/intercept-sandbox/policies/echo.yaml";
+        let program = program.to_str().expect("a plain path");
+        let mut session = Session::start(through_sudo(arena, &["run", "-c", policy, "--", program]));
+        session.initialize();
+        assert!(session.call("echo", json!({"text": "x"}))["result"].is_object());
+        assert_eq!(session.finish().code, 0);
+        let starts = records::of_type(records::DEFAULT_DIRECTORY, "session.start");
+        assert_eq!(starts.len(), 1);
+        assert_eq!(starts[0]["actor"]["sudo_uid"], NOBODY, "{}", starts[0]);
+    });
+}
+
+#[test]
+fn a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        let program = program.to_str().expect("a plain path");
+        let policy = arena.file("policy.yaml", text());
+        let policy = policy.to_str().expect("a plain path");
+        let state = format!("{ROOT}/state");
+        for flags in [
+            &["--connect-to", "api.together.xyz:443:127.0.0.1:9"][..],
+            &["--audit-dir", &format!("{ROOT}/log")],
+            &["--state-dir", &state],
+        ] {
+            let arguments = [&["run", "-c", policy], flags, &["--", program]].concat();
+            let ended = Session::start(through_sudo(arena, &arguments)).finish();
+            assert_eq!(ended.code, 125, "{flags:?}: {}", ended.stderr);
+        }
+        let own = arena.file("own.yaml", text());
+        chown(&own, Some(NOBODY), None).expect("root can chown");
+        let arguments = ["run", "-c", own.to_str().expect("a plain path"), "--", program];
+        let ended = Session::start(through_sudo(arena, &arguments)).finish();
+        assert_eq!(ended.code, 125, "the caller's own policy: {}", ended.stderr);
+    });
+}
+
+#[test]
+fn check_says_what_is_wrong_and_where() {
+    arena::run(|arena| {
+        let bad = arena.file("bad.yaml", "version: \"1\"\ntoolz: {}\n");
+        let output = run::subcommand(["policy".as_ref(), "check".as_ref(), bad.as_os_str()]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        for part in ["error[ISB-", "bad.yaml:2:1", "^^^^^", "did you mean"] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
+        let ready = paths::workspace().join("policies/together-ai.yaml");
+        let output = run::subcommand(["policy".as_ref(), "check".as_ref(), ready.as_os_str()]);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    });
+}

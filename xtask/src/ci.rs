@@ -1,0 +1,16 @@
+//! What .ci/run checks besides the tests.
+
+use crate::shell::{self, Outcome, cargo, has};
+use crate::{mutate, tidy};
+
+/// `cargo xtask ci`.
+pub(crate) fn run() -> Outcome {
+    shell::run(cargo(&["fmt", "--all", "--check"]))?;
+    shell::run(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    if !has("cargo-deny") {
+        shell::run(cargo(&["install", "--locked", "cargo-deny"]))?;
+    }
+    shell::run(cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
+    tidy::run()?;
+    mutate::run(None)
+}

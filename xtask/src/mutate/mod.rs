@@ -1,0 +1,122 @@
+//! Drops each protection in turn and sees its named test fail: a test that passes without its protection tests nothing.
+//!
+//! One build with the cargo feature `weaken`, in a target directory of its own; the environment variable `ISB_WEAKEN`
+//! names the protection to drop. A build without the feature knows nothing of it.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::say;
+use crate::shell::{Outcome, as_root, cargo, output, run as run_command, workspace};
+pub(crate) use table::TABLE;
+
+/// Longest time of one named test, seconds. A test that hangs without its protection has noticed too.
+const TEST_SECONDS_MAX: u32 = 120;
+/// What `timeout` exits with (coreutils).
+const TIMED_OUT: i32 = 124;
+const FEATURE: &str = "intercept-sandbox/weaken";
+
+/// A protection and the test that must notice its absence.
+pub(crate) struct Row {
+    /// Its name in `weaken::in_force`.
+    pub(crate) protection: &'static str,
+    /// Where the test is: `lib`, or the name of an integration test.
+    pub(crate) target: &'static str,
+    /// The test's full name.
+    pub(crate) test: &'static str,
+}
+
+/// The row of a protection.
+pub(crate) fn row(protection: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.protection == protection)
+}
+
+/// `cargo xtask mutate`.
+pub(crate) fn run(filter: Option<&str>) -> Outcome {
+    let programs = build()?;
+    let rows: Vec<&Row> = TABLE.iter().filter(|row| filter.is_none_or(|part| row.protection.contains(part))).collect();
+    if rows.is_empty() {
+        return Err("no protection has such a name".into());
+    }
+    say::step("each named test must pass with everything in force");
+    let mut healthy = BTreeMap::new();
+    for row in &rows {
+        if !healthy.contains_key(row.test) {
+            healthy.insert(row.test, run_test(&programs, row, None)?);
+        }
+    }
+    say::step("each named test must fail without its protection");
+    let mut bad = 0;
+    for row in &rows {
+        let without = run_test(&programs, row, Some(row.protection))?;
+        let good = healthy[row.test] == Verdict::Passed && without != Verdict::Passed;
+        bad += usize::from(!good);
+        let verdict = match (healthy[row.test], without) {
+            (Verdict::Passed, Verdict::Failed) => "killed",
+            (Verdict::Passed, Verdict::TimedOut) => "killed (it hung)",
+            (Verdict::Passed, Verdict::Passed) => "SURVIVED",
+            _ => "TEST FAILS ANYWAY",
+        };
+        say::line(&format!("{:<28} {:<60} {verdict}", row.protection, format!("{}: {}", row.target, row.test)));
+    }
+    say::line(&format!("{} passed, {bad} failed", rows.len() - bad));
+    if bad == 0 { Ok(()) } else { Err(format!("{bad} protections can be dropped unnoticed")) }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    TimedOut,
+}
+
+/// Builds everything once, weakenable; gives the test programs by target name.
+fn build() -> Outcome<BTreeMap<String, PathBuf>> {
+    let target = workspace().join("target/weaken");
+    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--features", FEATURE];
+    let with_target = |arguments: &[&str]| {
+        let mut command = cargo(&[arguments, &packages].concat());
+        command.env("CARGO_TARGET_DIR", &target);
+        command
+    };
+    run_command(with_target(&["build", "--bins"]))?;
+    run_command(with_target(&["test", "--no-run"]))?;
+    let listed = output(with_target(&["test", "--no-run", "--message-format=json"]))?;
+    let mut programs = BTreeMap::new();
+    for line in String::from_utf8_lossy(&listed.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+        let Some(program) = message["executable"].as_str().filter(|_| message["profile"]["test"] == true) else {
+            continue;
+        };
+        let name = message["target"]["name"].as_str().unwrap_or_default();
+        let name = if name == "intercept_sandbox" { "lib" } else { name };
+        programs.insert(name.to_owned(), Path::new(program).to_path_buf());
+    }
+    Ok(programs)
+}
+
+fn run_test(programs: &BTreeMap<String, PathBuf>, row: &Row, dropped: Option<&str>) -> Outcome<Verdict> {
+    let program = programs.get(row.target).ok_or_else(|| format!("there is no test program {}", row.target))?;
+    let weaken = format!("ISB_WEAKEN={}", dropped.unwrap_or_default());
+    let limit = TEST_SECONDS_MAX.to_string();
+    let path = program.to_string_lossy();
+    let words = ["env", &weaken, "timeout", "--kill-after=5", &limit, &path, "--exact", row.test, "--include-ignored"];
+    let mut command = as_root(words[0], &words[1..]);
+    command.stdin(Stdio::null());
+    let output = output(command)?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !said.contains("running 1 test\n") {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{}: {} did not run exactly one test:\n{said}{stderr}", row.target, row.test));
+    }
+    Ok(match output.status.code() {
+        Some(0) => Verdict::Passed,
+        Some(TIMED_OUT) => Verdict::TimedOut,
+        _ => Verdict::Failed,
+    })
+}

@@ -1,0 +1,123 @@
+//! What a fresh Debian 12 lacks. Idempotent; each action is printed; what is there already is left alone.
+
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::say;
+use crate::shell::{Outcome, as_root, command, has, is_root, output, run, workspace};
+
+/// Oldest Node.js major version that the TypeScript fixture runs on.
+const NODE_MAJOR_MIN: u32 = 18;
+
+/// A program and the Debian package that brings it.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("bwrap", "bubblewrap"),
+    ("cc", "build-essential"),
+    ("ip", "iproute2"),
+    ("mount", "mount"),
+    ("npm", "npm"),
+    ("setpriv", "util-linux"),
+    ("sudo", "sudo"),
+    ("unshare", "util-linux"),
+];
+
+/// Installs what is missing; says nothing when nothing is.
+pub(crate) fn ensure() -> Outcome {
+    prepare(false)
+}
+
+/// `cargo xtask setup`: as [`ensure`], and says what was there already.
+pub(crate) fn show() -> Outcome {
+    prepare(true)
+}
+
+fn prepare(talkative: bool) -> Outcome {
+    let missing = missing_packages()?;
+    if !missing.is_empty() {
+        install(&missing)?;
+    } else if talkative {
+        say::line("Debian packages: all there");
+    }
+    typescript_fixture(talkative)?;
+    python_fixture(talkative)
+}
+
+fn missing_packages() -> Outcome<Vec<&'static str>> {
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    match node_major() {
+        Some(major) if major >= NODE_MAJOR_MIN => {}
+        Some(major) => return Err(format!("node {major} is too old: {NODE_MAJOR_MIN} or newer is needed")),
+        None => missing.push("nodejs"),
+    }
+    // The distribution's own Python: the sandbox shows /usr, not a version manager's folder in somebody's home.
+    let venv = output(command("/usr/bin/python3", &["-c", "import ensurepip, venv"]));
+    if !venv.is_ok_and(|output| output.status.success()) {
+        missing.push("python3-venv");
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    Ok(missing)
+}
+
+fn node_major() -> Option<u32> {
+    let version = String::from_utf8(output(command("node", &["--version"])).ok()?.stdout).ok()?;
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+fn install(packages: &[&str]) -> Outcome {
+    if !is_root() && !has("sudo") {
+        return Err(format!(
+            "these Debian packages are missing, and only root can install them: {}",
+            packages.join(" ")
+        ));
+    }
+    say::step(&format!("installing Debian packages: {}", packages.join(" ")));
+    run(as_root("apt-get", &["update", "-q"]))?;
+    let options = ["install", "-q", "-y", "--no-install-recommends"];
+    let mut install = as_root("env", &["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    install.args(options).args(packages);
+    run(install)
+}
+
+fn typescript_fixture(talkative: bool) -> Outcome {
+    let folder = workspace().join("tests/servers/together-ts");
+    unless_fresh(&folder, "package-lock.json", "node_modules", talkative, || {
+        let mut npm = command("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+        npm.current_dir(&folder);
+        run(npm)
+    })
+}
+
+fn python_fixture(talkative: bool) -> Outcome {
+    let folder = workspace().join("tests/servers/images-py");
+    unless_fresh(&folder, "requirements.txt", ".venv", talkative, || {
+        let in_folder = |program: &str, arguments: &[&str]| {
+            let mut command = command(program, arguments);
+            command.current_dir(&folder);
+            run(command)
+        };
+        in_folder("/usr/bin/python3", &["-m", "venv", "--clear", ".venv"])?;
+        in_folder(".venv/bin/pip", &["install", "--quiet", "-r", "requirements.txt"])
+    })
+}
+
+/// Does `make` unless `product` was made from the present contents of `source`; a stamp inside `product` remembers.
+fn unless_fresh(folder: &Path, source: &str, product: &str, talkative: bool, make: impl Fn() -> Outcome) -> Outcome {
+    let text = fs::read(folder.join(source)).map_err(|error| format!("{source}: {error}"))?;
+    let digest: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let (product, stamp) = (folder.join(product), folder.join(product).join(".made-from"));
+    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == digest) {
+        if talkative {
+            say::line(&format!("{}: up to date", product.display()));
+        }
+        return Ok(());
+    }
+    say::step(&format!("making {}", product.display()));
+    make()?;
+    // The server's own uid must be able to read it, whatever umask this clone was made under.
+    run(command("chmod", &["-R", "a+rX", &folder.to_string_lossy()]))?;
+    fs::write(&stamp, digest).map_err(|error| format!("{}: {error}", stamp.display()))
+}
