@@ -22,6 +22,8 @@ pub const POLICY_TOOLS_MAX: usize = 10_000;
 pub const POLICY_RULES_MAX: usize = 20_000;
 /// Longest wait for the tools/list that a call's check needs, milliseconds.
 pub const SCHEMA_WAIT_MS: u64 = 5_000;
+/// Most pages of tools/list that are read for the schemas.
+pub const SCHEMA_PAGES_MAX: usize = 100;
 /// Largest `max` of a sliding window, calls.
 pub const WINDOW_CALLS_MAX: u64 = 10_000_000;
 /// Longest window, seconds (366 days).
@@ -40,7 +42,169 @@ pub const CLIENT_HELLO_BYTES_MAX: usize = 64 << 10;
 pub const CLIENT_HELLO_WAIT_MS: u64 = 10_000;
 /// Most connections that one session holds open through the gateway.
 pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
-/// Bytes of server output held for a client that does not read; past it we stop reading the server.
-pub const RELAY_BUFFER_BYTES_MAX: usize = 128 << 20;
+/// Bytes that wait for a slow reader before we stop reading what would add to them; one message may overshoot.
+pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
+
+// sandbox: cage
+
+/// Identities that can be handed out before one is used again: uids from 0x7000_0000 up.
+pub const IDENTITY_SLOTS_MAX: u32 = 1 << 16;
+/// Longest wait for one word of the sandboxed child while it is built, milliseconds. All of it takes some ten.
+pub const LAUNCH_WAIT_MS: u16 = 15_000;
+/// Longest text of one launch message, bytes. A whole message stays under PIPE_BUF (4096), so that writes are atomic.
+pub const LAUNCH_DETAIL_BYTES_MAX: usize = 1000;
+/// Size of the private /dev/shm, bytes. Browsers and databases want more; MCP servers do not.
+pub const SHM_BYTES_MAX: u64 = 64 << 20;
+/// Inodes of each private tmpfs. They cost kernel memory outside the size limit.
+pub const TMPFS_INODES_MAX: u32 = 1 << 16;
+/// Size of the tmpfs that holds the generated root, bytes: some directories and a few small files.
+pub const ROOT_BYTES_MAX: u64 = 4 << 20;
+/// Longest wait for one answer in the network self-test, milliseconds.
+pub const SELF_TEST_WAIT_MS: u16 = 2_000;
+
+// wire
+
+/// Values (and members) in one message. A parsed value costs 32 bytes and more, so that 64 MiB of `[1,1,..` would cost a gigabyte.
+pub const JSON_VALUES_MAX: usize = 1 << 20;
+/// Longest number, bytes of text. A double in shortest form needs 24; the slack is for padded zeros.
+pub const JSON_NUMBER_BYTES_MAX: usize = 64;
+/// Longest method name, bytes. MCP's longest has 36.
+pub const METHOD_BYTES_MAX: usize = 128;
+/// Cancelled requests remembered so that their late answers are dropped quietly.
+pub const CANCELLED_CALLS_MAX: usize = 1024;
+
+// limits
+
+/// Longest wait for another supervisor's transaction on the limit store, milliseconds. Past it the call is denied (`store_down`).
+pub const LIMIT_STORE_WAIT_MS: u64 = 2_000;
+/// Most calls forgotten in one reservation, so that a burst that expires at once does not stall the next call.
+pub const LIMIT_PRUNE_ROWS_MAX: u64 = 64;
+// sandbox: layers
+
+/// Most memory that a process of the server may pin, bytes. Key stores of crypto libraries pin a few pages.
+pub const LOCKED_MEMORY_BYTES_MAX: u64 = 8 << 20;
+/// Most signals queued for the run's uid. Runtimes use timers, not queues of signals.
+pub const PENDING_SIGNALS_MAX: u64 = 4096;
+/// Most variables of the server's environment. Far above any real one, far below what execve(2) takes.
+pub const ENVIRONMENT_VARIABLES_MAX: usize = 512;
+/// Longest value of one variable, bytes. The kernel takes 128 KiB (`MAX_ARG_STRLEN`) with the name.
+pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for a killed cgroup to be empty, milliseconds. A process dies when its pending I/O ends.
+pub const CGROUP_EMPTY_WAIT_MS: u64 = 5_000;
+/// Descriptors that relay may hold: pipes, segment, store, event loop.
+pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
+/// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
+pub const EGRESS_DESCRIPTORS_MAX: u64 = 2 * GATEWAY_CONNECTIONS_MAX as u64 + 256;
+// egress/wall
+/// Longest datagram of a netlink dump, bytes: the kernel fills at most 32 KiB (net/netlink/af_netlink.c).
+pub const NETLINK_REPLY_BYTES: usize = 32 << 10;
+/// Most routes that the new namespace may list before the answer counts as broken; it has about six.
+pub const NETLINK_ROUTES_MAX: usize = 256;
+/// Connections that wait on a listener of the namespace: as many as the gateway serves at once.
+pub const LISTEN_BACKLOG: i32 = 256;
+/// Most destinations, address and port, that the probes hold open.
+pub const PROBE_DESTINATIONS_MAX: usize = 16_384;
+// Audit.
+
+/// Most items of a list in a record (argv, layers, top-level argument keys); the rest is counted.
+pub const AUDIT_LIST_ITEMS_MAX: usize = 64;
+/// Most argument leaves that get a keyed hash of their own; the rest is counted. With 240 bytes each they fit a record.
+pub const AUDIT_ARGUMENT_LEAVES_MAX: usize = 128;
+/// Bytes that stay allocated beyond the end of a segment, so that one last record of any size fits on a full disk.
+pub const AUDIT_RESERVE_BYTES: u64 = AUDIT_RECORD_BYTES_MAX as u64;
+/// The same for a segment that continues a killed writer's: its header and the session's end are under 10 KiB, and what
+/// the killed writer left of its own reserve on a full disk must do.
+pub const AUDIT_SUCCESSOR_RESERVE_BYTES: u64 = 16 << 10;
+/// Bytes of a segment that are allocated at a time: some 500 records between two calls of fallocate.
+pub const AUDIT_RESERVE_CHUNK_BYTES: u64 = 256 << 10;
+/// Bytes that stay allocated beyond the end of the notes and the index: a dozen notes or lines.
+pub const AUDIT_SIDECAR_RESERVE_BYTES: u64 = 4 << 10;
+/// Most records between two signed notes; what stands after the last note can be rewritten by who holds the file.
+pub const AUDIT_CHECKPOINT_RECORDS: u64 = 1000;
+/// Longest time between a record and the signed note that covers it, seconds.
+pub const AUDIT_CHECKPOINT_SECONDS: u64 = 60;
+// Egress: resolver, gateway, dial, and the channel to the relay.
+
+/// Longest DNS query that the stub reads, bytes; also the largest EDNS answer size it honours. RFC 9715 advises 1400, BIND listens with 4096.
+pub const DNS_MESSAGE_BYTES_MAX: usize = 4096;
+/// Most DNS-over-TCP connections that one session holds open.
+pub const DNS_TCP_CONNECTIONS_MAX: usize = 32;
+/// Longest wait for one DNS message over TCP, milliseconds (RFC 7766 lets a server choose; ours is on the same host).
+pub const DNS_TCP_WAIT_MS: u64 = 5_000;
+/// Seconds for which the server may keep an answer of the stub. Synthetic addresses hold for the whole run; short helps tests and humans.
+pub const DNS_TTL_S: u32 = 60;
+/// How long a connection to an unknown address is read for the name to record, milliseconds.
+pub const GATEWAY_SNIFF_WAIT_MS: u64 = 1_000;
+/// How long a connection may be silent both ways before it is cut, milliseconds. Above the slowest image generation.
+pub const GATEWAY_IDLE_MS: u64 = 600_000;
+/// Bytes copied at once, for each direction of a connection.
+pub const GATEWAY_COPY_BYTES: usize = 32 << 10;
+/// Longest wait for the relay to say that a record is on disk, milliseconds. A disk that takes longer has failed.
+pub const EGRESS_RECORD_WAIT_MS: u64 = 10_000;
+/// Reports that may wait for the relay; past it, whatever wants to report waits too.
+pub const EGRESS_QUEUE_MAX: usize = 256;
+/// How long open connections get to end when the session finishes, milliseconds.
+pub const EGRESS_FINISH_WAIT_MS: u64 = 500;
+/// Different network events whose repeats are counted one by one; the rest share one counter for each operation.
+pub const REPEATS_KEYS_MAX: usize = 64;
+/// First pause between two records of the same repeated event, milliseconds; doubles up to [`REPEATS_PAUSE_MAX_MS`].
+pub const REPEATS_PAUSE_MIN_MS: u64 = 1_000;
+/// Longest pause between two records of the same repeated event, milliseconds.
+pub const REPEATS_PAUSE_MAX_MS: u64 = 60_000;
+/// How long an event that stopped repeating keeps its slot, milliseconds: bounds the rate of new names at `REPEATS_KEYS_MAX` each such time.
+pub const REPEATS_KEEP_MS: u64 = 10_000;
+/// Longest wait for the addresses of a host, milliseconds.
+pub const DIAL_RESOLVE_WAIT_MS: u64 = 10_000;
+/// Longest wait for one connect, milliseconds.
+pub const DIAL_CONNECT_WAIT_MS: u64 = 10_000;
+/// Addresses of a host that are tried, in the resolver's order.
+pub const DIAL_ADDRESSES_MAX: usize = 4;
+/// Largest resolv.conf that is read, bytes.
+pub const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
+/// Largest hosts file that is read, bytes. Ad-block lists are megabytes; 8 MiB holds the big ones.
+pub const HOSTS_FILE_BYTES_MAX: u64 = 8 << 20;
+// Sandbox.
+
+// Policy text.
+
+/// Deepest nesting of lists and mappings in a policy, aliases expanded. The language itself needs 8.
+pub const POLICY_DEPTH_MAX: usize = 32;
+/// Most YAML nodes in a policy, aliases expanded: an alias bomb ends here. 1 MiB of the tersest honest text holds fewer.
+pub const POLICY_NODES_MAX: usize = 1 << 18;
+/// Most problems reported of one file; a person mends the first ones first.
+pub const POLICY_DIAGNOSTICS_MAX: usize = 100;
+/// Most conditions in one policy, over all rules.
+pub const POLICY_CONDITIONS_MAX: usize = 50_000;
+/// Most `regex` conditions in one policy: with the next bound, 64 MiB of programs.
+pub const POLICY_REGEXES_MAX: usize = 128;
+/// Largest compiled pattern, bytes.
+pub const POLICY_REGEX_BYTES_MAX: usize = 512 << 10;
+/// Longest policy, rule or variable name, bytes. Names stand in file names, limit keys and records.
+pub const POLICY_NAME_BYTES_MAX: usize = 128;
+/// Longest message that a rule gives the agent, bytes.
+pub const POLICY_REASON_BYTES_MAX: usize = 1024;
+/// Largest exponent of a decimal number that is compared, in magnitude. f64 ends at 308.
+pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
+/// Most ports of one host.
+pub const HOST_PORTS_MAX: usize = 64;
+/// Most folders in `filesystem.read` and in `filesystem.write`, each.
+pub const POLICY_MOUNTS_MAX: usize = 256;
+// wire
+
+/// Values (and members) in one message. A parsed value costs 32 bytes and more, so that 64 MiB of `[1,1,..` would cost a gigabyte.
+pub const JSON_VALUES_MAX: usize = 1 << 20;
+/// Longest number, bytes of text. A double in shortest form needs 24; the slack is for padded zeros.
+pub const JSON_NUMBER_BYTES_MAX: usize = 64;
+/// Longest method name, bytes. MCP's longest has 36.
+pub const METHOD_BYTES_MAX: usize = 128;
+/// Cancelled requests remembered so that their late answers are dropped quietly.
+pub const CANCELLED_CALLS_MAX: usize = 1024;
+
+// limits
+
+/// Longest wait for another supervisor's transaction on the limit store, milliseconds. Past it the call is denied (`store_down`).
+pub const LIMIT_STORE_WAIT_MS: u64 = 2_000;
+/// Most calls forgotten in one reservation, so that a burst that expires at once does not stall the next call.
+pub const LIMIT_PRUNE_ROWS_MAX: u64 = 64;

@@ -1,2 +1,193 @@
+//! What the probes and the supervisor agree on: one event layout, map keys, map and program names, fixed addresses.
+//!
+//! Everything here is plain data without padding, so that the supervisor can read an event field by field from bytes
+//! and the kernel never copies an uninitialised byte into the ring.
 #![no_std]
-//! Shared with the probes.
+#![forbid(unsafe_code)]
+
+/// One ring-buffer event. 72 bytes, native byte order, no padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub time_ns: u64,
+    /// Id of the cgroup v2 directory of the calling task.
+    pub cgroup: u64,
+    /// Socket cookie, unique per socket since boot.
+    pub cookie: u64,
+    /// Process (thread group) id in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Name of the task, NUL padded.
+    pub comm: [u8; 16],
+    /// Address asked for: 16 bytes for IPv6, the first four for IPv4, zero for [`OP_SOCKET`].
+    pub dst: [u8; 16],
+    /// Port asked for, host order; 0 for [`OP_SOCKET`].
+    pub port: u16,
+    /// `IPPROTO_*`. 16 bits, because MPTCP is 262.
+    pub proto: u16,
+    /// Address family of the operation: [`AF_INET`] or [`AF_INET6`].
+    pub family: u8,
+    /// `SOCK_*`.
+    pub kind: u8,
+    /// One of `OP_*`.
+    pub op: u8,
+    /// [`ALLOWED`] or [`DENIED`].
+    pub verdict: u8,
+}
+
+/// Bytes of one [`Event`].
+pub const EVENT_BYTES: usize = 72;
+const _: () = assert!(size_of::<Event>() == EVENT_BYTES);
+const _: () = assert!(align_of::<Event>() == 8);
+
+/// Byte offsets inside [`Event`], for a reader without `unsafe`.
+pub mod offset {
+    use super::Event;
+    use core::mem::offset_of;
+
+    /// Of [`Event::time_ns`].
+    pub const TIME_NS: usize = offset_of!(Event, time_ns);
+    /// Of [`Event::cgroup`].
+    pub const CGROUP: usize = offset_of!(Event, cgroup);
+    /// Of [`Event::cookie`].
+    pub const COOKIE: usize = offset_of!(Event, cookie);
+    /// Of [`Event::tgid`].
+    pub const TGID: usize = offset_of!(Event, tgid);
+    /// Of [`Event::tid`].
+    pub const TID: usize = offset_of!(Event, tid);
+    /// Of [`Event::comm`].
+    pub const COMM: usize = offset_of!(Event, comm);
+    /// Of [`Event::dst`].
+    pub const DST: usize = offset_of!(Event, dst);
+    /// Of [`Event::port`].
+    pub const PORT: usize = offset_of!(Event, port);
+    /// Of [`Event::proto`].
+    pub const PROTO: usize = offset_of!(Event, proto);
+    /// Of [`Event::family`].
+    pub const FAMILY: usize = offset_of!(Event, family);
+    /// Of [`Event::kind`].
+    pub const KIND: usize = offset_of!(Event, kind);
+    /// Of [`Event::op`].
+    pub const OP: usize = offset_of!(Event, op);
+    /// Of [`Event::verdict`].
+    pub const VERDICT: usize = offset_of!(Event, verdict);
+}
+
+/// [`Event::op`]: connect(2), or sendto(2) with `MSG_FASTOPEN`.
+pub const OP_CONNECT: u8 = 1;
+/// [`Event::op`]: sendto(2) or sendmsg(2) with an address.
+pub const OP_SENDMSG: u8 = 2;
+/// [`Event::op`]: socket(2).
+pub const OP_SOCKET: u8 = 3;
+/// [`Event::op`]: bind(2).
+pub const OP_BIND: u8 = 4;
+
+/// [`Event::verdict`]: let through.
+pub const ALLOWED: u8 = 1;
+/// [`Event::verdict`]: refused.
+pub const DENIED: u8 = 2;
+
+/// Key of [`MAP_ALLOWED`]: one synthetic address and port. 8 bytes, no padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct AllowKey {
+    /// The address, network order.
+    pub address: [u8; 4],
+    /// The port, network order.
+    pub port: [u8; 2],
+    /// Always zero: keys are compared as bytes.
+    pub zero: [u8; 2],
+}
+
+/// Bytes of one [`AllowKey`].
+pub const ALLOW_KEY_BYTES: usize = 8;
+const _: () = assert!(size_of::<AllowKey>() == ALLOW_KEY_BYTES);
+
+impl AllowKey {
+    /// The key for `address` and `port` (host order).
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(address: [u8; 4], port: u16) -> Self {
+        Self { address, port: port.to_be_bytes(), zero: [0; 2] }
+    }
+
+    /// The key as the bytes that the kernel compares.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; ALLOW_KEY_BYTES] {
+        let ([a, b, c, d], [e, f], [g, h]) = (self.address, self.port, self.zero);
+        [a, b, c, d, e, f, g, h]
+    }
+}
+
+/// Value of [`MAP_ALLOWED`]: the destination is open. Any other value, or no entry, is closed.
+pub const OPEN: u32 = 1;
+/// Value of [`MAP_ALLOWED`]: known to the policy, closed for now (call scope).
+pub const CLOSED: u32 = 0;
+
+/// `AF_INET`, address_families(7).
+pub const AF_INET: u8 = 2;
+/// `AF_INET6`, address_families(7).
+pub const AF_INET6: u8 = 10;
+/// `SOCK_STREAM`, socket(2).
+pub const SOCK_STREAM: u8 = 1;
+/// `SOCK_DGRAM`, socket(2).
+pub const SOCK_DGRAM: u8 = 2;
+/// `IPPROTO_TCP`.
+pub const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_UDP`.
+pub const IPPROTO_UDP: u16 = 17;
+
+/// Where the DNS stub answers: the first host address of 198.18.0.0/15 (RFC 2544, never routed).
+pub const STUB_ADDRESS: [u8; 4] = [198, 18, 0, 1];
+/// Port of the DNS stub, UDP and TCP.
+pub const STUB_PORT: u16 = 53;
+
+/// Ring buffer of [`Event`]s.
+pub const MAP_EVENTS: &str = "EVENTS";
+/// Hash map [`AllowKey`] -> `u32`.
+pub const MAP_ALLOWED: &str = "ALLOWED";
+/// SOCKMAP of one slot: the gateway's listener.
+pub const MAP_GATEWAY: &str = "GATEWAY";
+/// Array of `u64` counters, indexed by `COUNTER_*`.
+pub const MAP_COUNTERS: &str = "COUNTERS";
+
+/// Bytes that the server received, all protocols, IP headers included.
+pub const COUNTER_BYTES_IN: u32 = 0;
+/// Bytes that the server sent, all protocols, IP headers included.
+pub const COUNTER_BYTES_OUT: u32 = 1;
+/// Events for which the ring had no room.
+pub const COUNTER_LOST: u32 = 2;
+/// Number of counters.
+pub const COUNTERS: u32 = 3;
+
+/// Size of the ring, bytes: a power of two and a multiple of the page size. Holds about 3,200 events.
+pub const RING_BYTES: u32 = 256 << 10;
+
+/// Read-only global (`u8`): 1 when the kernel has `bpf_set_retval` (5.18), so that a refusal says why.
+pub const GLOBAL_SET_RETVAL: &str = "SET_RETVAL";
+
+/// Names of the programs in the object.
+pub mod program {
+    /// `cgroup/connect4`.
+    pub const CONNECT4: &str = "connect4";
+    /// `cgroup/connect6`.
+    pub const CONNECT6: &str = "connect6";
+    /// `cgroup/sendmsg4`.
+    pub const SENDMSG4: &str = "sendmsg4";
+    /// `cgroup/sendmsg6`.
+    pub const SENDMSG6: &str = "sendmsg6";
+    /// `cgroup/sock_create`.
+    pub const SOCK_CREATE: &str = "sock_create";
+    /// `cgroup/bind4`.
+    pub const BIND4: &str = "bind4";
+    /// `cgroup/bind6`.
+    pub const BIND6: &str = "bind6";
+    /// `cgroup_skb/ingress`.
+    pub const COUNT_INGRESS: &str = "count_ingress";
+    /// `cgroup_skb/egress`.
+    pub const COUNT_EGRESS: &str = "count_egress";
+    /// `sk_lookup`.
+    pub const TO_GATEWAY: &str = "to_gateway";
+}

@@ -1,9 +1,95 @@
-//! One file a subcommand: parse, call, format.
+//! One file a subcommand: parse, call, format. People's output leaves the program here and in report/ alone.
 
+pub mod audit;
+pub mod doctor;
+pub mod policy;
+pub mod run;
+
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code of every command but `run` for a wrong command line.
+const EXIT_USAGE: u8 = 2;
+/// Exit code of `run` when nothing was started.
+pub const EXIT_NOT_SET_UP: u8 = 125;
+
+/// Runs an MCP server in a sandbox and enforces a policy on every message.
+#[derive(Debug, Parser)]
+#[command(name = "intercept-sandbox", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an MCP server under a policy; JSON-RPC on stdin and stdout.
+    Run(run::RunArgs),
+    /// Check, explain and install policies.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Read and verify audit logs.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// What this host can enforce, each by really trying.
+    Doctor(doctor::Args),
+    /// Print the version.
+    Version,
+}
 
 /// Runs the command line and returns the exit code of docs/cli.md.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::from(2)
+    tell_on_stderr();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let is_run = arguments.get(1).is_some_and(|word| word == "run");
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, is_run),
+    };
+    match cli.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Policy(command) => policy::run(command),
+        Command::Audit(command) => audit::run(command),
+        Command::Doctor(arguments) => match doctor::run(arguments, &mut std::io::stdout()) {
+            Ok(code) => code,
+            // A closed stdout leaves no one to tell.
+            Err(_) => ExitCode::FAILURE,
+        },
+        Command::Version => version(),
+    }
+}
+
+/// What the program has to say while it runs goes to stderr, one line each; quiet unless something is wrong.
+fn tell_on_stderr() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .finish();
+    // Set once, here; a second set could only be a test's.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Help and version are answers (0); anything else is a wrong command line: 125 for `run`, else 2.
+fn usage(error: &clap::Error, is_run: bool) -> ExitCode {
+    // A closed stdout or stderr leaves no one to tell.
+    let _ = error.print();
+    match (error.exit_code(), is_run) {
+        (0, _) => ExitCode::SUCCESS,
+        (_, true) => ExitCode::from(EXIT_NOT_SET_UP),
+        (_, false) => ExitCode::from(EXIT_USAGE),
+    }
+}
+
+fn version() -> ExitCode {
+    match writeln!(std::io::stdout(), "intercept-sandbox {}", env!("CARGO_PKG_VERSION")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }

@@ -1,6 +1,18 @@
 //! Quotas: how many calls stand in a window, and where the count is kept.
 
+#![forbid(unsafe_code)]
+
+mod calendar;
+mod store;
+mod timeline;
+mod window;
+
+pub use store::{MemoryStore, SqliteStore};
+
 use crate::clock::Now;
+
+/// The `retry_after_ms` of a limit that never allows the call (`max: 0`). Say "never", not a number.
+pub const NEVER_MS: u64 = u64::MAX;
 
 /// How much is allowed in which span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +68,8 @@ pub enum Reservation {
         index: usize,
         /// Calls standing in its window.
         used: u64,
-        /// Milliseconds until all claims could be granted, if nothing else is charged; exact.
+        /// Milliseconds until all claims could be granted, if nothing else is charged: rounded up to the millisecond, so that a retry
+        /// after exactly that long is granted. [`NEVER_MS`] when none ever is.
         retry_after_ms: u64,
     },
 }

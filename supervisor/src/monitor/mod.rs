@@ -1,1 +1,11 @@
-//! (in work)
+//! The root process: it forks the others, then only waits. It parses nothing that the server, the client or the network
+//! wrote.
+
+pub mod child;
+pub mod crew;
+pub mod janitor;
+pub mod ledger;
+pub mod messages;
+pub mod signals;
+pub mod state_dir;
+pub mod watch;

@@ -1,5 +1,7 @@
 //! Conditions on arguments.
 
+use regex::Regex;
+
 /// One condition of a rule, compiled.
 #[derive(Clone, Debug)]
 pub struct Condition {
@@ -7,4 +9,127 @@ pub struct Condition {
     pub path: String,
     /// Line of the condition, from 1.
     pub line: u32,
+    /// The path below `args`, at least one key.
+    pub keys: Vec<String>,
+    /// An absent path passes.
+    pub if_present: bool,
+    /// What must hold of the value.
+    pub test: Test,
 }
+
+/// An operator with its checked value. A path that is absent fails every one but `exists`.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// `eq`: same type and same value; numbers by value.
+    Eq(Literal),
+    /// `neq`: same type and another value. A value of another type fails, unless the literal is null.
+    Neq(Literal),
+    /// `in`: equal to one of the list.
+    In(Vec<Literal>),
+    /// `not_in`: of a type that the list holds, and equal to none of it.
+    NotIn(Vec<Literal>),
+    /// `lt`, exact.
+    Lt(Number),
+    /// `lte`, exact.
+    Lte(Number),
+    /// `gt`, exact.
+    Gt(Number),
+    /// `gte`, exact.
+    Gte(Number),
+    /// `regex`: the pattern matches somewhere in the string. The pattern as written stands beside.
+    Regex(Regex, String),
+    /// `contains`: the string holds this string, or the array holds an element equal to it.
+    Contains(Literal),
+    /// `exists`: the path is there (true) or is not (false).
+    Exists(bool),
+    /// `under_path`: an absolute path that stays in this folder, itself absolute and normalised.
+    UnderPath(String),
+    /// `length_lte`: Unicode scalar values of a string, elements of an array.
+    LengthLte(u64),
+}
+
+impl Test {
+    /// The operators that this build enforces.
+    pub const OPERATORS: [&'static str; 13] = [
+        "eq",
+        "neq",
+        "in",
+        "not_in",
+        "lt",
+        "lte",
+        "gt",
+        "gte",
+        "regex",
+        "contains",
+        "exists",
+        "under_path",
+        "length_lte",
+    ];
+
+    /// The operator's name in the policy.
+    #[must_use]
+    pub const fn operator(&self) -> &'static str {
+        match self {
+            Self::Eq(_) => "eq",
+            Self::Neq(_) => "neq",
+            Self::In(_) => "in",
+            Self::NotIn(_) => "not_in",
+            Self::Lt(_) => "lt",
+            Self::Lte(_) => "lte",
+            Self::Gt(_) => "gt",
+            Self::Gte(_) => "gte",
+            Self::Regex(..) => "regex",
+            Self::Contains(_) => "contains",
+            Self::Exists(_) => "exists",
+            Self::UnderPath(_) => "under_path",
+            Self::LengthLte(_) => "length_lte",
+        }
+    }
+}
+
+/// A value written in the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Literal {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number, exact.
+    Number(Number),
+    /// A string.
+    String(String),
+    /// A list of values.
+    List(Vec<Literal>),
+}
+
+/// A number written in the policy, kept as text that `Decimal` reads.
+#[derive(Clone, Debug)]
+pub struct Number(String);
+
+impl Number {
+    /// Keeps `text` if it is a decimal number.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        super::Decimal::parse(text).map(|_| Self(text.to_owned()))
+    }
+
+    /// The number as written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The number to compare.
+    #[must_use]
+    pub fn decimal(&self) -> super::Decimal<'_> {
+        super::Decimal::parse(&self.0).expect("the text was parsed when the number was made")
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.decimal() == other.decimal()
+    }
+}
+
+impl Eq for Number {}

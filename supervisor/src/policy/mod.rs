@@ -1,10 +1,34 @@
 //! The policy language: text in, decisions out. Pure: no files, no clock.
+//!
+//! - [`load`] reads YAML strictly into a [`Policy`], or says everything that is wrong with it at once.
+//! - [`Policy::visibility`] and [`Policy::judge`] decide; [`Policy::explain`] decides the same and tells why.
+//! - [`Policy::normalised`] prints what was understood, every default written out.
 #![forbid(unsafe_code)]
 
+mod codes;
 mod condition;
+mod decide;
+mod decimal;
+mod explain;
+mod holds;
+mod key;
+mod load;
 mod model;
+mod normalised;
 mod verdict;
+mod wording;
+mod yaml;
 
-pub use condition::Condition;
+#[cfg(test)]
+mod ready;
+#[cfg(test)]
+mod testing;
+
+pub use codes::Code;
+pub use condition::{Condition, Literal, Number, Test};
+pub use decimal::Decimal;
+pub use explain::{CheckTrace, Explanation, Found, RuleTrace};
+pub use holds::Outcome;
+pub use load::{Loaded, Source, decode, load};
 pub use model::*;
 pub use verdict::*;

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Policy {
     /// `name:`, or the file stem.
     pub name: String,
+    /// Whether `name:` stands in the file. If so it names the counters, else the real path does.
+    pub named: bool,
     /// SHA-256 of the file's bytes, lower-case hex.
     pub sha256: String,
     /// The file's real path, for messages and limit keys.
@@ -57,6 +59,10 @@ pub struct ToolPolicy {
 pub struct Rule {
     /// `TOOL.rules[i]`, or `TOOL.NAME` where the rule has a name. Stable: limit keys use it.
     pub id: String,
+    /// The tool it stands under, `*` for all.
+    pub tool: String,
+    /// Its place among the tool's rules, from 0.
+    pub index: usize,
     /// `name:`.
     pub name: Option<String>,
     /// Line of the rule, from 1.
@@ -127,6 +133,8 @@ pub struct HostRule {
     pub ports: Vec<u16>,
     /// What the gateway demands of the connection.
     pub tls: TlsMode,
+    /// Why `tls: none`; present exactly then.
+    pub reason: Option<String>,
     /// Bytes that the server may send to this host in one session.
     pub max_bytes_out: Option<u64>,
     /// Line of the entry, from 1.

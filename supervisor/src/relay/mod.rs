@@ -1,1 +1,55 @@
-//! (in work)
+//! Where policy, wire, limits and audit meet: one process, one thread, two pipes.
+//!
+//! `gate` decides one message, `pump` moves bytes; nothing leaves `outbox` before its record is on disk.
+
+mod answers;
+mod calls;
+mod egress_desk;
+mod gate;
+mod outbox;
+pub mod pipes;
+mod pump;
+mod schemas;
+pub mod stderr;
+
+use std::os::fd::OwnedFd;
+
+pub use pump::{Pipes, RelayError};
+
+use crate::audit::Journal;
+use crate::policy::Policy;
+use crate::sandbox::LayerReport;
+
+/// Everything that the relay holds: pipes, sockets, the open log and the policy. It opens nothing but the limit store.
+pub struct Parts {
+    /// The session's name.
+    pub session: String,
+    /// The log; from the fork on the relay is its one writer.
+    pub journal: Journal,
+    /// Keyed hashes of arguments.
+    pub redactor: crate::audit::Redactor,
+    /// The loaded policy.
+    pub policy: Policy,
+    /// Where counts are kept.
+    pub store: Box<dyn crate::limits::Store>,
+    /// The five streams.
+    pub pipes: Pipes,
+    /// To the monitor.
+    pub control: OwnedFd,
+    /// To egress.
+    pub egress: crate::egress::channel::Channel,
+    /// Values that are blanked on stderr.
+    pub secrets: Vec<Vec<u8>>,
+    /// Every layer's answer, for `sandbox.applied`.
+    pub layers: Vec<LayerReport>,
+    /// The server's pid 1, for `sandbox.applied`.
+    pub server_pid: u32,
+}
+
+/// The relay's life: records `sandbox.applied`, says so, then pumps until the monitor ends the session.
+///
+/// # Errors
+/// [`RelayError`] when the log, a pipe or one of our own sockets fails; the session is over then.
+pub fn serve(parts: Parts) -> Result<(), RelayError> {
+    pump::Pump::new(parts).run()
+}

@@ -100,6 +100,12 @@ impl Layer {
         }
     }
 
+    /// The layer of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|layer| layer.name() == name)
+    }
+
     /// Whether a run needs it always.
     #[must_use]
     pub const fn is_core(self) -> bool {

@@ -1,10 +1,12 @@
 //! The plan of one run: policy and request resolved into what will be mounted, mapped, limited and allowed. Printable.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Layer;
 use crate::policy::{Durability, TlsMode};
 
 /// Everything that a run will do, decided before anything is done.
@@ -20,6 +22,8 @@ pub struct Plan {
     pub cwd: PathBuf,
     /// The server's whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Values of `env.pass`: blanked wherever people read.
+    pub secrets: Vec<OsString>,
     /// What it sees of the disk.
     pub filesystem: FilesystemPlan,
     /// What it reaches of the network.
@@ -27,7 +31,7 @@ pub struct Plan {
     /// What it may use up.
     pub resources: ResourcesPlan,
     /// Extra layers without which the run is refused.
-    pub require: Vec<super::Layer>,
+    pub require: Vec<Layer>,
     /// Where and how the run is recorded.
     pub audit: AuditPlan,
     /// Directory of the limit store.
@@ -117,4 +121,46 @@ pub struct AuditPlan {
     pub directory: PathBuf,
     /// When a record counts as written.
     pub durability: Durability,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.argv.iter().map(|word| word.to_string_lossy()).collect();
+        writeln!(f, "session      {}", self.session)?;
+        writeln!(f, "command      {} ({})", words.join(" "), self.executable.display())?;
+        writeln!(f, "directory    {}", self.cwd.display())?;
+        for (name, _) in &self.environment {
+            // Values may be secrets: names are enough to check a policy by.
+            writeln!(f, "environment  {}", name.to_string_lossy())?;
+        }
+        for path in &self.filesystem.read {
+            writeln!(f, "read         {}", path.display())?;
+        }
+        for folder in &self.filesystem.write {
+            let WritableFolder { inside, source, owner_uid, owner_gid } = folder;
+            writeln!(f, "write        {} = {} as {owner_uid}:{owner_gid}", inside.display(), source.display())?;
+        }
+        if self.network.hosts.is_empty() {
+            writeln!(f, "network      none")?;
+        }
+        for host in &self.network.hosts {
+            let ports: Vec<_> = host.ports.iter().map(u16::to_string).collect();
+            writeln!(f, "network      {}:{} {:?} as {}", host.name, ports.join(","), host.tls, host.address)?;
+        }
+        for ConnectTo { host, port, to_host, to_port } in &self.network.connect_to {
+            writeln!(f, "connect-to   {host}:{port} -> {to_host}:{to_port}")?;
+        }
+        let ResourcesPlan { memory_bytes, cpu_millis, pids_max, open_files, wall } = &self.resources;
+        writeln!(f, "memory       {memory_bytes} bytes, /tmp {} bytes", self.filesystem.tmp_bytes)?;
+        writeln!(f, "cpu          {cpu_millis}/1000 of a core")?;
+        writeln!(f, "processes    {pids_max}, {open_files} open files each")?;
+        if let Some(wall) = wall {
+            writeln!(f, "wall         {} s", wall.as_secs())?;
+        }
+        for layer in Layer::ALL.iter().filter(|layer| layer.is_core() || self.require.contains(layer)) {
+            writeln!(f, "require      {}", layer.name())?;
+        }
+        writeln!(f, "audit        {} ({:?})", self.audit.directory.display(), self.audit.durability)?;
+        write!(f, "state        {}", self.state_dir.display())
+    }
 }

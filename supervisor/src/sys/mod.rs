@@ -1,1 +1,19 @@
-//! (in work)
+//! The only unsafe code of the library: thin wrappers, one system call each, for what neither std nor nix offers safely.
+//!
+//! Each module allows `unsafe_code` for itself and gives every block its reason.
+
+pub mod clone;
+pub mod environment;
+pub mod fds;
+pub mod bpf;
+pub mod fork;
+pub mod mount;
+pub mod pidfd;
+pub mod prctl;
+pub mod process;
+#[cfg(test)]
+pub(crate) mod raw;
+pub mod readiness;
+pub mod seccomp;
+pub mod sigsys;
+pub mod syslog;

@@ -1,0 +1,66 @@
+//! `intercept-sandbox policy`: check, explain and install policies.
+
+mod call;
+mod check;
+mod explain;
+mod file;
+mod install;
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// Check, explain and install policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say everything that is wrong with a policy, at once.
+    ///
+    /// Exit code 0: it loads, perhaps with warnings; 1: it does not; 2: wrong usage, or the file cannot be read.
+    Check(check::CheckArgs),
+    /// Print the policy as understood; with --call, each rule and condition for one call, and the verdict.
+    ///
+    /// Exit code 0: printed, and the call would be allowed; 1: it would not be, or the policy does not load; 2: wrong usage.
+    Explain(explain::ExplainArgs),
+    /// Check a policy and copy it to /etc/intercept-sandbox/policies/NAME.yaml, owned by root. Needs root.
+    ///
+    /// Exit code 0: installed, or already there; 1: it does not load, or another one is there; 2: wrong usage, or not root.
+    Install(install::InstallArgs),
+}
+
+/// Runs a command. Results go to stdout, what went wrong to stderr.
+#[must_use]
+pub fn run(command: PolicyCommand) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let done = match command {
+        PolicyCommand::Check(arguments) => check::run(&arguments, &mut out),
+        PolicyCommand::Explain(arguments) => explain::run(&arguments, &mut out),
+        PolicyCommand::Install(arguments) => install::run(&arguments, &mut out),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_closed_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = format!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            eprintln!("{}", crate::report::printable(&text));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Exit code, or what cannot be done.
+type Done = Result<u8, Box<dyn Error>>;
+
+/// `policy explain | head` is no failure.
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! The probes' ring as the egress process reads it: typed events, and how many there was no room for.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use aya::maps::{Array, MapData};
+use intercept_sandbox_abi as abi;
+
+use super::events::{EventReader, HostNames};
+use super::report::NetEvent;
+use super::serve::EventSource;
+
+/// The ring, the counter of what it lost, and the policy's names for synthetic addresses.
+pub struct KernelEvents {
+    reader: EventReader,
+    counters: Array<MapData, u64>,
+    counters_fd: RawFd,
+    names: HostNames,
+    lost_told: u64,
+}
+
+impl KernelEvents {
+    pub(super) fn new(reader: EventReader, counters: (Array<MapData, u64>, RawFd), names: HostNames) -> Self {
+        Self { reader, counters: counters.0, counters_fd: counters.1, names, lost_told: 0 }
+    }
+
+    /// Its descriptors, for the confinement to keep.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        vec![self.reader.as_raw_fd(), self.counters_fd]
+    }
+}
+
+impl std::fmt::Debug for KernelEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelEvents").field("lost_told", &self.lost_told).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for KernelEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+impl EventSource for KernelEvents {
+    fn next(&mut self) -> Option<NetEvent> {
+        match self.reader.next_event()? {
+            Ok(event) => Some(event.net_event(&self.names)),
+            Err(error) => {
+                // Our own probe and this reader were built from one struct; a wrong item is a broken build, and it is
+                // told as a loss rather than passed over.
+                tracing::error!("kernel event: {error}");
+                self.lost_told = self.lost_told.wrapping_sub(1);
+                None
+            }
+        }
+    }
+
+    fn lost(&mut self) -> u64 {
+        // A count that cannot be read is told as one loss: the record says that something is missing.
+        let lost = self.counters.get(&abi::COUNTER_LOST, 0).unwrap_or(self.lost_told.wrapping_add(1));
+        let new = lost.wrapping_sub(self.lost_told);
+        self.lost_told = lost;
+        new
+    }
+}

@@ -1,0 +1,221 @@
+//! Janitor, relay and egress: forked from the single-threaded monitor, each confined before its first foreign byte.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::poll::PollTimeout;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::Pid;
+
+use super::child::{Child, ForkError, Ready, Role};
+use super::janitor;
+use super::ledger::RelayLog;
+use super::messages::FromRelay;
+use crate::egress::channel::{Channel, ChannelError};
+use crate::egress::system_dns::{SystemDns, SystemDnsError};
+use crate::egress::probes::{ProbeError, Probes};
+use crate::egress::kernel_events::KernelEvents;
+use crate::egress::wall::Listeners;
+use crate::egress::{EgressError, EgressParts};
+use crate::limits::{SqliteStore, StoreError};
+use crate::policy::Policy;
+use crate::relay::{self, Pipes, RelayError};
+use crate::sandbox::cgroup::Leaf;
+use crate::sandbox::confine::{self, ConfineError, Terms};
+use crate::sandbox::identity::{EGRESS, RELAY};
+use crate::sandbox::{Answer, Layer, LayerReport, Plan};
+use crate::sys::pidfd;
+
+/// How long the relay may take to confine itself, open the limit store and write `sandbox.applied`.
+const APPLIED_TIMEOUT_MS: u16 = 10_000;
+
+/// Why the crew is not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum CrewError {
+    /// A process could not be forked or confined.
+    #[error(transparent)]
+    Fork(#[from] ForkError),
+    /// The channel between relay and egress.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The kernel's events.
+    #[error(transparent)]
+    Probes(#[from] ProbeError),
+    /// The host's resolver settings.
+    #[error(transparent)]
+    SystemDns(#[from] SystemDnsError),
+    /// The control socket.
+    #[error("the control socket failed")]
+    Control(#[source] std::io::Error),
+    /// The relay did not say that `sandbox.applied` is on disk.
+    #[error("the relay did not record the sandbox; see its message above")]
+    NotApplied,
+}
+
+/// Our own processes. Dropped, each is killed.
+#[derive(Debug)]
+pub struct Crew {
+    children: Vec<Child>,
+    /// Its closing by our death wakes the janitor.
+    alive: OwnedFd,
+    /// The relay's end of the channel to egress, until the relay is forked.
+    channel: Option<Channel>,
+}
+
+/// What the relay is forked with.
+pub struct RelayBrief {
+    /// The open log.
+    pub log: RelayLog,
+    /// The loaded policy.
+    pub policy: Policy,
+    /// The folder of the counts.
+    pub limits_dir: PathBuf,
+    /// The five streams.
+    pub pipes: Pipes,
+    /// Every layer's answer.
+    pub layers: Vec<LayerReport>,
+    /// The server's pid 1.
+    pub server_pid: Pid,
+}
+
+/// Why one of our processes ended early; it is printed by that process.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    System(#[from] Errno),
+}
+
+impl Crew {
+    /// Forks janitor and egress. The wall's listeners go with egress; the monitor keeps none of them. The probes' links
+    /// stay with the monitor.
+    ///
+    /// # Errors
+    /// [`CrewError`]; what was forked is killed.
+    pub fn fork(plan: &Plan, leaf: &Leaf, listeners: Listeners, probes: &mut Probes) -> Result<Self, CrewError> {
+        let janitor = janitor::fork(leaf)?;
+        let upstream_dns = SystemDns::read()?;
+        let (relays, egresses) = Channel::pair()?;
+        let mut crew = Self { children: vec![janitor.child], alive: janitor.alive, channel: Some(relays) };
+        let monitor = Pid::this();
+        let parts = EgressParts {
+            listeners,
+            events: probes.take_kernel_events(&plan.network)?,
+            network: plan.network.clone(),
+            report: egresses.into_fd(),
+            upstream_dns,
+        };
+        let child = Child::fork(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
+        crew.children.push(child);
+        Ok(crew)
+    }
+
+    /// Forks the relay and waits until `sandbox.applied` is on disk.
+    ///
+    /// # Errors
+    /// [`CrewError`].
+    pub fn fork_relay(&mut self, plan: &Plan, brief: RelayBrief) -> Result<OwnedFd, CrewError> {
+        let control = |errno: Errno| CrewError::Control(errno.into());
+        let kind = SockType::SeqPacket;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).map_err(control)?;
+        let channel = self.channel.take().ok_or(CrewError::NotApplied)?;
+        let monitor = Pid::this();
+        let plan = plan.clone();
+        let child = Child::fork(Role::Relay, move |ready| {
+            exit(Role::Relay, self::relay(&plan, brief, theirs, channel, monitor, ready))
+        })?;
+        self.children.push(child);
+        let timeout = PollTimeout::from(APPLIED_TIMEOUT_MS);
+        let spoke = pidfd::readable(ours.as_fd(), timeout).map_err(control)?;
+        match spoke.then(|| FromRelay::receive(ours.as_fd())).transpose().map_err(CrewError::Control)?.flatten() {
+            Some(FromRelay::Applied) => Ok(ours),
+            _ => Err(CrewError::NotApplied),
+        }
+    }
+
+    /// The gateway's answer: egress serves, confined, or there is no crew. The self-test has asked its stub a name.
+    #[must_use]
+    pub fn answers(&self) -> Vec<LayerReport> {
+        vec![LayerReport { layer: Layer::Gateway, answer: Answer::Enforced }]
+    }
+
+    /// Gives up the children to the watch, and the pipe that keeps the janitor asleep.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Child>, OwnedFd) {
+        (self.children, self.alive)
+    }
+}
+
+/// The egress process: confined, then serving until the relay hangs up.
+fn egress(parts: EgressParts<KernelEvents>, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
+    let mut keep = parts.descriptors(KernelEvents::descriptors);
+    keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
+    let _ = confine::egress(&Terms { uid: EGRESS, gid: EGRESS, parent: monitor, keep: &keep })?;
+    ready.say()?;
+    crate::egress::serve(parts)?;
+    Ok(())
+}
+
+/// The relay process: confined, then pumping until the monitor ends the session.
+fn relay(
+    plan: &Plan,
+    brief: RelayBrief,
+    control: OwnedFd,
+    channel: Channel,
+    monitor: Pid,
+    ready: Ready,
+) -> Result<(), ServeError> {
+    let boot_id = boot_id()?;
+    let mut keep: Vec<RawFd> = brief.pipes.descriptors();
+    keep.extend([control.as_raw_fd(), channel.as_fd().as_raw_fd(), brief.log.journal.fd().as_raw_fd()]);
+    keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
+    let terms = Terms { uid: RELAY, gid: RELAY, parent: monitor, keep: &keep };
+    let _ = confine::relay(&terms, &brief.limits_dir)?;
+    let store = SqliteStore::open(&brief.limits_dir, &boot_id)?;
+    ready.say()?;
+    relay::serve(relay::Parts {
+        session: plan.session.clone(),
+        journal: brief.log.journal,
+        redactor: brief.log.redactor,
+        policy: brief.policy,
+        store: Box::new(store),
+        pipes: brief.pipes,
+        control,
+        egress: channel,
+        secrets: secrets(plan),
+        layers: brief.layers,
+        server_pid: brief.server_pid.as_raw().unsigned_abs(),
+    })?;
+    Ok(())
+}
+
+/// The kernel's name for this boot (random(4)): counts are kept by time since boot within one.
+fn boot_id() -> Result<String, Errno> {
+    let read = std::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"));
+    read.map(|text| text.trim().to_owned()).map_err(|error| crate::sys::process::errno_of(&error))
+}
+
+/// The values of the variables that the policy passes: never to be seen on stderr.
+fn secrets(plan: &Plan) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    plan.secrets.iter().map(|value| value.as_bytes().to_vec()).collect()
+}
+
+/// A failure is told on stderr; the exit code is for the monitor's log alone.
+fn exit(role: Role, ended: Result<(), ServeError>) -> u8 {
+    match ended {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!("{}: {}", role.name(), crate::report::chain(&error));
+            1
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The monitor's side of the log: it opens it, signs points of it, and closes it, also for a relay that was killed.
+
+use std::path::Path;
+
+use super::messages::LogPoint;
+use crate::audit::{
+    self, Actor, AuditError, Effect, Event, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
+};
+use crate::audit::chain::{Hash, Head};
+use crate::clock;
+use crate::policy::{Durability, Policy};
+use crate::sandbox::Plan;
+use crate::trust::Caller;
+
+/// The key directory: root's, never under a flag's control.
+pub const KEYS: &str = "/etc/intercept-sandbox/keys";
+
+/// A session's log as the monitor holds it.
+#[derive(Debug)]
+pub struct Ledger {
+    directory: SessionDirectory,
+    /// Loaded when first needed: after the forks, so that no other process ever held the key.
+    signer: Option<Signer>,
+    durability: Durability,
+    /// Where the monitor's own records end: what it knows of itself when the relay dies early.
+    mark: Mark,
+}
+
+/// What the relay takes with it.
+#[derive(Debug)]
+pub struct RelayLog {
+    /// The open journal.
+    pub journal: Journal,
+    /// Keyed hashes of arguments.
+    pub redactor: Redactor,
+}
+
+impl Ledger {
+    /// Opens the session's log and writes `session.start` and `policy.load`.
+    ///
+    /// # Errors
+    /// No journal, no session.
+    pub fn open(plan: &Plan, policy: &Policy, caller: &Caller) -> Result<(Self, RelayLog), AuditError> {
+        let directory = Path::new(KEYS);
+        keys::ensure(directory)?;
+        let redactor = keys::load_redactor(directory)?;
+        let durability = plan.audit.durability;
+        let opened = SessionDirectory::create(&plan.audit.directory, &plan.session, durability, clock::now())?;
+        let Opened { directory, mut journal, previous } = opened;
+        let mark = start(&mut journal, plan, policy, caller, &previous)?;
+        Ok((Self { directory, signer: None, durability, mark }, RelayLog { journal, redactor }))
+    }
+
+    /// Signs a point of the log that the relay named.
+    ///
+    /// # Errors
+    /// When the note cannot be written: the session has to end.
+    pub fn sign(&mut self, point: LogPoint) -> Result<(), AuditError> {
+        let signer = signer(&mut self.signer)?;
+        self.directory.checkpoint(signer, head(point)).map(drop)
+    }
+
+    /// Ends the log at the relay's last record.
+    ///
+    /// # Errors
+    /// When the note or the index line cannot be written; `audit verify` calls the session unterminated then.
+    pub fn close(mut self, last: LogPoint) -> Result<(), AuditError> {
+        let signer = signer(&mut self.signer)?;
+        self.directory.close(signer, head(last), clock::now()).map(drop)
+    }
+
+    /// Ends the log of a session without a relay that could: in a new segment that says where the old one stopped.
+    /// Call it when the relay, if there was one, is reaped.
+    ///
+    /// # Errors
+    /// As [`Ledger::close`].
+    pub fn close_for_the_dead(mut self, code: &str, text: &str) -> Result<(), AuditError> {
+        let mut journal = self.directory.take_over(self.durability, self.mark, clock::now())?;
+        let event = Event::new(Kind::SessionEnd).with_effect(Effect::Denied).with_reason(code, text);
+        let last = journal.append(clock::now(), &event)?.head();
+        drop(journal);
+        let signer = signer(&mut self.signer)?;
+        self.directory.close(signer, last, clock::now()).map(drop)
+    }
+}
+
+fn signer(slot: &mut Option<Signer>) -> Result<&Signer, AuditError> {
+    match slot {
+        Some(signer) => Ok(signer),
+        None => Ok(slot.insert(keys::load_signer(Path::new(KEYS))?)),
+    }
+}
+
+fn head(point: LogPoint) -> Head {
+    Head { seq: point.seq, hash: Hash(point.hash) }
+}
+
+/// The first records: who, on which host, what, under whose policy.
+fn start(
+    journal: &mut Journal,
+    plan: &Plan,
+    policy: &Policy,
+    caller: &Caller,
+    previous: &str,
+) -> Result<Mark, AuditError> {
+    let host = host_name();
+    let mut event = Event::new(Kind::SessionStart);
+    event.host = Some(&host);
+    event.actor =
+        Some(Actor { uid: caller.uid, sudo_uid: caller.behind, loginuid: caller.login_uid, client: None });
+    event.server = Some(audit::Server { argv: &plan.argv, ..audit::Server::default() });
+    event.policy = Some(audit::Policy { name: &policy.name, sha256: Some(&policy.sha256) });
+    event.previous = Some(previous);
+    let mut load = Event::new(Kind::PolicyLoad).with_effect(Effect::Allowed);
+    load.policy = event.policy;
+    let _on_disk = journal.append_all(clock::now(), &[event, load])?;
+    Ok(journal.mark())
+}
+
+/// The kernel's node name.
+#[must_use]
+pub fn host_name() -> String {
+    match nix::unistd::gethostname() {
+        Ok(name) => name.to_string_lossy().into_owned(),
+        Err(errno) => format!("(unknown: {errno})"),
+    }
+}

@@ -1,0 +1,73 @@
+//! Where the relay keeps its counts: root's directory, with one folder a policy that belongs to the relay alone.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::policy::{LimitScope, Policy};
+use crate::sandbox::identity::RELAY;
+use crate::trust::{self, TrustError};
+
+/// Why the counts have no place.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The directory is not root's alone.
+    #[error("the state directory is not root's alone")]
+    Trust(#[from] TrustError),
+    /// It cannot be made.
+    #[error("{path} cannot be made")]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Makes the folder of this policy's counts and gives it to the relay's uid. Two servers never share one by accident:
+/// its name is that of the policy, or the hash of its real path; `limits.scope: global` shares one on purpose.
+///
+/// # Errors
+/// [`StateError`]: no counts, no session.
+pub fn prepare(root: &Path, policy: &Policy) -> Result<PathBuf, StateError> {
+    let limits = root.join("limits");
+    for directory in [root, &limits] {
+        // The relay walks through and sees nothing on the way.
+        make(directory, 0o711)?;
+        trust::check_directory(directory)?;
+    }
+    let folder = limits.join(folder_name(policy));
+    make(&folder, 0o700)?;
+    let give = || {
+        chown(&folder, Some(RELAY), Some(RELAY))?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o700))
+    };
+    give().map_err(|source| StateError::Make { path: folder.clone(), source })?;
+    Ok(folder)
+}
+
+fn folder_name(policy: &Policy) -> String {
+    match policy.limit_scope {
+        LimitScope::Global => "global".to_owned(),
+        LimitScope::Profile | LimitScope::Session => {
+            let digest: [u8; 32] = Sha256::digest(policy.limit_identity().as_bytes()).into();
+            digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+    }
+}
+
+fn make(path: &Path, mode: u32) -> Result<(), StateError> {
+    let fail = |source| StateError::Make { path: path.to_owned(), source };
+    if let Some(parent) = path.parent()
+        && !parent.exists()
+    {
+        make(parent, 0o755)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(fail(source)),
+    }
+}

@@ -1,0 +1,304 @@
+//! The monitor after launch: it waits. A death, a signal, a clock or a 48-byte message ends the session, and the server
+//! never outlives any of us (P8).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use super::child::{Child, Role};
+use super::ledger::Ledger;
+use super::messages::{EndCause, FromRelay, LogPoint, ToRelay};
+use super::signals::Signals;
+use crate::clock;
+use crate::sandbox::cgroup::{CgroupError, Leaf};
+use crate::sandbox::running::{Ending, Running};
+
+/// How long a server may take to end after its stdin closed, before SIGTERM.
+const STDIN_GRACE: Duration = Duration::from_millis(1000);
+/// How long it may take after SIGTERM, before cgroup.kill.
+const TERM_GRACE: Duration = Duration::from_millis(500);
+/// How long the relay may take to deliver what the server last said and to write the last record.
+const FINISH_GRACE: Duration = Duration::from_millis(2000);
+
+/// Why the watch itself failed; everything is killed then.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// A system call of the monitor failed.
+    #[error("the monitor cannot watch the session")]
+    Monitor(#[from] Errno),
+    /// A socket to the relay failed.
+    #[error("the monitor cannot hear the relay")]
+    Control(#[from] std::io::Error),
+    /// The cgroup could not be killed.
+    #[error(transparent)]
+    Kill(#[from] CgroupError),
+    /// A note could not be signed or written.
+    #[error(transparent)]
+    Notary(#[from] crate::audit::AuditError),
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Why.
+    pub cause: EndCause,
+    /// How the server ended.
+    pub ending: Ending,
+    /// Whether we had to end it: SIGTERM or cgroup.kill.
+    pub terminated: bool,
+    /// The relay's last record; none when the relay died and the log must be closed by the monitor.
+    pub last: Option<LogPoint>,
+}
+
+/// Everything that the monitor holds while it waits.
+pub struct Watch<'s> {
+    /// Janitor, relay and egress.
+    pub crew: Vec<Child>,
+    /// Its closing by our death wakes the janitor.
+    pub alive: OwnedFd,
+    /// The relay's control socket.
+    pub control: OwnedFd,
+    /// The launched server; none once it is reaped.
+    pub running: Option<Running>,
+    /// SIGTERM, SIGINT, SIGHUP.
+    pub signals: &'s Signals,
+    /// Longest life of the session.
+    pub wall: Option<Duration>,
+    /// The server's cgroup.
+    pub leaf: &'s Leaf,
+    /// The log's side that signs.
+    pub ledger: &'s mut Ledger,
+}
+
+/// What has been asked of the server so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It runs.
+    Running,
+    /// Its stdin is closed; SIGTERM next.
+    Closing,
+    /// SIGTERM was sent; cgroup.kill next.
+    Terminating,
+    /// cgroup.kill was written.
+    Killed,
+    /// It is gone; the relay finishes.
+    Draining,
+}
+
+/// What poll(2) reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Control,
+    Server,
+    /// Its place in the crew.
+    Crew(usize),
+}
+
+/// The state of the wait.
+struct State {
+    phase: Phase,
+    cause: Option<EndCause>,
+    ending: Option<Ending>,
+    last: Option<LogPoint>,
+    due_ns: Option<u64>,
+    wall_ns: Option<u64>,
+    relay_alive: bool,
+    terminated: bool,
+}
+
+impl Watch<'_> {
+    /// Waits until the session is over and everything of it is dead.
+    ///
+    /// # Errors
+    /// When the monitor itself cannot go on; the caller drops the crew, which kills it, and the janitor the rest.
+    pub fn run(mut self) -> Result<Ended, WatchError> {
+        let start = clock::now().boot_ns;
+        let mut state = State {
+            phase: Phase::Running,
+            cause: None,
+            ending: None,
+            last: None,
+            due_ns: None,
+            wall_ns: self.wall.map(|wall| start.saturating_add(nanoseconds(wall))),
+            relay_alive: true,
+            terminated: false,
+        };
+        while !(state.phase == Phase::Draining && (state.last.is_some() || !state.relay_alive)) {
+            // The crew backwards: a place stays what it is while later ones are taken out.
+            for source in self.wait(&state)?.into_iter().rev() {
+                match source {
+                    Source::Signals => self.hear_signals(&mut state)?,
+                    Source::Control => self.hear_relay(&mut state)?,
+                    Source::Server => self.server_gone(&mut state)?,
+                    Source::Crew(index) => self.child_gone(index, &mut state)?,
+                }
+            }
+            self.clock(&mut state)?;
+        }
+        // The namespace dies with its pid 1; the cgroup catches whatever was never in it.
+        self.leaf.kill()?;
+        let cause = state.cause.unwrap_or(EndCause::Server);
+        let ending = state.ending.unwrap_or(Ending::Killed);
+        Ok(Ended { cause, ending, terminated: state.terminated, last: state.last })
+    }
+
+    fn wait(&self, state: &State) -> Result<Vec<Source>, WatchError> {
+        let mut wanted: Vec<(Source, BorrowedFd<'_>)> = vec![(Source::Signals, self.signals.fd())];
+        wanted.extend(state.relay_alive.then(|| (Source::Control, self.control.as_fd())));
+        wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
+        wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
+        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        match poll(&mut polled, timeout(state)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let spoke = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        Ok(polled.iter().zip(&wanted).filter(|(fd, _)| spoke(fd)).map(|(_, (source, _))| *source).collect())
+    }
+
+    /// pid 1 of the server's namespace has ended, and with it every process in the namespace.
+    fn server_gone(&mut self, state: &mut State) -> Result<(), WatchError> {
+        let ending = match self.running.take() {
+            Some(running) => running.wait()?,
+            None => Ending::Killed,
+        };
+        state.ending = Some(ending);
+        let cause = *state.cause.get_or_insert(EndCause::Server);
+        state.phase = Phase::Draining;
+        state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
+        if state.relay_alive {
+            ToRelay::Finish { cause, status: ending.wait_status() }.send(self.control.as_fd())?;
+        }
+        Ok(())
+    }
+
+    fn hear_relay(&mut self, state: &mut State) -> Result<(), WatchError> {
+        match FromRelay::receive(self.control.as_fd()) {
+            // Its pidfd says the rest.
+            Ok(None) => state.relay_alive = false,
+            Ok(Some(FromRelay::Applied)) => {}
+            Ok(Some(FromRelay::Checkpoint(point))) => self.ledger.sign(point)?,
+            Ok(Some(FromRelay::ClientGone)) => {
+                state.cause.get_or_insert(EndCause::Client);
+                state.enter(Phase::Closing, STDIN_GRACE);
+            }
+            Ok(Some(FromRelay::Failed(cause))) => {
+                state.relay_alive = false;
+                self.end(cause, state)?;
+            }
+            Ok(Some(FromRelay::Finished(point))) => state.last = Some(point),
+            // A relay that says something else is no relay of ours any more.
+            Err(error) => {
+                tracing::error!("relay: {error}");
+                state.relay_alive = false;
+                self.end(EndCause::RelayDied, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn child_gone(&mut self, index: usize, state: &mut State) -> Result<(), WatchError> {
+        let mut child = self.crew.remove(index);
+        child.reap()?;
+        let cause = match child.role() {
+            Role::Janitor => EndCause::JanitorDied,
+            Role::Egress => EndCause::EgressDied,
+            Role::Relay => {
+                // What it said before it died may still be queued.
+                while state.relay_alive && state.last.is_none() {
+                    self.hear_relay(state)?;
+                }
+                state.relay_alive = false;
+                EndCause::RelayDied
+            }
+        };
+        // Egress hangs up in order once the session is being finished.
+        if state.phase == Phase::Draining { Ok(()) } else { self.end(cause, state) }
+    }
+
+    fn hear_signals(&mut self, state: &mut State) -> Result<(), WatchError> {
+        while let Some(signal) = self.signals.next()? {
+            match signal {
+                Signal::SIGHUP => tracing::warn!("SIGHUP: this build does not reload a policy; restart the session"),
+                _ => {
+                    state.cause.get_or_insert(EndCause::Signal);
+                    self.terminate(state)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A promise broke: the server dies now.
+    fn end(&mut self, cause: EndCause, state: &mut State) -> Result<(), WatchError> {
+        state.cause = Some(cause);
+        if state.phase != Phase::Draining {
+            self.leaf.kill()?;
+            state.phase = Phase::Killed;
+            state.due_ns = None;
+        }
+        Ok(())
+    }
+
+    fn terminate(&mut self, state: &mut State) -> Result<(), WatchError> {
+        if matches!(state.phase, Phase::Running | Phase::Closing) {
+            match self.running.as_ref().map_or(Ok(()), Running::terminate) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            state.terminated = true;
+            state.enter(Phase::Terminating, TERM_GRACE);
+        }
+        Ok(())
+    }
+
+    /// What is due by time.
+    fn clock(&mut self, state: &mut State) -> Result<(), WatchError> {
+        let now = clock::now().boot_ns;
+        if state.wall_ns.is_some_and(|due| now >= due) {
+            state.wall_ns = None;
+            state.cause.get_or_insert(EndCause::WallTime);
+            self.terminate(state)?;
+        }
+        if state.due_ns.is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        match state.phase {
+            Phase::Running | Phase::Killed => state.due_ns = None,
+            Phase::Closing => self.terminate(state)?,
+            Phase::Terminating => {
+                self.leaf.kill()?;
+                state.phase = Phase::Killed;
+                state.due_ns = None;
+            }
+            Phase::Draining => {
+                // The client does not read: its last bytes are lost to it, the log is closed by the monitor.
+                state.relay_alive = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn enter(&mut self, phase: Phase, grace: Duration) {
+        if self.phase == Phase::Running || (self.phase == Phase::Closing && phase == Phase::Terminating) {
+            self.phase = phase;
+            self.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(grace)));
+        }
+    }
+}
+
+fn timeout(state: &State) -> PollTimeout {
+    let Some(due) = [state.due_ns, state.wall_ns].into_iter().flatten().min() else { return PollTimeout::NONE };
+    let left_ms = due.saturating_sub(clock::now().boot_ns).div_ceil(1_000_000);
+    PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,155 @@
+//! The decision on one call.
+//!
+//! Hidden first, then default deny (`*` does not rescue an unlisted tool), then the tool's rules and those of `*`, in
+//! order; every one must pass and the first that does not decides.
+
+use std::collections::BTreeSet;
+
+use super::holds::Outcome;
+use super::model::{DefaultEffect, Policy, Rule, RuleAction};
+use super::verdict::{Allowance, Call, Denial, DenialCode, PlannedLimit, SchemaKnowledge, Verdict, Visibility};
+use super::wording;
+use crate::weaken::in_force;
+use crate::wire::json::Value;
+
+/// The name that stands for every tool.
+pub(super) const EVERY_TOOL: &str = "*";
+
+impl Policy {
+    /// Whether the tool can be seen and called at all. tools/list is filtered by it.
+    pub fn visibility(&self, tool: &str) -> Visibility {
+        let hidden = self.hide.contains(tool) || self.hide.contains(EVERY_TOOL);
+        if hidden && in_force("policy-hide") {
+            return Visibility::Hidden;
+        }
+        let listed = tool != EVERY_TOOL && self.tools.contains_key(tool);
+        if !listed && self.default == DefaultEffect::Deny && in_force("policy-default-deny") {
+            return Visibility::Unlisted;
+        }
+        Visibility::Listed
+    }
+
+    /// Decides one call. Pure. Allocates only for a denial's message and for limits.
+    pub fn judge<'p>(&'p self, call: &Call<'_>) -> Verdict<'p> {
+        if let Some(denial) = refused_by_visibility(self.visibility(call.tool), call.tool) {
+            return Verdict::Deny(denial);
+        }
+        let mut allowance = Allowance::default();
+        for rule in self.rules_for(call.tool) {
+            match rule.decide(call) {
+                RuleVerdict::Passes => {}
+                RuleVerdict::NeedsSchema => return Verdict::NeedsSchema,
+                RuleVerdict::Denies(denial) => return Verdict::Deny(denial),
+            }
+            allowance.rule = Some(rule);
+            allowance.limits.extend(rule.rate_limit.map(|quota| PlannedLimit { rule, quota }));
+        }
+        Verdict::Allow(allowance)
+    }
+
+    /// The rules that a call of `tool` must pass: its own, then those of `*`.
+    pub fn rules_for<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p Rule> + use<'p> {
+        let own = self.tools.get(tool).filter(|_| tool != EVERY_TOOL);
+        own.into_iter().chain(self.tools.get(EVERY_TOOL)).flat_map(|tool| &tool.rules)
+    }
+
+    /// Whether a call of `tool` may need its inputSchema.
+    #[must_use]
+    pub fn needs_schema(&self, tool: &str) -> bool {
+        self.rules_for(tool).any(|rule| rule.required_args)
+    }
+
+    /// Whether a call of any tool may.
+    #[must_use]
+    pub fn needs_schemas(&self) -> bool {
+        self.tools.values().flat_map(|tool| &tool.rules).any(|rule| rule.required_args)
+    }
+
+    /// The arguments that the conditions on `tool` read, each once: an argument key that equals one of them but for case
+    /// must be refused before the policy is asked, since some servers would take it for that argument.
+    pub fn argument_names<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p str> + use<'p> {
+        let names =
+            self.rules_for(tool).flat_map(|rule| &rule.conditions).filter_map(|condition| condition.keys.first());
+        names.map(String::as_str).collect::<BTreeSet<_>>().into_iter()
+    }
+}
+
+pub(super) fn refused_by_visibility<'p>(visibility: Visibility, tool: &str) -> Option<Denial<'p>> {
+    let (code, message) = match visibility {
+        Visibility::Listed => return None,
+        Visibility::Hidden => {
+            (DenialCode::Hidden, format!("Unknown tool: {}", wording::quoted(tool).trim_matches('"')))
+        }
+        Visibility::Unlisted => {
+            (DenialCode::NotListed, format!("Tool {} is not permitted by policy", wording::quoted(tool)))
+        }
+    };
+    Some(Denial { rule: None, code, message })
+}
+
+/// What one rule says.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum RuleVerdict<'p> {
+    Passes,
+    NeedsSchema,
+    Denies(Denial<'p>),
+}
+
+impl Rule {
+    /// Action, then required arguments, then conditions in order. Limits are reserved by the caller, after every rule passed.
+    pub(super) fn decide<'p>(&'p self, call: &Call<'_>) -> RuleVerdict<'p> {
+        let deny = |code, default: &dyn Fn() -> String| {
+            RuleVerdict::Denies(Denial { rule: Some(self), code, message: wording::message(self, default) })
+        };
+        if self.action == RuleAction::Deny && in_force("policy-deny-rule") {
+            return deny(DenialCode::DeniedByRule, &|| wording::denied_by_rule(self));
+        }
+        match self.arguments_required(call) {
+            Required::Given => {}
+            Required::Pending => return RuleVerdict::NeedsSchema,
+            Required::Unavailable => {
+                return deny(DenialCode::SchemaUnavailable, &|| wording::schema_unavailable(self));
+            }
+            Required::Missing(name) => {
+                return deny(DenialCode::MissingArgument, &|| wording::missing_argument(self, name));
+            }
+        }
+        let failed = self.conditions.iter().find(|condition| condition.check(call.arguments) == Outcome::Fails);
+        match failed {
+            Some(condition) => deny(DenialCode::ConditionFailed, &|| wording::condition_failed(self, condition)),
+            None => RuleVerdict::Passes,
+        }
+    }
+
+    /// `validate.required_args`: what the schema requires is present and not null.
+    pub(super) fn arguments_required<'c>(&self, call: &Call<'c>) -> Required<'c> {
+        if !self.required_args || !in_force("policy-required-args") {
+            return Required::Given;
+        }
+        match call.schema {
+            SchemaKnowledge::Pending => Required::Pending,
+            SchemaKnowledge::Unavailable => Required::Unavailable,
+            SchemaKnowledge::Required(names) => {
+                let given = |name: &str| {
+                    let value = call.arguments.and_then(|arguments| arguments.member(name));
+                    value.is_some_and(|value| !matches!(value, Value::Null))
+                };
+                names.iter().find(|name| !given(name)).map_or(Required::Given, |name| Required::Missing(name))
+            }
+        }
+    }
+}
+
+/// How a call stands to the arguments that its schema requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Required<'c> {
+    Given,
+    Pending,
+    Unavailable,
+    Missing(&'c str),
+}
+
+#[cfg(test)]
+mod tests;

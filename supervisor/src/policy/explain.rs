@@ -1,0 +1,212 @@
+//! The decision again, with every rule and condition told.
+
+use super::condition::Condition;
+use super::decide::{Required, refused_by_visibility};
+use super::holds::Outcome;
+use super::model::{Policy, Rule, RuleAction};
+use super::verdict::{Allowance, Call, Denial, DenialCode, PlannedLimit, Verdict, Visibility};
+use super::wording;
+use crate::limits::{CalendarUnit, Quota};
+use crate::wire::json::Value;
+
+/// What the policy says of a call, and why.
+#[derive(Clone, Debug)]
+pub struct Explanation<'p> {
+    /// Whether the tool can be called at all.
+    pub visibility: Visibility,
+    /// Every rule that applies, in order, also those after the one that decided. Empty where visibility decides.
+    pub rules: Vec<RuleTrace<'p>>,
+    /// What `judge` says.
+    pub verdict: Verdict<'p>,
+}
+
+/// What one rule found.
+#[derive(Clone, Debug)]
+pub struct RuleTrace<'p> {
+    /// The rule.
+    pub rule: &'p Rule,
+    /// Its checks, in the order in which they are made. A limit is no check: it is counted when all rules pass.
+    pub checks: Vec<CheckTrace<'p>>,
+}
+
+/// What one check found.
+#[derive(Clone, Debug)]
+pub struct CheckTrace<'p> {
+    /// The condition; none for the action and for required arguments.
+    pub condition: Option<&'p Condition>,
+    /// What is checked, in words.
+    pub what: String,
+    /// What was found.
+    pub found: Found,
+    /// What the call brought at the condition's path, shortened. For the person who asks, not for the agent.
+    pub value: Option<String>,
+}
+
+/// The result of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Found {
+    /// It lets the call pass.
+    Passes,
+    /// It cannot be said before the server's schema is known.
+    Pending,
+    /// It refuses the call, with this code.
+    Refuses(DenialCode),
+}
+
+impl Policy {
+    /// Decides as [`Policy::judge`] does and tells every rule and condition.
+    #[must_use]
+    pub fn explain<'p>(&'p self, call: &Call<'_>) -> Explanation<'p> {
+        let visibility = self.visibility(call.tool);
+        if let Some(denial) = refused_by_visibility(visibility, call.tool) {
+            return Explanation { visibility, rules: Vec::new(), verdict: Verdict::Deny(denial) };
+        }
+        let rules: Vec<RuleTrace<'p>> = self.rules_for(call.tool).map(|rule| trace(rule, call)).collect();
+        let verdict = conclude(&rules, call);
+        Explanation { visibility, rules, verdict }
+    }
+}
+
+/// The verdict from the traces alone: the first check that does not pass decides.
+fn conclude<'p>(rules: &[RuleTrace<'p>], call: &Call<'_>) -> Verdict<'p> {
+    for trace in rules {
+        let Some(check) = trace.checks.iter().find(|check| check.found != Found::Passes) else { continue };
+        return match check.found {
+            Found::Refuses(code) => {
+                let rule = trace.rule;
+                let message = wording::message(rule, || default_message(rule, check, code, call));
+                Verdict::Deny(Denial { rule: Some(rule), code, message })
+            }
+            _ => Verdict::NeedsSchema,
+        };
+    }
+    let limits =
+        rules.iter().filter_map(|trace| trace.rule.rate_limit.map(|quota| PlannedLimit { rule: trace.rule, quota }));
+    Verdict::Allow(Allowance { rule: rules.last().map(|trace| trace.rule), limits: limits.collect() })
+}
+
+fn default_message(rule: &Rule, check: &CheckTrace<'_>, code: DenialCode, call: &Call<'_>) -> String {
+    match (code, check.condition, rule.arguments_required(call)) {
+        (DenialCode::ConditionFailed, Some(condition), _) => wording::condition_failed(rule, condition),
+        (DenialCode::MissingArgument, _, Required::Missing(name)) => wording::missing_argument(rule, name),
+        (DenialCode::SchemaUnavailable, ..) => wording::schema_unavailable(rule),
+        _ => wording::denied_by_rule(rule),
+    }
+}
+
+fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
+    let mut checks = Vec::new();
+    let mut check = |condition, what: String, found, value| checks.push(CheckTrace { condition, what, found, value });
+    if rule.action == RuleAction::Deny {
+        check(None, "action: deny".into(), Found::Refuses(DenialCode::DeniedByRule), None);
+    }
+    if rule.required_args {
+        let found = match rule.arguments_required(call) {
+            Required::Given => Found::Passes,
+            Required::Pending => Found::Pending,
+            Required::Unavailable => Found::Refuses(DenialCode::SchemaUnavailable),
+            Required::Missing(_) => Found::Refuses(DenialCode::MissingArgument),
+        };
+        check(None, "every argument that the tool's schema requires is given".into(), found, None);
+    }
+    for condition in &rule.conditions {
+        let found = match condition.check(call.arguments) {
+            Outcome::Holds | Outcome::Absent => Found::Passes,
+            Outcome::Fails => Found::Refuses(DenialCode::ConditionFailed),
+        };
+        let value = condition.find(call.arguments).map(shown);
+        check(Some(condition), condition.to_string(), found, value);
+    }
+    RuleTrace { rule, checks }
+}
+
+/// A value in one short line.
+fn shown(value: &Value<'_>) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.text().chars().take(64).collect(),
+        Value::String(text) => wording::quoted(text),
+        Value::Array(items) => format!("an array of {}", items.len()),
+        Value::Object(members) => format!("an object of {}", members.len()),
+    }
+}
+
+/// A quota in words: `10 in any 60 s`, `100 a UTC hour`.
+pub(super) fn quota_in_words(quota: Quota) -> String {
+    match quota {
+        Quota::Sliding { max, window_ms } => format!("{max} in any {} s", window_ms / 1000),
+        Quota::Calendar { max, unit } => {
+            let unit = match unit {
+                CalendarUnit::Minute => "minute",
+                CalendarUnit::Hour => "hour",
+                CalendarUnit::Day => "day",
+            };
+            format!("{max} a UTC {unit}")
+        }
+    }
+}
+
+impl std::fmt::Display for PlannedLimit<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: at most {}", self.rule.id, quota_in_words(self.quota))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::testing::{call_with, loaded, value};
+
+    const POLICY: &str = r#"
+default: allow
+hide: [secret]
+tools:
+  t:
+    rules:
+      - {conditions: [{path: args.n, op: lte, value: 4, if_present: true}], rate_limit: {max: 1, window: 1}}
+      - {validate: {required_args: true}, conditions: [{path: args.p, op: length_lte, value: 3}], reason: short}
+  d: {rules: [{action: deny}]}
+  '*': {rules: [{name: all, conditions: [{path: args.z, op: exists, value: false}], rate_limit: 5/day}]}
+"#;
+
+    proptest! {
+        #[test]
+        fn explain_agrees_with_judge(
+            default in prop::sample::select(vec!["allow", "deny"]),
+            tool in prop::sample::select(vec!["t", "d", "other", "secret", "*"]),
+            n in prop::option::of(0_i32..9),
+            p in prop::option::of("[a-z]{0,5}"),
+            z in any::<bool>(),
+            schema in 0_usize..3,
+        ) {
+            let policy = loaded(&POLICY.replace("default: allow", &format!("default: {default}")));
+            let mut members = Vec::new();
+            members.extend(n.map(|n| format!("\"n\": {n}")));
+            members.extend(p.map(|p| format!("\"p\": \"{p}\"")));
+            members.extend(z.then(|| "\"z\": null".to_owned()));
+            let arguments = value(&format!("{{{}}}", members.join(", ")));
+            let call = call_with(tool, Some(&arguments), schema);
+            let explained = policy.explain(&call);
+            prop_assert_eq!(format!("{:?}", explained.verdict), format!("{:?}", policy.judge(&call)));
+        }
+    }
+
+    #[test]
+    fn rules_after_the_deciding_one_are_told_too() {
+        let policy = loaded(POLICY);
+        let arguments = value("{\"n\": 9, \"p\": \"longer\", \"z\": 1}");
+        let explained = policy.explain(&call_with("t", Some(&arguments), 2));
+        let refusing: Vec<&str> = explained
+            .rules
+            .iter()
+            .filter(|trace| trace.checks.iter().any(|check| check.found != Found::Passes))
+            .map(|trace| trace.rule.id.as_str())
+            .collect();
+        assert_eq!(refusing, ["t.rules[0]", "t.rules[1]", "*.all"]);
+        assert_eq!(explained.rules[0].checks[0].value.as_deref(), Some("9"));
+    }
+}

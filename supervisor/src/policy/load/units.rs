@@ -1,0 +1,68 @@
+//! Amounts with units: bytes, times, parts of a core.
+
+use std::time::Duration;
+
+use super::read::{Reader, scalar};
+use crate::policy::codes::Code;
+use crate::policy::yaml::Node;
+
+/// Bytes: digits, then nothing, K, M, G or T (powers of 1024).
+pub(super) fn bytes(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<u64> {
+    const UNITS: &[(&str, u64)] = &[("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)];
+    let value = amount(reader, node, what, UNITS, "an amount of bytes such as 512M (K, M, G, T; powers of 1024)")?;
+    in_range(reader, node, what, value, 1, max)
+}
+
+/// Seconds: digits, then nothing, s, m, h or d.
+pub(super) fn seconds(reader: &mut Reader<'_>, node: &Node, what: &str, min: u64, max: u64) -> Option<u64> {
+    const UNITS: &[(&str, u64)] = &[("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let value = amount(reader, node, what, UNITS, "a time such as 60, 60s, 5m, 1h or 1d")?;
+    in_range(reader, node, what, value, min, max)
+}
+
+/// A time that may be 0 for "no limit".
+pub(super) fn duration(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<Option<Duration>> {
+    let value = seconds(reader, node, what, 0, max)?;
+    Some((value > 0).then(|| Duration::from_secs(value)))
+}
+
+/// Thousandths of a core from `1`, `1.5` or `0.25`; at most three decimals.
+pub(super) fn millicores(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<u64> {
+    let text = scalar(node).filter(|scalar| scalar.plain).map_or("", |scalar| scalar.text.as_str());
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let value = (digits(whole) && digits(part) && part.len() <= 3)
+        .then(|| Some(whole.parse::<u64>().ok()?.checked_mul(1000)? + format!("{part:0<3}").parse::<u64>().ok()?))
+        .flatten();
+    match value {
+        Some(value) => in_range(reader, node, what, value, 10, max),
+        None => {
+            reader.error(Code::BadUnit, node.span, format!("`{what}` must be cores such as 1.0 or 0.25"));
+            None
+        }
+    }
+}
+
+fn amount(reader: &mut Reader<'_>, node: &Node, what: &str, units: &[(&str, u64)], wanted: &str) -> Option<u64> {
+    let text = reader.text(node, what)?;
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+    let zero_led = digits.len() > 1 && digits.starts_with('0');
+    match (digits.parse::<u64>(), factor) {
+        (Ok(number), Some(factor)) if !zero_led => match number.checked_mul(factor) {
+            Some(value) => return Some(value),
+            None => reader.error(Code::OutOfRange, node.span, format!("`{what}` is too large to count")),
+        },
+        _ => reader.error(Code::BadUnit, node.span, format!("`{what}` must be {wanted}, not \"{text}\"")),
+    };
+    None
+}
+
+fn in_range(reader: &mut Reader<'_>, node: &Node, what: &str, value: u64, min: u64, max: u64) -> Option<u64> {
+    if (min..=max).contains(&value) {
+        return Some(value);
+    }
+    reader.error(Code::OutOfRange, node.span, format!("`{what}` must be from {min} to {max}, not {value}"));
+    None
+}

@@ -1,0 +1,292 @@
+//! The policy as understood: one dialect, defaults written out. The text is itself a policy and loads to the same.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::condition::{Condition, Literal, Test};
+use super::model::{
+    DefaultEffect, Durability, HostRule, LimitScope, Policy, Rule, RuleAction, SandboxSection, TlsMode,
+};
+use crate::limits::{CalendarUnit, Quota};
+
+impl Policy {
+    /// YAML text. Keys stand in a fixed order; a key that changes nothing when left out is left out, except the defaults
+    /// of `default`, `limits.scope`, `audit` and each host's `ports` and `tls`.
+    #[must_use]
+    pub fn normalised(&self) -> String {
+        let mut out = Writer::default();
+        if self.named {
+            out.line(0, &format!("name: {}", text(&self.name)));
+        }
+        if let Some(description) = &self.description {
+            out.line(0, &format!("description: {}", text(description)));
+        }
+        let default = match self.default {
+            DefaultEffect::Allow => "allow",
+            DefaultEffect::Deny => "deny",
+        };
+        out.line(0, &format!("default: {default}"));
+        if !self.hide.is_empty() {
+            out.line(0, &format!("hide: {}", list(self.hide.iter().map(|tool| text(tool)))));
+        }
+        tools(&mut out, self);
+        let scope = match self.limit_scope {
+            LimitScope::Profile => "profile",
+            LimitScope::Session => "session",
+            LimitScope::Global => "global",
+        };
+        out.line(0, &format!("limits: {{scope: {scope}}}"));
+        if self.sandbox.present {
+            sandbox(&mut out, &self.sandbox);
+        }
+        let durability = match self.audit.durability {
+            Durability::Strict => "strict",
+            Durability::Write => "write",
+        };
+        out.line(0, &format!("audit: {{durability: {durability}, capture: hmac}}"));
+        if let Some(command) = &self.server_command {
+            out.line(0, &format!("server: {{command: {}}}", list(command.iter().map(|word| text(word)))));
+        }
+        if !self.cli_allow.is_empty() {
+            out.line(0, &format!("cli: {{allow: {}}}", list(self.cli_allow.iter().cloned())));
+        }
+        out.text
+    }
+}
+
+#[derive(Default)]
+struct Writer {
+    text: String,
+}
+
+impl Writer {
+    fn line(&mut self, depth: usize, line: &str) {
+        let _ = writeln!(self.text, "{:indent$}{line}", "", indent = depth * 2); // writing to a String cannot fail
+    }
+}
+
+fn tools(out: &mut Writer, policy: &Policy) {
+    if policy.tools.is_empty() {
+        out.line(0, "tools: {}");
+        return;
+    }
+    out.line(0, "tools:");
+    for (name, tool) in &policy.tools {
+        if tool.rules.is_empty() {
+            out.line(1, &format!("{}: {{rules: []}}", text(name)));
+            continue;
+        }
+        out.line(1, &format!("{}:", text(name)));
+        out.line(2, "rules:");
+        for entry in &tool.rules {
+            rule(out, entry);
+        }
+    }
+}
+
+fn rule(out: &mut Writer, rule: &Rule) {
+    let action = match rule.action {
+        RuleAction::Evaluate => "allow",
+        RuleAction::Deny => "deny",
+    };
+    out.line(3, &format!("- action: {action}"));
+    if let Some(name) = &rule.name {
+        out.line(4, &format!("name: {}", text(name)));
+    }
+    if let Some(reason) = &rule.reason {
+        out.line(4, &format!("reason: {}", text(reason)));
+    }
+    if rule.required_args {
+        out.line(4, "validate: {required_args: true}");
+    }
+    if !rule.conditions.is_empty() {
+        out.line(4, "conditions:");
+        for entry in &rule.conditions {
+            condition(out, entry);
+        }
+    }
+    if let Some(quota) = rule.rate_limit {
+        out.line(4, &format!("rate_limit: {}", rate_limit(quota)));
+    }
+}
+
+fn condition(out: &mut Writer, condition: &Condition) {
+    let value = match &condition.test {
+        Test::Eq(value) | Test::Neq(value) | Test::Contains(value) => literal(value),
+        Test::In(values) | Test::NotIn(values) => list(values.iter().map(literal)),
+        Test::Lt(number) | Test::Lte(number) | Test::Gt(number) | Test::Gte(number) => number.text().to_owned(),
+        Test::Regex(_, pattern) => text(pattern),
+        Test::Exists(wanted) => wanted.to_string(),
+        Test::UnderPath(folder) => text(folder),
+        Test::LengthLte(max) => max.to_string(),
+    };
+    let if_present = if condition.if_present { ", if_present: true" } else { "" };
+    let path = text(&condition.path);
+    out.line(5, &format!("- {{path: {path}, op: {}, value: {value}{if_present}}}", condition.test.operator()));
+}
+
+fn rate_limit(quota: Quota) -> String {
+    match quota {
+        Quota::Sliding { max, window_ms } => format!("{{max: {max}, window: {}s}}", window_ms / 1000),
+        Quota::Calendar { max, unit: CalendarUnit::Minute } => format!("{max}/minute"),
+        Quota::Calendar { max, unit: CalendarUnit::Hour } => format!("{max}/hour"),
+        Quota::Calendar { max, unit: CalendarUnit::Day } => format!("{max}/day"),
+    }
+}
+
+fn sandbox(out: &mut Writer, section: &SandboxSection) {
+    out.line(0, "sandbox:");
+    out.line(1, "network:");
+    out.line(2, if section.hosts.is_empty() { "allow: []" } else { "allow:" });
+    for host in &section.hosts {
+        out.line(3, &format!("- {}", host_rule(host)));
+    }
+    out.line(1, "filesystem:");
+    out.line(2, &format!("read: {}", list(section.read.iter().map(|path| path_text(path)))));
+    out.line(2, if section.write.is_empty() { "write: []" } else { "write:" });
+    for write in &section.write {
+        let owner = write.owner.as_ref().map(|owner| format!(", owner: {}", text(owner))).unwrap_or_default();
+        out.line(3, &format!("- {{path: {}, from: {}{owner}}}", path_text(&write.path), path_text(&write.from)));
+    }
+    if let Some(max) = section.processes_max {
+        out.line(1, &format!("process: {{max: {max}}}"));
+    }
+    let resources = &section.resources;
+    let amounts: Vec<String> = [
+        resources.memory_bytes.map(|bytes| format!("memory: {bytes}")),
+        resources.cpu_millis.map(|millis| format!("cpu: {}.{:03}", millis / 1000, millis % 1000)),
+        resources.open_files.map(|files| format!("open_files: {files}")),
+        resources.tmp_bytes.map(|bytes| format!("tmp: {bytes}")),
+        resources.wall.map(|wall| format!("wall: {}s", wall.as_secs())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !amounts.is_empty() {
+        out.line(1, &format!("resources: {{{}}}", amounts.join(", ")));
+    }
+    if !section.env_pass.is_empty() || !section.env_set.is_empty() {
+        out.line(1, "env:");
+        let pass =
+            section.env_pass.iter().map(|pass| format!("{{name: {}, optional: {}}}", text(&pass.name), pass.optional));
+        out.line(2, &format!("pass: {}", list(pass)));
+        let set: Vec<String> =
+            section.env_set.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect();
+        out.line(2, &format!("set: {{{}}}", set.join(", ")));
+    }
+    let required = std::iter::once("core".to_owned()).chain(section.require.iter().cloned());
+    out.line(1, &format!("require: {}", list(required)));
+}
+
+fn host_rule(host: &HostRule) -> String {
+    let ports = list(host.ports.iter().map(u16::to_string));
+    let tls = match host.tls {
+        TlsMode::Passthrough => "passthrough",
+        TlsMode::None => "none",
+    };
+    let reason = host.reason.as_ref().map(|reason| format!(", reason: {}", text(reason))).unwrap_or_default();
+    let bytes = host.max_bytes_out.map(|bytes| format!(", max_bytes_out: {bytes}")).unwrap_or_default();
+    format!("{{host: {}, ports: {ports}, tls: {tls}{reason}{bytes}}}", text(&host.host))
+}
+
+fn literal(value: &Literal) -> String {
+    match value {
+        Literal::Null => "null".into(),
+        Literal::Bool(value) => value.to_string(),
+        Literal::Number(number) => number.text().to_owned(),
+        Literal::String(value) => text(value),
+        Literal::List(items) => list(items.iter().map(literal)),
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+fn path_text(path: &Path) -> String {
+    text(&path.to_string_lossy())
+}
+
+/// Text as it is where YAML cannot read it otherwise, else in double quotes.
+fn text(value: &str) -> String {
+    let bare = value.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_'))
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/' | b'.'))
+        && super::yaml::meaning(&super::yaml::Scalar { text: value.to_owned(), plain: true })
+            == super::yaml::Meaning::Text;
+    if bare {
+        return value.to_owned();
+    }
+    let mut out = String::with_capacity(value.len() + 2);
+    out.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if crate::report::is_deceptive(c) || !is_printable(c) => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c)); // writing to a String cannot fail
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// What a YAML stream may hold raw (YAML 1.2.2, production c-printable), less what this build refuses raw.
+fn is_printable(c: char) -> bool {
+    !matches!(u32::from(c), 0xfffe | 0xffff) && !c.is_control()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::policy::testing::loaded;
+
+    #[test]
+    fn is_a_policy_that_loads_to_the_same() {
+        let text = r#"
+version: "1"
+name: p
+description: "a: \"b\" \u202e\n # no comment"
+hide: [x, 'yes']
+tools:
+  "weird: [name]":
+    rules:
+      - name: "123"
+        conditions:
+          - {path: args.a, op: in, value: [1.50, "1.50", "true", true, null, [x]]}
+          - {path: args.a, op: regex, value: '^"\\d+"$'}
+          - {path: args.b.c, op: under_path, value: /images, if_present: true}
+          - {path: args.d, op: exists, value: false}
+          - {path: args.d, op: length_lte, value: 9}
+        rate_limit: {max: 3, window: 2m}
+        validate: {required_args: true}
+        on_deny: "no"
+      - {action: deny, reason: "007"}
+      - {rate_limit: 4/day}
+  empty: {}
+limits: {scope: session}
+sandbox:
+  network: {allow: [{host: a.example, ports: [443, 8443], max_bytes_out: 1M}, {host: b.example, tls: none, reason: lab}]}
+  filesystem: {read: [/opt/a], write: [/srv/b, {path: /images, from: /srv/c, owner: images}]}
+  process: {max: 3}
+  resources: {memory: 512M, cpu: 0.25, open_files: 64, tmp: 1G, wall: 1h}
+  env: {pass: [A, {name: B, optional: true}], set: {C: "yes", D: 1.0}}
+  require: [core, landlock]
+audit: {durability: write, capture: hmac}
+server: {command: [node, "a b"]}
+cli: {allow: [connect-to]}
+"#;
+        let first = loaded(text).normalised();
+        assert_eq!(loaded(&first).normalised(), first);
+        for part in [
+            "default: allow",
+            "[1.50, \"1.50\", \"true\", true, null, [x]]",
+            "cpu: 0.250",
+            "wall: 3600s",
+            "window: 120s",
+        ] {
+            assert!(first.contains(part), "{part} in\n{first}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Shared by the unit tests of the policy.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use super::condition::Condition;
+use super::holds::Outcome;
+use super::load::{Source, load};
+use super::model::Policy;
+use super::verdict::{Call, SchemaKnowledge};
+use crate::report::Diagnostic;
+use crate::wire::json::{Number, Value};
+
+pub(super) fn loaded_at(path: &str, text: &str) -> Policy {
+    match load(&Source { path: Path::new(path), text }) {
+        Ok(loaded) => loaded.policy,
+        Err(errors) => panic!("{}", rendered(&errors)),
+    }
+}
+
+pub(super) fn loaded(text: &str) -> Policy {
+    loaded_at("/etc/p.yaml", text)
+}
+
+pub(super) fn errors(text: &str) -> Vec<Diagnostic> {
+    load(&Source { path: Path::new("/etc/p.yaml"), text }).map(|loaded| loaded.policy.normalised()).expect_err(text)
+}
+
+pub(super) fn warnings(text: &str) -> Vec<Diagnostic> {
+    load(&Source { path: Path::new("/etc/p.yaml"), text })
+        .unwrap_or_else(|errors| panic!("{}", rendered(&errors)))
+        .warnings
+}
+
+pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(Diagnostic::to_string).collect()
+}
+
+/// JSON text as the value that the policy judges. Numbers pass through serde_json, which is exact up to u64 and f64.
+pub(super) fn value(json: &str) -> Value<'static> {
+    convert(serde_json::from_str(json).expect(json))
+}
+
+fn convert(parsed: serde_json::Value) -> Value<'static> {
+    match parsed {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Bool(value),
+        serde_json::Value::Number(number) => Value::Number(Number::new(number.to_string().into())),
+        serde_json::Value::String(text) => Value::String(text.into()),
+        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(convert).collect()),
+        serde_json::Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(key, value)| (key.into(), convert(value))).collect())
+        }
+    }
+}
+
+/// One condition on `args.x`.
+pub(super) fn judge_condition(op: &str, operand: &str, if_present: bool, arguments: &str) -> Outcome {
+    let extra = if if_present { ", if_present: true" } else { "" };
+    let text =
+        format!("tools: {{t: {{rules: [{{conditions: [{{path: args.x, op: {op}, value: {operand}{extra}}}]}}]}}}}");
+    let policy = loaded(&text);
+    let condition: &Condition = &policy.tools["t"].rules[0].conditions[0];
+    condition.check(Some(&value(arguments)))
+}
+
+static PROMPT: LazyLock<Vec<String>> = LazyLock::new(|| vec!["p".to_owned()]);
+
+pub(super) fn call<'a>(tool: &'a str, arguments: Option<&'a Value<'a>>) -> Call<'a> {
+    Call { tool, arguments, schema: SchemaKnowledge::Unavailable }
+}
+
+/// `schema`: 0 pending, 1 unavailable, 2 requires `p`.
+pub(super) fn call_with<'a>(tool: &'a str, arguments: Option<&'a Value<'a>>, schema: usize) -> Call<'a> {
+    let schema = [SchemaKnowledge::Pending, SchemaKnowledge::Unavailable, SchemaKnowledge::Required(&PROMPT)][schema];
+    Call { tool, arguments, schema }
+}

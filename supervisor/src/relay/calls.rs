@@ -1,0 +1,272 @@
+//! tools/call: the one message that has effects. Judged on the parsed value, charged, recorded, then written anew.
+
+use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id, write_request};
+use super::outbox::Outbox;
+use super::schemas::Lookup;
+use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
+use crate::clock::Now;
+use crate::limits::{CalendarUnit, Claim, Quota, Reservation};
+use crate::policy::{self, Call, Denial, DenialCode, SchemaKnowledge, Verdict};
+use crate::wire::fold;
+use crate::wire::jsonrpc::{self, Message, Request, RequestId};
+use crate::wire::methods::Era;
+use crate::wire::reply::{self, DecisionMeta, INVALID_PARAMS};
+use crate::wire::tools::ToolCall;
+
+/// A refusal with everything that its record and its reply say.
+struct Refused<'p> {
+    denial: Denial<'p>,
+    limit: Option<LimitHit>,
+}
+
+/// The limit that refused a call, or the one that it was charged to.
+#[derive(Debug)]
+struct LimitHit {
+    claim: Claim,
+    used: u64,
+    retry_after_ms: Option<u64>,
+}
+
+/// What became of a call.
+enum Ruling<'p> {
+    Refused(Refused<'p>),
+    Wait,
+    Granted { rule: Option<&'p policy::Rule>, limit: Option<LimitHit> },
+}
+
+impl Gate {
+    /// A tools/call of the client: refused, parked until the schemas are here, or forwarded.
+    pub(super) fn client_call(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
+        let call = match ToolCall::of(request.params.as_ref()) {
+            Ok(call) => call,
+            Err(error) => return deny_request(step, request, INVALID_PARAMS, "bad_call", &error.to_string()),
+        };
+        let asked = Asked::Call { tool: call.name.to_owned(), since_ns: step.now.boot_ns };
+        let ours = match self.asked.open(request.id.clone(), asked) {
+            Ok(ours) => ours,
+            Err(error) => return deny_request(step, request, NOT_TAKEN, "not_taken", &error.to_string()),
+        };
+        self.rule_on(step, request, call, ours)
+    }
+
+    /// Decides an opened call; on anything but a forward its place in the table is given back or kept parked.
+    fn rule_on(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        request: &Request<'_>,
+        call: ToolCall<'_>,
+        ours: RequestId,
+    ) -> Result<(), AuditError> {
+        let Self { policy, schemas, store, session, redactor, era, asked, parked, .. } = self;
+        let ruling = match ambiguous(call, policy, schemas.lookup(call.name)) {
+            Some(text) => {
+                asked.abandon(&ours);
+                return deny_request(step, request, INVALID_PARAMS, "ambiguous_argument", &text);
+            }
+            None => rule(policy, schemas.lookup(call.name), store.as_mut(), session, call, step.now),
+        };
+        let corr = corr(&ours);
+        let mut event = Event::new(Kind::McpRequest);
+        event.corr = Some(&corr);
+        event.mcp = Some(Mcp {
+            dir: "c2s",
+            method: Some("tools/call"),
+            id: Some(record_id(&request.id)),
+            kind: Some("request"),
+            tool: Some(call.name),
+            protocol: era.map(Era::as_str),
+            bytes: step.bytes(),
+            args: call.arguments.map(|arguments| redactor.redact(arguments)),
+            ..Mcp::default()
+        });
+        match ruling {
+            Ruling::Wait => {
+                schemas.wait(step.now.boot_ns);
+                parked.push_back(Parked { ours, line: step.line.to_vec() });
+                Ok(())
+            }
+            Ruling::Granted { rule, limit } => {
+                event.effect = Some(Effect::Allowed);
+                event.rule = rule.map(record_rule);
+                event.limit = limit.as_ref().map(record_limit);
+                write_request(request, &ours, step.outbox.server());
+                step.record(&event)
+            }
+            Ruling::Refused(refused) => {
+                asked.abandon(&ours);
+                let Refused { denial, limit } = refused;
+                event.effect = Some(Effect::Denied);
+                event.rule = denial.rule.map(record_rule);
+                event.limit = limit.as_ref().map(record_limit);
+                event.reason = Some(audit::Reason { code: denial.code.as_str(), text: &denial.message });
+                let decision = format!("{session}/{corr}");
+                write_denial(&request.id, &denial, limit.as_ref(), &decision, step.outbox.client());
+                step.record(&event)
+            }
+        }
+    }
+
+    /// Lets waiting calls go on when the schemas are here or the wait is over.
+    ///
+    /// # Errors
+    /// Only when a decision cannot be recorded.
+    pub(super) fn tick(&mut self, now: Now, journal: &mut Journal, outbox: &mut Outbox) -> Result<(), AuditError> {
+        if self.schemas.deadline_ns().is_some_and(|deadline_ns| now.boot_ns >= deadline_ns) {
+            self.schemas.failed();
+        }
+        while self.schemas.settled()
+            && let Some(Parked { ours, line }) = self.parked.pop_front()
+        {
+            let mut step = Step { now, line: &line, journal, outbox };
+            // It parsed once; the same bytes parse again.
+            if let Ok(read) = jsonrpc::read_line(&line)
+                && let Message::Request(request) = &read.message
+                && let Ok(call) = ToolCall::of(request.params.as_ref())
+            {
+                self.rule_on(&mut step, request, call, ours)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An argument key that some servers would take for another one: equal under case folding to a name that matters.
+fn ambiguous(call: ToolCall<'_>, policy: &policy::Policy, schema: Lookup<'_>) -> Option<String> {
+    let keys = call.arguments?.as_object()?;
+    let properties: &[String] = match schema {
+        Lookup::Known(schema) => &schema.properties,
+        Lookup::Pending | Lookup::Unavailable => &[],
+    };
+    keys.iter().find_map(|(key, _)| {
+        let known = policy.argument_names(call.name).chain(properties.iter().map(String::as_str));
+        fold::collision(key, known).map(|known| format!("argument \"{key}\" differs from \"{known}\" only in case"))
+    })
+}
+
+fn rule<'p>(
+    policy: &'p policy::Policy,
+    schema: Lookup<'_>,
+    store: &mut dyn crate::limits::Store,
+    session: &str,
+    call: ToolCall<'_>,
+    now: Now,
+) -> Ruling<'p> {
+    let schema = match schema {
+        Lookup::Pending => SchemaKnowledge::Pending,
+        Lookup::Unavailable => SchemaKnowledge::Unavailable,
+        Lookup::Known(schema) => SchemaKnowledge::Required(&schema.required),
+    };
+    let allowance = match policy.judge(&Call { tool: call.name, arguments: call.arguments, schema }) {
+        Verdict::Deny(denial) => return Ruling::Refused(Refused { denial, limit: None }),
+        Verdict::NeedsSchema => return Ruling::Wait,
+        Verdict::Allow(allowance) => allowance,
+    };
+    if allowance.limits.is_empty() {
+        return Ruling::Granted { rule: allowance.rule, limit: None };
+    }
+    let claims: Vec<Claim> = allowance
+        .limits
+        .iter()
+        .map(|limit| Claim { key: limit.key(policy, policy.limit_scope, session), quota: limit.quota })
+        .collect();
+    match store.reserve(now, &claims) {
+        Ok(Reservation::Granted { used }) => {
+            let limit = claims.into_iter().zip(used).next();
+            let limit = limit.map(|(claim, used)| LimitHit { claim, used, retry_after_ms: None });
+            Ruling::Granted { rule: allowance.rule, limit }
+        }
+        Ok(Reservation::Exhausted { index, used, retry_after_ms }) => {
+            let planned = allowance.limits[index];
+            let code = DenialCode::RateLimited;
+            let message = limit_text(planned.rule.reason.as_deref(), planned.quota, retry_after_ms);
+            let claim = claims.into_iter().nth(index);
+            Ruling::Refused(Refused {
+                denial: Denial { rule: Some(planned.rule), code, message },
+                limit: claim.map(|claim| LimitHit { claim, used, retry_after_ms: Some(retry_after_ms) }),
+            })
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            let message = "The limit store cannot be reached; calls with a limit are refused.".to_owned();
+            let denial = Denial { rule: allowance.rule, code: DenialCode::StoreDown, message };
+            Ruling::Refused(Refused { denial, limit: None })
+        }
+    }
+}
+
+/// `Rate limit of 10 per 60 s reached. Try again in 42 s.`; the policy's own words in place of the first sentence.
+fn limit_text(reason: Option<&str>, quota: Quota, retry_after_ms: u64) -> String {
+    let (max, span) = match quota {
+        Quota::Sliding { max, window_ms } => (max, format!("{} s", window_ms / 1000)),
+        Quota::Calendar { max, unit } => (max, unit_name(unit).to_owned()),
+    };
+    let first = match reason {
+        Some(reason) => reason.to_owned(),
+        None => format!("Rate limit of {max} per {span} reached."),
+    };
+    if max == 0 {
+        return first;
+    }
+    format!("{first} Try again in {} s.", retry_after_ms.div_ceil(1000))
+}
+
+const fn unit_name(unit: CalendarUnit) -> &'static str {
+    match unit {
+        CalendarUnit::Minute => "minute",
+        CalendarUnit::Hour => "hour",
+        CalendarUnit::Day => "day",
+    }
+}
+
+/// A hidden tool does not exist for the client; every other refusal is a tool result that the agent can read.
+fn write_denial(id: &RequestId, denial: &Denial<'_>, limit: Option<&LimitHit>, decision: &str, out: &mut Vec<u8>) {
+    if denial.code == DenialCode::Hidden {
+        reply::error_reply(Some(id), INVALID_PARAMS, &denial.message, out);
+    } else {
+        let meta = DecisionMeta {
+            id: decision,
+            rule: denial.rule.map(|rule| rule.id.as_str()),
+            code: denial.code.as_str(),
+            retry_after_ms: limit.and_then(|limit| limit.retry_after_ms),
+        };
+        reply::denied_reply(id, &denial.message, &meta, out);
+    }
+    out.push(b'\n');
+}
+
+fn record_rule(rule: &policy::Rule) -> audit::Rule<'_> {
+    audit::Rule { id: &rule.id, name: rule.name.as_deref().unwrap_or_default(), line: rule.line }
+}
+
+fn record_limit(hit: &LimitHit) -> audit::Limit<'_> {
+    let (max, window_s) = match hit.claim.quota {
+        Quota::Sliding { max, window_ms } => (max, window_ms / 1000),
+        Quota::Calendar { max, unit } => (max, unit_seconds(unit)),
+    };
+    audit::Limit { key: &hit.claim.key, max, window_s, used: hit.used, retry_after_ms: hit.retry_after_ms }
+}
+
+const fn unit_seconds(unit: CalendarUnit) -> u64 {
+    match unit {
+        CalendarUnit::Minute => 60,
+        CalendarUnit::Hour => 3600,
+        CalendarUnit::Day => 86_400,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_text_is_the_catalogues() {
+        let sliding = Quota::Sliding { max: 10, window_ms: 60_000 };
+        let text = "Rate limit of 10 per 60 s reached. Try again in 42 s.";
+        assert_eq!(limit_text(None, sliding, 41_001), text);
+        assert_eq!(limit_text(Some("Slow down."), sliding, 1), "Slow down. Try again in 1 s.");
+        let hourly = Quota::Calendar { max: 5, unit: CalendarUnit::Hour };
+        assert_eq!(limit_text(None, hourly, 60_000), "Rate limit of 5 per hour reached. Try again in 60 s.");
+        let never = Quota::Sliding { max: 0, window_ms: 60_000 };
+        assert_eq!(limit_text(None, never, 0), "Rate limit of 0 per 60 s reached.");
+    }
+}

@@ -1,0 +1,380 @@
+//! One message at a time: read strictly, decide, record, stage. What is staged leaves when its record is on disk.
+
+use std::collections::VecDeque;
+
+use super::outbox::Outbox;
+use super::schemas::Schemas;
+use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
+use crate::bounds::CLIENT_LINE_BYTES_MAX;
+use crate::clock::Now;
+use crate::limits::Store;
+use crate::monitor::messages::EndCause;
+use crate::policy::Policy;
+use crate::wire::frame::Frame;
+use crate::wire::ids::{self, Entry, InFlight};
+use crate::wire::jsonrpc::{self, Message, Notification, Refusal, Request, RequestId, Response};
+use crate::wire::methods::{self, Direction, Era, Knowledge};
+use crate::wire::reply;
+
+/// Our own JSON-RPC error: the session is over. Outside -32768..-32000, which JSON-RPC 2.0 and MCP reserve.
+pub(super) const SESSION_OVER: i32 = -31_001;
+/// Our own JSON-RPC error: the request cannot be taken now.
+pub(super) const NOT_TAKEN: i32 = -31_002;
+
+/// What a client's request was, kept until its answer.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// A tools/call that was let through; the time it was forwarded.
+    Call { tool: String, since_ns: u64 },
+    /// Its tools/list: the answer is filtered.
+    ToolsList,
+    /// Its initialize: the answer says the revision.
+    Initialize,
+    /// Anything else.
+    Other { method: String },
+    /// Our own tools/list, for the schemas.
+    OwnToolsList,
+}
+
+/// A call that waits for the schemas.
+pub(super) struct Parked {
+    pub(super) ours: RequestId,
+    pub(super) line: Vec<u8>,
+}
+
+/// How the server ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerEnd {
+    pub(super) cause: EndCause,
+    /// wait(2) status.
+    pub(super) status: i32,
+}
+
+/// The state of one session's conversation.
+pub(super) struct Gate {
+    pub(super) session: String,
+    pub(super) policy: Policy,
+    pub(super) store: Box<dyn Store>,
+    pub(super) redactor: Redactor,
+    pub(super) era: Option<Era>,
+    /// The client's requests and our own, on their way to the server.
+    pub(super) asked: InFlight<Asked>,
+    /// The server's requests on their way to the client, by method.
+    pub(super) server_asked: InFlight<String>,
+    pub(super) schemas: Schemas,
+    pub(super) parked: VecDeque<Parked>,
+}
+
+/// One client message with what its record needs.
+pub(super) struct Step<'a, 'j> {
+    pub(super) now: Now,
+    pub(super) line: &'a [u8],
+    pub(super) journal: &'j mut Journal,
+    pub(super) outbox: &'j mut Outbox,
+}
+
+impl Step<'_, '_> {
+    /// Writes the record; what is staged may go.
+    pub(super) fn record(&mut self, event: &Event<'_>) -> Result<(), AuditError> {
+        let token = self.journal.append(self.now, event)?;
+        self.outbox.commit(token);
+        Ok(())
+    }
+
+    pub(super) fn bytes(&self) -> Option<u64> {
+        Some(self.line.len() as u64)
+    }
+}
+
+/// The id as a record shows it.
+pub(super) fn record_id(id: &RequestId) -> McpId<'_> {
+    match id {
+        RequestId::Integer(number) => McpId::Integer(*number),
+        RequestId::String(text) => McpId::Text(text),
+    }
+}
+
+/// The name that joins a call's records and flows: our id upstream.
+pub(super) fn corr(ours: &RequestId) -> String {
+    match ours {
+        RequestId::Integer(number) => format!("call-{number}"),
+        RequestId::String(text) => text.clone(),
+    }
+}
+
+impl Gate {
+    pub(super) fn new(session: String, policy: Policy, store: Box<dyn Store>, redactor: Redactor) -> Self {
+        Self {
+            session,
+            policy,
+            store,
+            redactor,
+            era: None,
+            asked: InFlight::new(),
+            server_asked: InFlight::new(),
+            schemas: Schemas::default(),
+            parked: VecDeque::new(),
+        }
+    }
+
+    /// One line of the client.
+    ///
+    /// # Errors
+    /// Only when it cannot be recorded: the session is over then.
+    pub(super) fn client_frame(
+        &mut self,
+        frame: Frame<'_>,
+        now: Now,
+        journal: &mut Journal,
+        outbox: &mut Outbox,
+    ) -> Result<(), AuditError> {
+        match frame {
+            Frame::TooLong { bytes } => {
+                let text = format!("a line of {bytes} bytes; at most {CLIENT_LINE_BYTES_MAX} are accepted");
+                let refusal = (None, -32600, "line_too_long", text.as_str());
+                refuse(&mut Step { now, line: &[], journal, outbox }, Some(bytes), true, refusal)
+            }
+            Frame::Line(line) => self.client_line(&mut Step { now, line, journal, outbox }),
+        }
+    }
+
+    fn client_line(&mut self, step: &mut Step<'_, '_>) -> Result<(), AuditError> {
+        let read = match jsonrpc::read_line(step.line) {
+            Ok(read) => read,
+            Err(refusal) => return refuse_line(step, &refusal),
+        };
+        match &read.message {
+            Message::Request(request) => self.client_request(step, request),
+            Message::Notification(notification) => self.client_notification(step, notification),
+            Message::Response(response) => self.client_response(step, response),
+        }
+    }
+
+    fn client_request(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
+        let kind = methods::Kind::Request;
+        if methods::lookup(&request.method, Direction::ClientToServer, kind, self.era) == Knowledge::Unknown {
+            let text = format!("Method not permitted: {}", request.method);
+            return deny_request(step, request, reply::METHOD_NOT_FOUND, "unknown_method", &text);
+        }
+        if request.method == "tools/call" {
+            return self.client_call(step, request);
+        }
+        let asked = match &*request.method {
+            "tools/list" => Asked::ToolsList,
+            "initialize" => Asked::Initialize,
+            method => Asked::Other { method: method.to_owned() },
+        };
+        let ours = match self.asked.open(request.id.clone(), asked) {
+            Ok(ours) => ours,
+            Err(error) => return deny_request(step, request, NOT_TAKEN, "not_taken", &error.to_string()),
+        };
+        let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Allowed);
+        event.mcp = Some(Mcp {
+            dir: "c2s",
+            method: Some(&request.method),
+            id: Some(record_id(&request.id)),
+            kind: Some("request"),
+            protocol: self.era.map(Era::as_str),
+            bytes: step.bytes(),
+            ..Mcp::default()
+        });
+        write_request(request, &ours, step.outbox.server());
+        step.record(&event)
+    }
+
+    fn client_notification(&mut self, step: &mut Step<'_, '_>, note: &Notification<'_>) -> Result<(), AuditError> {
+        let mut event = Event::new(Kind::McpNotification).with_effect(Effect::Denied);
+        event.mcp = Some(Mcp {
+            dir: "c2s",
+            method: Some(&note.method),
+            kind: Some("notification"),
+            protocol: self.era.map(Era::as_str),
+            bytes: step.bytes(),
+            ..Mcp::default()
+        });
+        let kind = methods::Kind::Notification;
+        if methods::lookup(&note.method, Direction::ClientToServer, kind, self.era) == Knowledge::Unknown {
+            return step.record(&event.with_reason("unknown_method", "no such notification in this direction"));
+        }
+        let mut note = note.clone();
+        if note.method == "notifications/cancelled" && !self.cancel_for_client(&mut note) {
+            return step.record(&event.with_reason("unknown_id", "cancels nothing that is in flight"));
+        }
+        write_line(&Message::Notification(note.clone()), None, step.outbox.server());
+        step.record(&event.with_effect(Effect::Allowed))?;
+        if note.method == "notifications/initialized" && self.policy.needs_schemas() {
+            self.ask_for_tools(step, None)?;
+        }
+        Ok(())
+    }
+
+    /// Puts our id into a cancellation. False when there is nothing to tell the server.
+    fn cancel_for_client(&mut self, note: &mut Notification<'_>) -> bool {
+        let Some(params) = note.params.as_mut() else { return false };
+        let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.asked.cancel(&origin)) else {
+            return false;
+        };
+        let before = self.parked.len();
+        self.parked.retain(|parked| parked.ours != cancelled.ours);
+        self.parked.len() == before && ids::rewrite_cancelled(params, &cancelled.ours)
+    }
+
+    fn client_response(&mut self, step: &mut Step<'_, '_>, response: &Response<'_>) -> Result<(), AuditError> {
+        let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Denied);
+        event.mcp = Some(Mcp {
+            dir: "c2s",
+            id: Some(record_id(&response.id)),
+            kind: Some("response"),
+            protocol: self.era.map(Era::as_str),
+            bytes: step.bytes(),
+            ..Mcp::default()
+        });
+        match self.server_asked.answer(&response.id) {
+            ids::Answered::Pending(Entry { origin: Some(origin), .. }) => {
+                write_line(&Message::Response(response.clone()), Some(&origin), step.outbox.server());
+                step.record(&event.with_effect(Effect::Allowed))
+            }
+            ids::Answered::Cancelled(_) => step.record(&event.with_reason("cancelled", "answers a cancelled request")),
+            ids::Answered::Pending(_) | ids::Answered::Unknown => {
+                step.record(&event.with_reason("unknown_id", "answers no request"))
+            }
+        }
+    }
+
+    /// The calls that are being executed, by the name that joins their records.
+    pub(super) fn calls_in_flight(&self) -> Vec<String> {
+        let parked = |ours: &RequestId| self.parked.iter().any(|parked| parked.ours == *ours);
+        self.asked
+            .pending()
+            .filter(|(ours, entry)| matches!(entry.payload, Asked::Call { .. }) && !parked(ours))
+            .map(|(ours, _)| corr(&ours))
+            .collect()
+    }
+
+    /// Whether calls wait for the schemas.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// When [`Gate::tick`] has something to do, nanoseconds since boot.
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        self.schemas.deadline_ns()
+    }
+
+    /// The server is gone: every open question of the client gets an error, and `session.end` is written.
+    pub(super) fn server_gone(
+        &mut self,
+        end: ServerEnd,
+        now: Now,
+        journal: &mut Journal,
+        outbox: &mut Outbox,
+    ) -> Result<(), AuditError> {
+        let text = end.text();
+        for entry in self.asked.drain() {
+            if let Some(origin) = &entry.origin {
+                reply::error_reply(Some(origin), SESSION_OVER, &text, outbox.client());
+                outbox.client().push(b'\n');
+            }
+        }
+        let mut event = Event::new(Kind::SessionEnd).with_reason(end.cause.code(), &text);
+        event.proc = Some(end.proc());
+        outbox.commit(journal.append(now, &event)?);
+        Ok(())
+    }
+
+    /// Errors for everything that is open, when nothing can be recorded any more.
+    pub(super) fn refuse_everything(&mut self, cause: EndCause, out: &mut Vec<u8>) {
+        let text = format!("The session ended ({}): nothing can be recorded any more.", cause.code());
+        for entry in self.asked.drain() {
+            if let Some(origin) = &entry.origin {
+                reply::error_reply(Some(origin), SESSION_OVER, &text, out);
+                out.push(b'\n');
+            }
+        }
+    }
+}
+
+impl ServerEnd {
+    fn text(self) -> String {
+        let ended = match self.signal() {
+            Some(signal) => format!("signal {signal}"),
+            None => format!("exit code {}", self.exit_code()),
+        };
+        match self.cause {
+            EndCause::Server => format!("The server ended: {ended}."),
+            cause => format!("The session was ended ({}); the server: {ended}.", cause.code()),
+        }
+    }
+
+    /// wait(2): the low seven bits are the signal, the next byte the exit code.
+    fn signal(self) -> Option<i32> {
+        let signal = self.status & 0x7f;
+        (signal != 0).then_some(signal)
+    }
+
+    fn exit_code(self) -> i32 {
+        (self.status >> 8) & 0xff
+    }
+
+    fn proc(self) -> crate::audit::Proc<'static> {
+        let signal = self.signal();
+        let exit_code = signal.is_none().then(|| self.exit_code());
+        crate::audit::Proc { op: "exit", exit_code, signal, ..Default::default() }
+    }
+}
+
+/// Appends `message` under `id` as one line.
+pub(super) fn write_line(message: &Message<'_>, id: Option<&RequestId>, out: &mut Vec<u8>) {
+    message.write(id, out);
+    out.push(b'\n');
+}
+
+/// Appends a request under our id, written from what was judged.
+pub(super) fn write_request(request: &Request<'_>, ours: &RequestId, out: &mut Vec<u8>) {
+    write_line(&Message::Request(request.clone()), Some(ours), out);
+}
+
+/// Refuses a request with a JSON-RPC error.
+pub(super) fn deny_request(
+    step: &mut Step<'_, '_>,
+    request: &Request<'_>,
+    rpc_code: i32,
+    code: &str,
+    text: &str,
+) -> Result<(), AuditError> {
+    reply::error_reply(Some(&request.id), rpc_code, text, step.outbox.client());
+    step.outbox.client().push(b'\n');
+    let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Denied).with_reason(code, text);
+    event.mcp = Some(Mcp {
+        dir: "c2s",
+        method: Some(&request.method),
+        id: Some(record_id(&request.id)),
+        kind: Some("request"),
+        bytes: step.bytes(),
+        ..Mcp::default()
+    });
+    step.record(&event)
+}
+
+/// Refuses a line that is no message, in the words of the strict parser.
+fn refuse_line(step: &mut Step<'_, '_>, refusal: &Refusal) -> Result<(), AuditError> {
+    let bytes = step.bytes();
+    let what = (refusal.id.as_ref(), refusal.code.rpc_code(), refusal.code.as_str(), refusal.text.as_str());
+    refuse(step, bytes, refusal.answered, what)
+}
+
+/// Records bytes that are no message, and tells the sender where it may be told. The session lives.
+fn refuse(
+    step: &mut Step<'_, '_>,
+    bytes: Option<u64>,
+    answered: bool,
+    (id, rpc_code, code, text): (Option<&RequestId>, i32, &str, &str),
+) -> Result<(), AuditError> {
+    if answered {
+        reply::error_reply(id, rpc_code, text, step.outbox.client());
+        step.outbox.client().push(b'\n');
+    }
+    let mut event = Event::new(Kind::McpMalformed).with_effect(Effect::Denied).with_reason(code, text);
+    event.mcp = Some(Mcp { dir: "c2s", id: id.map(record_id), bytes, ..Mcp::default() });
+    step.record(&event)
+}

@@ -1,0 +1,422 @@
+//! The loop: poll(2) over the pipes and our own sockets, bytes to frames, frames to the gate, staged bytes out.
+//!
+//! One thread and no runtime: the path of a call is read, decide, record, write.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::egress_desk::{DeskError, EgressDesk, Heard};
+use super::gate::Gate;
+use super::outbox::Outbox;
+use super::pipes::{ReadStep, Sink, Source};
+use super::stderr::StderrFilter;
+use super::Parts;
+use crate::audit::{AuditError, Effect, Event, Journal, Kind};
+use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, CLIENT_LINE_BYTES_MAX, PIPE_BACKLOG_BYTES_MAX, SERVER_LINE_BYTES_MAX};
+use crate::clock::{self, Now};
+use crate::egress::report::Reply;
+use crate::monitor::messages::{EndCause, FromRelay, LogPoint, ToRelay};
+use crate::sandbox::LayerReport;
+use crate::wire::frame::{Frame, FrameSplitter};
+
+/// Longest sleep: the journal's checkpoint falls due by time too.
+const SLEEP_NS_MAX: u64 = AUDIT_CHECKPOINT_SECONDS * 1_000_000_000;
+
+/// The five byte streams of a session.
+#[derive(Debug)]
+pub struct Pipes {
+    /// From the client.
+    pub client_in: Source,
+    /// To the client.
+    pub client_out: Sink,
+    /// To the server's stdin.
+    pub server_in: Sink,
+    /// From the server's stdout; non-blocking.
+    pub server_out: Source,
+    /// From the server's stderr; non-blocking.
+    pub server_err: Source,
+    /// Our own stderr, for people.
+    pub people: Sink,
+}
+
+impl Pipes {
+    /// Every descriptor, for the confinement to keep.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let sources = [&self.client_in, &self.server_out, &self.server_err].map(Source::fd);
+        let sinks = [&self.client_out, &self.server_in, &self.people].map(Sink::fd);
+        sources.into_iter().chain(sinks).flatten().map(|fd| fd.as_raw_fd()).collect()
+    }
+}
+
+/// Why the relay ends a session.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The log cannot be written; nothing more is forwarded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// A pipe or socket failed.
+    #[error("a pipe of the session failed")]
+    Pipe(#[from] std::io::Error),
+    /// Egress failed.
+    #[error("egress failed")]
+    Egress(#[from] DeskError),
+    /// The monitor is gone.
+    #[error("the monitor is gone")]
+    MonitorGone,
+}
+
+impl From<Errno> for RelayError {
+    fn from(errno: Errno) -> Self {
+        Self::Pipe(errno.into())
+    }
+}
+
+/// One session's loop.
+pub(super) struct Pump {
+    pipes: Pipes,
+    control: OwnedFd,
+    egress: Option<EgressDesk>,
+    gate: Gate,
+    journal: Journal,
+    outbox: Outbox,
+    stderr: StderrFilter,
+    client_frames: FrameSplitter,
+    server_frames: FrameSplitter,
+    layers: Vec<LayerReport>,
+    server_pid: u32,
+    gate_open: bool,
+    client_gone: bool,
+}
+
+/// Which descriptors poll(2) reported.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ready {
+    control: bool,
+    egress: bool,
+    client_in: bool,
+    client_out: bool,
+    server_in: bool,
+    server_out: bool,
+    server_err: bool,
+    people: bool,
+}
+
+impl Pump {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            pipes: parts.pipes,
+            control: parts.control,
+            egress: Some(EgressDesk::new(parts.egress)),
+            gate: Gate::new(parts.session, parts.policy, parts.store, parts.redactor),
+            journal: parts.journal,
+            outbox: Outbox::default(),
+            stderr: StderrFilter::new(parts.secrets),
+            client_frames: FrameSplitter::new(CLIENT_LINE_BYTES_MAX),
+            server_frames: FrameSplitter::new(SERVER_LINE_BYTES_MAX),
+            layers: parts.layers,
+            server_pid: parts.server_pid,
+            gate_open: false,
+            client_gone: false,
+        }
+    }
+
+    /// The whole life; an audit failure is told to the client and to the monitor before it is returned.
+    pub(super) fn run(mut self) -> Result<(), RelayError> {
+        let ended = self.applied().and_then(|()| self.turn());
+        if let Err(error) = &ended {
+            let cause = match error {
+                RelayError::Audit(error) if error.is_quota() => EndCause::LogQuota,
+                RelayError::Audit(_) => EndCause::AuditFailure,
+                RelayError::Egress(_) => EndCause::EgressDied,
+                RelayError::Pipe(_) | RelayError::MonitorGone => EndCause::RelayDied,
+            };
+            self.apologise(cause)?;
+        }
+        ended
+    }
+
+    /// `sandbox.applied` on disk, then word to the monitor, which opens the gate.
+    fn applied(&mut self) -> Result<(), RelayError> {
+        let mut event = Event::new(Kind::SandboxApplied).with_effect(Effect::Allowed);
+        event.sandbox = Some(crate::audit::Sandbox { layers: &self.layers });
+        event.server = Some(crate::audit::Server { pid: Some(self.server_pid), ..Default::default() });
+        let _on_disk = self.journal.append(clock::now(), &event)?;
+        FromRelay::Applied.send(self.control.as_fd())?;
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), RelayError> {
+        loop {
+            let ready = self.wait()?;
+            let now = clock::now();
+            if ready.control && self.hear_monitor()? {
+                return Ok(());
+            }
+            if ready.egress {
+                self.hear_egress(now)?;
+            }
+            if ready.server_out {
+                self.pump_server()?;
+            }
+            if ready.client_in {
+                self.pump_client()?;
+            }
+            if ready.server_err {
+                self.pump_stderr()?;
+            }
+            self.flush(ready)?;
+            self.gate.tick(now, &mut self.journal, &mut self.outbox)?;
+            self.outbox.release(&mut self.pipes.server_in, &mut self.pipes.client_out)?;
+            self.say_client_gone()?;
+            self.checkpoint(now)?;
+        }
+    }
+
+    /// Blocks until something can be done. A full sink stops the reading of what would fill it further.
+    fn wait(&self) -> Result<Ready, RelayError> {
+        let pipes = &self.pipes;
+        let hear_client = self.gate_open && pipes.server_in.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX;
+        let hear_server = pipes.client_out.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX;
+        let hear_stderr = pipes.people.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX;
+        let wanted: [(Option<BorrowedFd<'_>>, PollFlags); 8] = [
+            (Some(self.control.as_fd()), PollFlags::POLLIN),
+            (self.egress.as_ref().map(EgressDesk::fd), PollFlags::POLLIN),
+            (pipes.client_in.fd().filter(|_| hear_client), PollFlags::POLLIN),
+            (pipes.client_out.fd_if_waiting(), PollFlags::POLLOUT),
+            (pipes.server_in.fd_if_waiting(), PollFlags::POLLOUT),
+            (pipes.server_out.fd().filter(|_| hear_server), PollFlags::POLLIN),
+            (pipes.server_err.fd().filter(|_| hear_stderr), PollFlags::POLLIN),
+            (pipes.people.fd_if_waiting(), PollFlags::POLLOUT),
+        ];
+        // A stream that is not wanted now is polled for nothing on a descriptor that is always there.
+        let mut fds = wanted.map(|(fd, flags)| match fd {
+            Some(fd) => PollFd::new(fd, flags),
+            None => PollFd::new(self.control.as_fd(), PollFlags::empty()),
+        });
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Ready::default()),
+            Err(errno) => return Err(errno.into()),
+        }
+        let hit = |index: usize| {
+            wanted[index].0.is_some() && fds[index].revents().is_some_and(|events| !events.is_empty())
+        };
+        Ok(Ready {
+            control: hit(0),
+            egress: hit(1),
+            client_in: hit(2),
+            client_out: hit(3),
+            server_in: hit(4),
+            server_out: hit(5),
+            server_err: hit(6),
+            people: hit(7),
+        })
+    }
+
+    /// Until the gate's next deadline; at most until a checkpoint may be due.
+    fn timeout(&self) -> PollTimeout {
+        let now_ns = clock::now().boot_ns;
+        let left_ns = self.gate.deadline_ns().map_or(SLEEP_NS_MAX, |due_ns| due_ns.saturating_sub(now_ns));
+        PollTimeout::try_from(left_ns.min(SLEEP_NS_MAX).div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// A message of the monitor; true when the session is over.
+    fn hear_monitor(&mut self) -> Result<bool, RelayError> {
+        match ToRelay::receive(self.control.as_fd())? {
+            None => Err(RelayError::MonitorGone),
+            Some(ToRelay::GateOpen) => {
+                self.gate_open = true;
+                if let Some(egress) = &mut self.egress {
+                    egress.tell(Reply::GateOpen)?;
+                }
+                Ok(false)
+            }
+            Some(ToRelay::Finish { cause, status }) => self.finish(cause, status).map(|()| true),
+        }
+    }
+
+    fn hear_egress(&mut self, now: Now) -> Result<(), RelayError> {
+        let Some(egress) = &mut self.egress else { return Ok(()) };
+        if egress.hear(now, &self.gate.calls_in_flight(), &mut self.journal)? == Heard::End {
+            // The monitor sees the process end and ends the session; there is nothing more to hear.
+            self.egress = None;
+        }
+        Ok(())
+    }
+
+    fn pump_client(&mut self) -> Result<(), RelayError> {
+        let Self { pipes, client_frames, gate, journal, outbox, client_gone, .. } = self;
+        let Pipes { client_in, client_out, server_in, .. } = pipes;
+        match client_in.read()? {
+            ReadStep::Nothing => {}
+            ReadStep::Bytes(mut chunk) => {
+                while let Some(frame) = client_frames.next(&mut chunk) {
+                    gate.client_frame(frame, clock::now(), journal, outbox)?;
+                    outbox.release(server_in, client_out)?;
+                }
+            }
+            ReadStep::End => {
+                if let Some(frame) = client_frames.finish() {
+                    gate.client_frame(frame, clock::now(), journal, outbox)?;
+                    outbox.release(server_in, client_out)?;
+                }
+                *client_gone = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn pump_server(&mut self) -> Result<(), RelayError> {
+        let Self { pipes, server_frames, gate, journal, outbox, stderr, .. } = self;
+        let Pipes { client_out, server_in, server_out, people, .. } = pipes;
+        let mut one = |frame: Frame<'_>| -> Result<(), RelayError> {
+            if let Some(noise) = gate.server_frame(frame, clock::now(), journal, outbox)? {
+                // Not MCP: shown to people, never to the client.
+                let mut text = Vec::new();
+                stderr.push(noise, &mut text);
+                stderr.push(b"\n", &mut text);
+                people.write(&text)?;
+            }
+            Ok(outbox.release(server_in, client_out)?)
+        };
+        match server_out.read()? {
+            ReadStep::Nothing => {}
+            ReadStep::Bytes(mut chunk) => {
+                while let Some(frame) = server_frames.next(&mut chunk) {
+                    one(frame)?;
+                }
+            }
+            ReadStep::End => {
+                if let Some(frame) = server_frames.finish() {
+                    one(frame)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pump_stderr(&mut self) -> Result<(), RelayError> {
+        let mut text = Vec::new();
+        match self.pipes.server_err.read()? {
+            ReadStep::Nothing => {}
+            ReadStep::Bytes(bytes) => self.stderr.push(bytes, &mut text),
+            ReadStep::End => self.stderr.finish(&mut text),
+        }
+        self.pipes.people.write(&text)?;
+        Ok(())
+    }
+
+    fn flush(&mut self, ready: Ready) -> Result<(), RelayError> {
+        if ready.client_out {
+            self.pipes.client_out.flush()?;
+        }
+        if ready.server_in {
+            self.pipes.server_in.flush()?;
+        }
+        if ready.people {
+            self.pipes.people.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Once the client is gone and all it sent is delivered, the server's stdin is closed and the monitor told, once.
+    fn say_client_gone(&mut self) -> Result<(), RelayError> {
+        let delivered = self.pipes.server_in.waiting_bytes() == 0 && !self.gate.has_parked();
+        if self.client_gone && self.pipes.server_in.is_open() && delivered {
+            self.pipes.server_in.close();
+            FromRelay::ClientGone.send(self.control.as_fd())?;
+            self.client_gone = false;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, now: Now) -> Result<(), RelayError> {
+        if let Some(head) = self.journal.checkpoint_due(now) {
+            FromRelay::Checkpoint(LogPoint { seq: head.seq, hash: head.hash.0 }).send(self.control.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// The server is gone: what it still said is delivered, what is pending is answered, the last record is written.
+    fn finish(&mut self, cause: EndCause, status: i32) -> Result<(), RelayError> {
+        while self.pipes.server_out.fd().is_some() {
+            let before = self.journal.head().seq;
+            self.pump_server()?;
+            if self.journal.head().seq == before && !self.more_to_read()? {
+                break;
+            }
+        }
+        while self.pipes.server_err.fd().is_some() && readable(self.pipes.server_err.fd())? {
+            self.pump_stderr()?;
+        }
+        self.hear_egress_out()?;
+        let end = super::gate::ServerEnd { cause, status };
+        self.gate.server_gone(end, clock::now(), &mut self.journal, &mut self.outbox)?;
+        self.outbox.release(&mut self.pipes.server_in, &mut self.pipes.client_out)?;
+        self.drain_sinks()?;
+        let head = self.journal.head();
+        FromRelay::Finished(LogPoint { seq: head.seq, hash: head.hash.0 }).send(self.control.as_fd())?;
+        Ok(())
+    }
+
+    /// The last flows with their byte counts; egress hangs up when it has said all. The monitor's patience is the bound.
+    fn hear_egress_out(&mut self) -> Result<(), RelayError> {
+        if let Some(egress) = &mut self.egress {
+            // A dead egress process has hung up: its end is heard below.
+            if let Err(error) = egress.tell(Reply::Finish) {
+                tracing::warn!("egress: {error}");
+            }
+        }
+        while let Some(egress) = &self.egress {
+            let mut fds = [PollFd::new(egress.fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            self.hear_egress(clock::now())?;
+        }
+        Ok(())
+    }
+
+    fn more_to_read(&self) -> Result<bool, RelayError> {
+        readable(self.pipes.server_out.fd())
+    }
+
+    /// Waits until client and people have what is theirs; the monitor's patience is the bound.
+    fn drain_sinks(&mut self) -> Result<(), RelayError> {
+        loop {
+            let Pipes { client_out, people, .. } = &self.pipes;
+            let waiting: Vec<_> = [client_out.fd_if_waiting(), people.fd_if_waiting()].into_iter().flatten().collect();
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            let mut fds: Vec<_> = waiting.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLOUT)).collect();
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            self.pipes.client_out.flush()?;
+            self.pipes.people.flush()?;
+        }
+    }
+
+    /// Fail closed, and say so: every open question of the client is answered, the monitor ends the session. This is
+    /// the one thing sent without a record, because no record can be written any more.
+    fn apologise(&mut self, cause: EndCause) -> Result<(), RelayError> {
+        let mut text = Vec::new();
+        self.gate.refuse_everything(cause, &mut text);
+        self.pipes.client_out.write(&text)?;
+        self.pipes.client_out.flush()?;
+        FromRelay::Failed(cause).send(self.control.as_fd())?;
+        Ok(())
+    }
+}
+
+fn readable(fd: Option<BorrowedFd<'_>>) -> Result<bool, RelayError> {
+    let Some(fd) = fd else { return Ok(false) };
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+}

@@ -1,0 +1,158 @@
+//! What the server advertises, asked by ourselves: calls are checked against this, never against what a client claims.
+
+use std::collections::HashMap;
+
+use crate::bounds::{SCHEMA_PAGES_MAX, SCHEMA_WAIT_MS};
+use crate::wire::tools::{InputSchema, Page};
+
+/// What is known of the server's tools.
+#[derive(Debug, Default)]
+pub(super) struct Schemas {
+    state: State,
+    tools: HashMap<String, Option<InputSchema>>,
+    pages: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not asked yet; a call that comes first waits as long as for an answer.
+    #[default]
+    NotAsked,
+    /// Asked, or a call waits for the asking.
+    Waiting {
+        /// Nanoseconds since boot.
+        deadline_ns: u64,
+    },
+    /// All pages are here.
+    Known,
+    /// They could not be had.
+    Failed,
+}
+
+/// What a call may know of its tool's schema.
+#[derive(Debug)]
+pub(super) enum Lookup<'a> {
+    /// Not here yet.
+    Pending,
+    /// Not to be had.
+    Unavailable,
+    /// Here.
+    Known(&'a InputSchema),
+}
+
+impl Schemas {
+    /// A fresh tools/list was sent: what was known no longer counts.
+    pub(super) fn asked(&mut self, now_ns: u64) {
+        self.tools.clear();
+        self.pages = 0;
+        self.state = State::Waiting { deadline_ns: deadline(now_ns) };
+    }
+
+    /// A call waits; starts the clock if none runs.
+    pub(super) fn wait(&mut self, now_ns: u64) {
+        if self.state == State::NotAsked {
+            self.state = State::Waiting { deadline_ns: deadline(now_ns) };
+        }
+    }
+
+    /// Takes in a page. The cursor of the next one to ask for, if there is one.
+    pub(super) fn page(&mut self, page: Page) -> Option<String> {
+        self.tools.extend(page.tools.into_iter().map(|tool| (tool.name, tool.schema)));
+        self.pages += 1;
+        match page.next_cursor {
+            Some(cursor) if self.pages < SCHEMA_PAGES_MAX => Some(cursor),
+            Some(_) => {
+                self.failed();
+                None
+            }
+            None => {
+                self.state = State::Known;
+                None
+            }
+        }
+    }
+
+    /// They cannot be had: calls that need them are refused.
+    pub(super) fn failed(&mut self) {
+        self.state = State::Failed;
+        self.tools.clear();
+    }
+
+    /// What is known of `tool`.
+    pub(super) fn lookup(&self, tool: &str) -> Lookup<'_> {
+        match self.state {
+            State::NotAsked | State::Waiting { .. } => Lookup::Pending,
+            State::Failed => Lookup::Unavailable,
+            State::Known => match self.tools.get(tool) {
+                Some(Some(schema)) => Lookup::Known(schema),
+                Some(None) | None => Lookup::Unavailable,
+            },
+        }
+    }
+
+    /// Whether a call need not wait any longer.
+    pub(super) fn settled(&self) -> bool {
+        matches!(self.state, State::Known | State::Failed)
+    }
+
+    /// When waiting ends, nanoseconds since boot.
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        match self.state {
+            State::Waiting { deadline_ns } => Some(deadline_ns),
+            State::NotAsked | State::Known | State::Failed => None,
+        }
+    }
+}
+
+fn deadline(now_ns: u64) -> u64 {
+    now_ns.saturating_add(SCHEMA_WAIT_MS * 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tools::ListedTool;
+
+    fn page(name: &str, next: Option<&str>) -> Page {
+        let schema = Some(InputSchema { required: vec!["prompt".into()], properties: vec!["prompt".into()] });
+        Page { tools: vec![ListedTool { name: name.into(), schema }], next_cursor: next.map(str::to_owned) }
+    }
+
+    #[test]
+    fn schemas_are_known_after_the_last_page() {
+        let mut schemas = Schemas::default();
+        assert!(matches!(schemas.lookup("a"), Lookup::Pending));
+        schemas.asked(1);
+        assert_eq!(schemas.page(page("a", Some("n"))), Some("n".into()));
+        assert!(matches!(schemas.lookup("a"), Lookup::Pending), "more pages are to come");
+        assert_eq!(schemas.page(page("b", None)), None);
+        assert!(matches!(schemas.lookup("a"), Lookup::Known(schema) if schema.required == ["prompt"]));
+        assert!(matches!(schemas.lookup("c"), Lookup::Unavailable), "a tool that the server does not list");
+        schemas.asked(2);
+        assert!(matches!(schemas.lookup("a"), Lookup::Pending), "a list that changed is read again");
+    }
+
+    #[test]
+    fn waiting_ends() {
+        let mut schemas = Schemas::default();
+        assert_eq!(schemas.deadline_ns(), None);
+        schemas.wait(7);
+        assert_eq!(schemas.deadline_ns(), Some(7 + SCHEMA_WAIT_MS * 1_000_000));
+        schemas.wait(1_000_000_000);
+        assert_eq!(schemas.deadline_ns(), Some(7 + SCHEMA_WAIT_MS * 1_000_000), "a second call gets no new clock");
+        schemas.failed();
+        assert!(schemas.settled());
+        assert!(matches!(schemas.lookup("a"), Lookup::Unavailable));
+    }
+
+    #[test]
+    fn endless_pages_end() {
+        let mut schemas = Schemas::default();
+        schemas.asked(1);
+        for _ in 1..SCHEMA_PAGES_MAX {
+            assert!(schemas.page(page("a", Some("n"))).is_some());
+        }
+        assert_eq!(schemas.page(page("a", Some("n"))), None);
+        assert!(matches!(schemas.lookup("a"), Lookup::Unavailable));
+    }
+}

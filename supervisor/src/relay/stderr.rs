@@ -1,0 +1,176 @@
+//! What the server says on stderr, made fit for a person's terminal: prefixed, escaped, redacted, paced.
+//!
+//! The text is the server's, so it is hostile: control and bidi characters could repaint the operator's screen, a secret
+//! could be printed on purpose, a flood could bury what matters.
+
+use std::num::NonZeroU32;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use crate::bounds::STDERR_LINE_BYTES_MAX;
+
+/// Lines a second that pass; the burst is the same. Far above what a person reads, far below a flood.
+const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
+/// Shorter values are not redacted: they would blank ordinary words.
+const SECRET_BYTES_MIN: usize = 8;
+
+/// Turns the server's stderr bytes into safe lines.
+pub struct StderrFilter {
+    line: Vec<u8>,
+    /// Bytes of the current line past the bound.
+    cut: u64,
+    secrets: Vec<Vec<u8>>,
+    pace: DefaultDirectRateLimiter,
+    dropped: u64,
+}
+
+impl StderrFilter {
+    /// A filter that blanks `secrets` wherever they stand in a line.
+    #[must_use]
+    pub fn new(secrets: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        Self {
+            line: Vec::new(),
+            cut: 0,
+            secrets: secrets.into_iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect(),
+            pace: RateLimiter::direct(Quota::per_second(LINES_PER_SECOND)),
+            dropped: 0,
+        }
+    }
+
+    /// Takes bytes, appends finished lines to `out`.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = match part.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (part, false),
+            };
+            let room = STDERR_LINE_BYTES_MAX - self.line.len();
+            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            self.cut += text.len().saturating_sub(room) as u64;
+            if ended {
+                self.end_line(out);
+            }
+        }
+    }
+
+    /// The server closed its stderr: what is left of a line, and how many lines were dropped.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if !self.line.is_empty() {
+            self.end_line(out);
+        }
+        self.report_dropped(out);
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        let mut line = std::mem::take(&mut self.line);
+        let cut = std::mem::take(&mut self.cut);
+        if self.pace.check().is_err() {
+            self.dropped += 1;
+        } else {
+            self.report_dropped(out);
+            for secret in &self.secrets {
+                blank(&mut line, secret);
+            }
+            out.extend_from_slice(b"[server] ");
+            escape(&line, out);
+            if cut > 0 {
+                out.extend_from_slice(format!(" [{cut} more bytes]").as_bytes());
+            }
+            out.push(b'\n');
+        }
+        line.clear();
+        self.line = line;
+    }
+
+    fn report_dropped(&mut self, out: &mut Vec<u8>) {
+        if self.dropped > 0 {
+            out.extend_from_slice(format!("[intercept-sandbox] {} stderr lines dropped\n", self.dropped).as_bytes());
+            self.dropped = 0;
+        }
+    }
+}
+
+impl std::fmt::Debug for StderrFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the secrets, never the line.
+        f.debug_struct("StderrFilter").field("dropped", &self.dropped).finish_non_exhaustive()
+    }
+}
+
+fn blank(line: &mut [u8], secret: &[u8]) {
+    let places: Vec<usize> = memchr::memmem::find_iter(line, secret).collect();
+    for at in places {
+        line[at..at + secret.len()].fill(b'*');
+    }
+}
+
+/// Writes `line` with everything that could steer a terminal escaped: C0, C1, DEL, bidi controls, bytes that are not UTF-8.
+pub fn escape(line: &[u8], out: &mut Vec<u8>) {
+    for chunk in line.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if steers_a_terminal(character) {
+                out.extend_from_slice(format!("\\u{{{:x}}}", u32::from(character)).as_bytes());
+            } else {
+                let mut utf8 = [0; 4];
+                out.extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
+            }
+        }
+        for byte in chunk.invalid() {
+            out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+        }
+    }
+}
+
+/// Control characters but TAB, and the bidi controls of UAX #9.
+fn steers_a_terminal(character: char) -> bool {
+    (character.is_control() && character != '\t')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filtered(filter: &mut StderrFilter, chunks: &[&[u8]]) -> String {
+        let mut out = Vec::new();
+        for chunk in chunks {
+            filter.push(chunk, &mut out);
+        }
+        filter.finish(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_are_prefixed_and_escaped() {
+        let mut filter = StderrFilter::new([]);
+        let text = filtered(&mut filter, &[b"one\ntw", b"o \x1b[2J \xff \xe2\x80\xae\n", b"rest"]);
+        assert_eq!(text, "[server] one\n[server] two \\u{1b}[2J \\xff \\u{202e}\n[server] rest\n");
+    }
+
+    #[test]
+    fn a_secret_is_blanked_across_reads() {
+        let mut filter = StderrFilter::new([b"sk-123456".to_vec(), b"short".to_vec()]);
+        let text = filtered(&mut filter, &[b"key=sk-12", b"3456 short\n"]);
+        assert_eq!(text, "[server] key=********* short\n");
+        assert!(!format!("{filter:?}").contains("sk-"));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_says_so() {
+        let mut filter = StderrFilter::new([]);
+        let mut long = vec![b'a'; STDERR_LINE_BYTES_MAX + 3];
+        long.push(b'\n');
+        let text = filtered(&mut filter, &[&long]);
+        assert!(text.ends_with("aaa [3 more bytes]\n"));
+        assert_eq!(text.matches('a').count(), STDERR_LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_flood_is_dropped_and_counted() {
+        let mut filter = StderrFilter::new([]);
+        let text = filtered(&mut filter, &[&b"x\n".repeat(100_000)]);
+        let passed = text.matches("[server] x").count();
+        assert!(passed < 10_000, "{passed} of 100,000 passed");
+        assert!(text.contains("stderr lines dropped"));
+    }
+}

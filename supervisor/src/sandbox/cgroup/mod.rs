@@ -1,0 +1,345 @@
+//! The cgroup of one run: ceilings, one kill for all, and the place where the BPF programs hang.
+//!
+//! A run has a leaf `intercept-sandbox/<session>` in the version 2 tree, and where controllers still live on version 1,
+//! one of the same name in each of those trees. Whoever owns a leaf holds a lock (flock(2)) on its version 2 directory
+//! through the descriptor of [`Leaf::v2_dir`]; the kernel lets go of it with the last process that holds the descriptor,
+//! so [`sweep()`] can tell a crashed run's leaf from a live one's without trusting a pid or a file.
+
+mod files;
+pub mod hierarchy;
+pub mod kill;
+mod settings;
+mod sweep;
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use self::hierarchy::{Controller, Hierarchy};
+use super::Answer;
+use super::plan::ResourcesPlan;
+use crate::bounds::CGROUP_EMPTY_WAIT_MS;
+
+pub use self::sweep::{Swept, sweep};
+
+/// Directory under each tree's mount point that holds the leaves.
+pub const PARENT: &str = "intercept-sandbox";
+
+/// Why a cgroup cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// No version 2 mount.
+    #[error(
+        "no writable cgroup version 2 mount: mount -t cgroup2 none /sys/fs/cgroup (or .../unified beside version 1)"
+    )]
+    NoV2,
+    /// A controller is on neither version.
+    #[error("the cgroup controller {0} is mounted on neither version")]
+    NoController(&'static str),
+    /// A controller cannot be handed down.
+    #[error("cgroup controller {controller} cannot be enabled in {}", .path.display())]
+    Delegate {
+        /// Which.
+        controller: &'static str,
+        /// The `cgroup.subtree_control` that refused it.
+        path: PathBuf,
+        /// Why; `EBUSY` where processes stand in that cgroup itself.
+        source: Box<CgroupError>,
+    },
+    /// The session's leaf is there already.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// The session's name is not 32 lower-case hex digits.
+    #[error("{0:?} is not a session name")]
+    Session(String),
+    /// A directory cannot be made.
+    #[error("{} cannot be made", .path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A directory cannot be removed.
+    #[error("{} cannot be removed", .path.display())]
+    Remove {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{} cannot be written", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Killed processes do not go away: uninterruptible I/O, as a rule.
+    #[error("{} still has processes after {wait_ms} ms", .path.display())]
+    StillPopulated {
+        /// The leaf.
+        path: PathBuf,
+        /// How long it was waited for.
+        wait_ms: u64,
+    },
+}
+
+/// The cgroup of one run.
+#[derive(Debug)]
+pub struct Leaf {
+    v2: PathBuf,
+    /// Holds the lock.
+    directory: File,
+    v1: Vec<PathBuf>,
+    id: u64,
+    gaps: Vec<&'static str>,
+}
+
+impl Leaf {
+    /// Makes the leaf of `session` with the ceilings of `plan`. Needs root.
+    ///
+    /// # Errors
+    /// What is missing or refused; nothing is left behind.
+    pub fn create(session: &str, plan: &ResourcesPlan) -> Result<Self, CgroupError> {
+        if !is_session(session) {
+            return Err(CgroupError::Session(session.to_owned()));
+        }
+        let hierarchy = Hierarchy::detect()?;
+        let mut leaf = Self::claim(&hierarchy, session)?;
+        match leaf.furnish(&hierarchy, session, plan) {
+            Ok(()) => Ok(leaf),
+            Err(error) => {
+                // The first error is the one to tell; what this leaves, the next start sweeps.
+                let _ = leaf.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// The version 2 directory: for `CLONE_INTO_CGROUP` and for attaching BPF programs.
+    #[must_use]
+    pub fn v2_dir(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// The cgroup id that `bpf_get_current_cgroup_id` returns for members: the directory's inode number (kernfs).
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The version 2 directory by path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.v2
+    }
+
+    /// Every directory of the run, version 2 last: the order of removal.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.v1.iter().map(PathBuf::as_path).chain([self.v2.as_path()])
+    }
+
+    /// Moves `pid` and what it will fork into every tree of the leaf. Moving it where it stands already changes nothing.
+    ///
+    /// # Errors
+    /// `ESRCH` inside when it has ended.
+    pub fn adopt(&self, pid: i32) -> Result<(), CgroupError> {
+        // Version 2 first: what stands in it can be found and killed, whatever happens next.
+        for directory in [&self.v2].into_iter().chain(&self.v1) {
+            files::write(&directory.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// `cgroup.kill`, opened for writing: writing `1` kills every member, also from a process that has no right to open
+    /// the file (Linux 5.14). On an older kernel use [`Leaf::kill`], which needs `CAP_KILL`.
+    ///
+    /// # Errors
+    /// `ENOENT` inside on a kernel before 5.14.
+    pub fn kill_fd(&self) -> Result<OwnedFd, CgroupError> {
+        files::open_for_writing(&self.v2.join("cgroup.kill")).map(OwnedFd::from)
+    }
+
+    /// `cgroup.events`: poll(2) reports `POLLPRI` when `populated` changes.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn events_fd(&self) -> Result<OwnedFd, CgroupError> {
+        let path = self.v2.join("cgroup.events");
+        File::open(&path).map(OwnedFd::from).map_err(|source| CgroupError::Read { path, source })
+    }
+
+    /// Kills every member with `SIGKILL`, those that are being forked too.
+    ///
+    /// # Errors
+    /// Those of the files.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        kill::kill_all(&self.v2)
+    }
+
+    /// Waits until no member is left, for at most `wait_ms`.
+    ///
+    /// # Errors
+    /// [`CgroupError::StillPopulated`].
+    pub fn wait_until_empty(&self, wait_ms: u64) -> Result<(), CgroupError> {
+        files::wait_until_empty(&self.v2, wait_ms)
+    }
+
+    /// Whole, or which ceiling this kernel cannot give.
+    pub fn answer(&self) -> Answer {
+        if self.gaps.is_empty() { Answer::Enforced } else { Answer::Partial(self.gaps.join("; ")) }
+    }
+
+    /// Kills what is left, waits for its end, removes the directories.
+    ///
+    /// # Errors
+    /// A member that does not die in time, or a directory that stays; the next start sweeps it.
+    pub fn remove(self) -> Result<(), CgroupError> {
+        self.clear()
+    }
+
+    /// [`Leaf::remove`] for who holds it only on loan: the janitor.
+    ///
+    /// # Errors
+    /// As [`Leaf::remove`].
+    pub fn clear(&self) -> Result<(), CgroupError> {
+        discard(&self.v2, &self.v1)
+    }
+
+    /// Makes the version 2 directory and takes its lock.
+    fn claim(hierarchy: &Hierarchy, session: &str) -> Result<Self, CgroupError> {
+        let parent = hierarchy.v2.join(PARENT);
+        let v2 = parent.join(session);
+        loop {
+            files::ensure_directory(&parent)?;
+            match fs::create_dir(&v2) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(CgroupError::Exists(v2)),
+                Err(source) => return Err(CgroupError::Make { path: v2, source }),
+            }
+            if let Some((directory, id)) = lock(&v2)? {
+                return Ok(Self { v2, directory, v1: Vec::new(), id, gaps: Vec::new() });
+            }
+            // A sweeper took the new directory for a leftover before it was locked. It is gone; make it again.
+        }
+    }
+
+    /// Makes the version 1 directories and writes every ceiling.
+    fn furnish(&mut self, hierarchy: &Hierarchy, session: &str, plan: &ResourcesPlan) -> Result<(), CgroupError> {
+        for &controller in &hierarchy.on_v2 {
+            hand_down(&hierarchy.v2, controller)?;
+            hand_down(&hierarchy.v2.join(PARENT), controller)?;
+            self.set(&self.v2.clone(), settings::v2(controller, plan))?;
+        }
+        for (&controller, mount) in &hierarchy.on_v1 {
+            let leaf = mount.join(PARENT).join(session);
+            // Two controllers may share a mount (cpu,cpuacct is one; a site may join more).
+            if !self.v1.contains(&leaf) {
+                files::ensure_directory(&mount.join(PARENT))?;
+                files::ensure_directory(&leaf)?;
+                self.v1.push(leaf.clone());
+            }
+            self.set(&leaf, settings::v1(controller, plan))?;
+            if controller == Controller::Memory {
+                self.gaps.push("cgroup version 1 kills one process, not the whole run, when memory is used up");
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, directory: &Path, settings: Vec<settings::Setting>) -> Result<(), CgroupError> {
+        if !crate::weaken::in_force("cgroup-limits") {
+            return Ok(());
+        }
+        for setting in settings {
+            let path = directory.join(setting.file);
+            match (files::write(&path, &setting.value), setting.gap) {
+                (Ok(()), _) => {}
+                (Err(CgroupError::Write { source, .. }), Some(gap)) if source.kind() == ErrorKind::NotFound => {
+                    self.gaps.push(gap);
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` is a session's: 32 lower-case hex digits. Nothing else under [`PARENT`] is touched.
+fn is_session(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Opens and locks a leaf's directory, with its inode number; none if it was removed meanwhile.
+///
+/// Only a sweeper can hold the lock of a directory that was just made, and a sweeper does not keep it.
+fn lock(path: &Path) -> Result<Option<(File, u64)>, CgroupError> {
+    let unreadable = |source| CgroupError::Read { path: path.to_owned(), source };
+    let directory = match File::open(path) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(unreadable(source)),
+    };
+    directory.lock().map_err(unreadable)?;
+    let locked = directory.metadata().map_err(unreadable)?.ino();
+    match fs::metadata(path) {
+        Ok(there) if there.ino() == locked => Ok(Some((directory, locked))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(unreadable(source)),
+    }
+}
+
+/// Enables `controller` for the children of `directory`.
+fn hand_down(directory: &Path, controller: Controller) -> Result<(), CgroupError> {
+    let path = directory.join("cgroup.subtree_control");
+    if files::read(&path)?.split_whitespace().any(|name| name == controller.name()) {
+        return Ok(());
+    }
+    files::write(&path, &format!("+{}", controller.name())).map_err(|source| CgroupError::Delegate {
+        controller: controller.name(),
+        path,
+        source: Box::new(source),
+    })
+}
+
+/// Kills the members of `v2`, waits, and removes `v1` and then `v2`: as long as `v2` stands, a sweeper finds the rest.
+fn discard(v2: &Path, v1: &[PathBuf]) -> Result<(), CgroupError> {
+    kill::kill_all(v2)?;
+    files::wait_until_empty(v2, CGROUP_EMPTY_WAIT_MS)?;
+    for directory in v1 {
+        files::remove_directory(directory)?;
+    }
+    files::remove_directory(v2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_session_by_its_name() {
+        assert!(is_session("0123456789abcdef0123456789abcdef"));
+        for name in [
+            "",
+            "0123456789abcdef0123456789abcde",
+            "0123456789abcdef0123456789abcdef0",
+            "../../../../../../../etc/../pas",
+        ] {
+            assert!(!is_session(name), "{name}");
+        }
+        assert!(!is_session("0123456789ABCDEF0123456789ABCDEF"));
+    }
+}

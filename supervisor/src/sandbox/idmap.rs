@@ -1,0 +1,68 @@
+//! User namespaces that exist only to map owners: files of a writable folder belong to one id on disk and to the run's
+//! id inside, both ways (idmapped mounts, mount_setattr(2), Linux 5.12).
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+
+use crate::sys::{clone::clone3, pidfd, process};
+
+/// One mapping: what the disk says and what the run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mapping {
+    pub(super) disk_uid: u32,
+    pub(super) disk_gid: u32,
+    pub(super) run_uid: u32,
+    pub(super) run_gid: u32,
+}
+
+/// A user namespace with this mapping, held by nothing but the descriptor.
+///
+/// # Errors
+/// `EPERM` for an owner of 0: the run would write root's files. Else those of clone3(2) and of writing the maps.
+pub(super) fn namespace(mapping: Mapping) -> Result<OwnedFd, Errno> {
+    if mapping.disk_uid == 0 || mapping.disk_gid == 0 {
+        return Err(Errno::EPERM);
+    }
+    let (wait, hold) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let (pid, child) = clone3(CloneFlags::CLONE_NEWUSER, None, || {
+        // Sleeps until our end hangs up. Its own copy of that end must go first, or it would wait for itself.
+        let mut byte = [0];
+        if crate::sys::fds::close_except(wait.as_fd()).is_ok() {
+            // End of file or an error: either way there is nothing left to stay for.
+            let _ended = nix::unistd::read(wait.as_fd(), &mut byte);
+        }
+        process::exit_now(0)
+    })?;
+    let made = describe(pid.as_raw(), mapping);
+    let gone = pidfd::signal(child.as_fd(), Signal::SIGKILL).and_then(|()| pidfd::reap(child.as_fd()));
+    drop(hold);
+    gone.and(made)
+}
+
+fn describe(pid: i32, mapping: Mapping) -> Result<OwnedFd, Errno> {
+    let process = format!("/proc/{pid}");
+    let write = |file: &str, text: String| {
+        fs::write(format!("{process}/{file}"), text).map_err(|error| process::errno_of(&error))
+    };
+    write("uid_map", format!("{} {} 1", mapping.disk_uid, mapping.run_uid))?;
+    write("gid_map", format!("{} {} 1", mapping.disk_gid, mapping.run_gid))?;
+    fs::File::open(format!("{process}/ns/user")).map(OwnedFd::from).map_err(|error| process::errno_of(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_never_mapped() {
+        for (disk_uid, disk_gid) in [(0, 1000), (1000, 0)] {
+            let mapping = Mapping { disk_uid, disk_gid, run_uid: 0x7000_0000, run_gid: 0x7000_0000 };
+            assert_eq!(namespace(mapping).unwrap_err(), Errno::EPERM);
+        }
+    }
+}

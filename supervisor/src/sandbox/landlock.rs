@@ -1,0 +1,257 @@
+//! Landlock: a second say on files beside the mounts, and on signals and abstract sockets beside the namespaces.
+//!
+//! An extra layer, taken as far as the kernel has it. Its TCP rules are not used: fast open, MPTCP and UDP pass them, so
+//! they would look like the network control and not be it. Its EXECUTE right is not the exec control either: a memfd and
+//! execveat(2) pass it.
+
+use std::path::PathBuf;
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, PathFdError,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+
+use super::plan::FilesystemPlan;
+use super::{Answer, Layer};
+
+/// The ABI that the rules are written for (Linux 6.12). What a later one adds is not handled.
+const WRITTEN_FOR: ABI = ABI::V6;
+
+/// Devices that the server may write to.
+const WRITABLE_DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// Why rules could not be put in force on a kernel that has Landlock.
+#[derive(Debug, thiserror::Error)]
+pub enum LandlockError {
+    /// A path of the rules cannot be opened.
+    #[error("landlock: a path of the rules cannot be opened")]
+    Path(#[from] PathFdError),
+    /// The kernel refused the rules.
+    #[error("landlock: the kernel refused the rules")]
+    Rules(#[from] RulesetError),
+}
+
+/// Rules for one process.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    beneath: Vec<(PathBuf, BitFlags<AccessFs>)>,
+    scopes: BitFlags<Scope>,
+    protection: &'static str,
+}
+
+impl Rules {
+    /// The server's: read and execute the whole view; write in `/tmp`, `/dev/shm` and the writable folders, where no
+    /// symbolic link, socket, pipe or device can be made and nothing moves in or out; no signal and no abstract socket
+    /// to anything outside.
+    #[must_use]
+    pub fn workload(filesystem: &FilesystemPlan) -> Self {
+        let look = AccessFs::Execute | AccessFs::ReadFile | AccessFs::ReadDir;
+        let folder = AccessFs::WriteFile
+            | AccessFs::RemoveDir
+            | AccessFs::RemoveFile
+            | AccessFs::MakeDir
+            | AccessFs::MakeReg
+            | AccessFs::Truncate;
+        let private = folder | AccessFs::MakeSym | AccessFs::MakeSock | AccessFs::MakeFifo | AccessFs::Refer;
+        let mut beneath: Vec<(PathBuf, BitFlags<AccessFs>)> =
+            vec![("/".into(), look), ("/tmp".into(), private), ("/dev/shm".into(), private)];
+        beneath.extend(WRITABLE_DEVICES.map(|device| (device.into(), AccessFs::WriteFile.into())));
+        beneath.extend(filesystem.write.iter().map(|write| (write.inside.clone(), folder)));
+        Self { beneath, scopes: Scope::AbstractUnixSocket | Scope::Signal, protection: "landlock" }
+    }
+
+    /// relay's: one directory, the limit store, to read and write. Without the signal scope: the monitor signals it.
+    #[must_use]
+    pub fn relay(limits_dir: PathBuf) -> Self {
+        let store = AccessFs::ReadFile
+            | AccessFs::ReadDir
+            | AccessFs::WriteFile
+            | AccessFs::RemoveFile
+            | AccessFs::MakeReg
+            | AccessFs::Truncate;
+        Self {
+            beneath: vec![(limits_dir, store)],
+            scopes: Scope::AbstractUnixSocket.into(),
+            protection: "confine-relay-landlock",
+        }
+    }
+
+    /// egress's: no file at all.
+    #[must_use]
+    pub fn egress() -> Self {
+        Self { beneath: Vec::new(), scopes: Scope::AbstractUnixSocket.into(), protection: "confine-egress-landlock" }
+    }
+
+    /// The janitor's: the directories of the session, to look into, write to and empty.
+    #[must_use]
+    pub fn janitor(directories: &[PathBuf]) -> Self {
+        let clean =
+            AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::RemoveFile | AccessFs::RemoveDir;
+        Self {
+            beneath: directories.iter().map(|directory| (directory.clone(), clean)).collect(),
+            scopes: Scope::AbstractUnixSocket.into(),
+            protection: "confine-janitor-landlock",
+        }
+    }
+
+    /// Puts the rules in force on the calling thread, which must be the only one of its process. Paths are opened now, so
+    /// call it inside the root that they are meant for. Sets no_new_privs.
+    ///
+    /// # Errors
+    /// A path that is not there, or a refusal by a kernel that has Landlock. A kernel without it answers
+    /// [`Answer::Unsupported`].
+    pub fn restrict_self(&self) -> Result<Answer, LandlockError> {
+        if !crate::weaken::in_force(self.protection) {
+            return Ok(Answer::Enforced);
+        }
+        let status = self.enforce()?;
+        Ok(match (status.ruleset, status.landlock) {
+            (RulesetStatus::NotEnforced, LandlockStatus::NotImplemented) => {
+                Answer::Unsupported("the kernel has no Landlock (Linux 5.13, CONFIG_SECURITY_LANDLOCK)".to_owned())
+            }
+            (RulesetStatus::NotEnforced, _) => {
+                Answer::Unsupported("Landlock is not enabled: add it to the kernel's lsm= list".to_owned())
+            }
+            (_, landlock) => answer_for(ABI::from(landlock)),
+        })
+    }
+
+    /// The same, for the ABI that took effect: 0 without Landlock.
+    ///
+    /// # Errors
+    /// As for [`Rules::restrict_self`].
+    pub fn restrict_self_abi(&self) -> Result<u8, LandlockError> {
+        let status = self.enforce()?;
+        let abi = if status.ruleset == RulesetStatus::NotEnforced { ABI::Unsupported } else { status.landlock.into() };
+        Ok(abi as u8)
+    }
+
+    fn enforce(&self) -> Result<RestrictionStatus, LandlockError> {
+        let mut created = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(WRITTEN_FOR))?
+            .scope(self.scopes)?
+            .create()?;
+        for (path, access) in &self.beneath {
+            created = created.add_rule(PathBeneath::new(PathFd::new(path)?, *access))?;
+        }
+        Ok(created.restrict_self()?)
+    }
+}
+
+/// What a kernel of `abi` leaves out of rules written for [`WRITTEN_FOR`].
+pub(crate) fn answer_for(abi: ABI) -> Answer {
+    let since = [
+        (ABI::V3, "truncation of files (Linux 6.2)"),
+        (ABI::V5, "ioctl on devices (Linux 6.10)"),
+        (ABI::V6, "signals and abstract sockets to the outside (Linux 6.12)"),
+    ];
+    if abi == ABI::Unsupported {
+        return Answer::Unsupported(format!("{}: no ABI", Layer::Landlock.name()));
+    }
+    let missing: Vec<&str> = since.into_iter().filter(|&(needed, _)| abi < needed).map(|(_, what)| what).collect();
+    if missing.is_empty() {
+        return Answer::Enforced;
+    }
+    Answer::Partial(format!("ABI {} does not restrict {}", abi as i32, missing.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use nix::errno::Errno;
+    use nix::sys::signal::kill;
+    use nix::sys::stat::Mode;
+    use nix::sys::wait::WaitStatus;
+    use nix::unistd::{getppid, mkfifo};
+
+    use super::*;
+    use crate::sandbox::plan::WritableFolder;
+    use crate::sys::fork::ask_child;
+
+    #[test]
+    fn says_what_an_older_kernel_leaves_out() {
+        assert_eq!(answer_for(ABI::V6), Answer::Enforced);
+        assert_eq!(answer_for(ABI::V7), Answer::Enforced);
+        let Answer::Partial(five) = answer_for(ABI::V5) else { panic!("ABI 5 has no scopes") };
+        assert_eq!(five, "ABI 5 does not restrict signals and abstract sockets to the outside (Linux 6.12)");
+        let Answer::Partial(one) = answer_for(ABI::V1) else { panic!("ABI 1 has no truncation") };
+        assert!(one.contains("truncation") && one.contains("ioctl") && one.contains("signals"), "{one}");
+        assert!(matches!(answer_for(ABI::Unsupported), Answer::Unsupported(_)));
+    }
+
+    /// Runs in a child under the server's rules with one writable folder outside of /tmp.
+    fn under_rules(question: impl FnOnce(&std::path::Path, bool) -> i32) -> WaitStatus {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (owner_uid, owner_gid) = (1, 1);
+        let write = WritableFolder { inside: folder.path().into(), source: folder.path().into(), owner_uid, owner_gid };
+        let rules = Rules::workload(&FilesystemPlan { read: Vec::new(), write: vec![write], tmp_bytes: 0 });
+        ask_child(|| match rules.restrict_self() {
+            Ok(Answer::Enforced) => question(folder.path(), true),
+            Ok(Answer::Partial(_)) => question(folder.path(), false),
+            Ok(Answer::Unsupported(_)) => 0, // said so: an extra layer
+            Err(_) => 100,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn writable_folders_take_files_and_nothing_special() {
+        let status = under_rules(|folder, _| {
+            let inside = |name: &str| folder.join(name);
+            let checks = [
+                fs::write(inside("f"), "x").is_ok() && fs::create_dir(inside("d")).is_ok(),
+                fs::rename(inside("f"), inside("g")).is_ok() && fs::remove_file(inside("g")).is_ok(),
+                symlink("/etc", inside("l")).is_err_and(|error| error.raw_os_error() == Some(libc::EACCES)),
+                mkfifo(&inside("p"), Mode::S_IRWXU) == Err(Errno::EACCES),
+                std::os::unix::net::UnixListener::bind(inside("s")).is_err(),
+                fs::write("/var/tmp/outside-of-the-folder", "x").is_err_and(|e| e.raw_os_error() == Some(libc::EACCES)),
+                fs::read("/proc/self/status").is_ok() && fs::write("/dev/null", "x").is_ok(),
+            ];
+            checks.iter().position(|check| !check).map_or(0, |place| 1 + i32::try_from(place).unwrap_or(98))
+        });
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+    }
+
+    #[test]
+    fn signals_stay_inside() {
+        let status = under_rules(|_, whole| i32::from(whole && kill(getppid(), None) != Err(Errno::EPERM)));
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+    }
+
+    #[test]
+    fn our_own_rules_leave_one_directory_or_none() {
+        let store = tempfile::tempdir().unwrap();
+        let mine = store.path().join("limits.db");
+        let open = |rules: Rules| {
+            ask_child(|| match rules.restrict_self() {
+                Ok(Answer::Unsupported(_)) => 99,
+                Ok(_) => {
+                    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&mine);
+                    i32::from(file.is_ok())
+                        + 2 * i32::from(fs::read("/etc/hostname").is_ok())
+                        + 4 * i32::from(symlink("/etc", store.path().join("l")).is_ok())
+                }
+                Err(_) => 100,
+            })
+        };
+        let exits = |rules, expected: i32| {
+            let status = open(rules);
+            assert!(matches!(status, Ok(WaitStatus::Exited(_, code)) if code == expected || code == 99), "{status:?}");
+        };
+        exits(Rules::relay(store.path().into()), 1);
+        exits(Rules::janitor(&[store.path().into()]), 1); // writes what relay made, makes nothing
+        exits(Rules::egress(), 0);
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_an_error_and_not_a_gap() {
+        let status = ask_child(|| {
+            let rules = Rules::relay("/nowhere/at/all".into());
+            i32::from(!matches!(rules.restrict_self(), Err(LandlockError::Path(_))))
+        });
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{status:?}");
+    }
+}

@@ -1,0 +1,380 @@
+//! The parent's half of a launch: clone, move into the cgroup, write the maps, collect every layer's answer.
+//!
+//! The one place where the supervisor starts a foreign program. It waits at most [`LAUNCH_WAIT_MS`] for each word of the
+//! child, and a launch that fails leaves no process.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{Gid, Pid, Uid, fchown, pipe2};
+
+use super::Answer;
+use super::cgroup::{CgroupError, Leaf};
+use super::exec::Image;
+use super::identity::{IdentityError, RunIdentity};
+use super::namespaces::{self, Blueprint, Ends};
+use super::running::{Guard, Server};
+use super::seccomp::{Filter, FilterError};
+use super::step::{Failure, Message, receive};
+use super::{Layer, LayerReport, Plan, idmap, init, rootfs};
+use crate::bounds::LAUNCH_WAIT_MS;
+use crate::sys::clone::clone3;
+use crate::sys::{fds, pidfd};
+
+/// Why the cage of a run cannot be built. Exit code 125.
+#[derive(Debug, thiserror::Error)]
+pub enum CageError {
+    /// No identity.
+    #[error("cannot take an identity for the run")]
+    Identity(#[from] IdentityError),
+    /// No cgroup.
+    #[error("cannot make the cgroup of the run")]
+    Cgroup(#[from] CgroupError),
+    /// No filter.
+    #[error("cannot assemble the system call filter")]
+    Filter(#[from] FilterError),
+    /// The plan shows what may not be shown.
+    #[error("the view")]
+    Rootfs(#[from] rootfs::RootfsError),
+    /// The command or environment holds a NUL byte, or the command is empty.
+    #[error("the command is empty, or it or the environment contains a NUL byte")]
+    Command,
+    /// The memory file of pid 1.
+    #[error("cannot make the image of pid 1")]
+    Init(#[source] Errno),
+    /// A writable folder's owner cannot be mapped.
+    #[error("cannot map the owner of {}", path.display())]
+    Owner {
+        /// The folder on the host.
+        path: PathBuf,
+        /// Why; `EPERM` when the owner is root.
+        source: Errno,
+    },
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// A step of the child failed. Exit code 125.
+    #[error("the sandbox could not be built: {0}")]
+    Step(Failure),
+    /// A layer that the run needs is not in force. Exit code 125.
+    #[error("layer {} is not in force: {reason}", layer.name())]
+    Layer {
+        /// Which.
+        layer: Layer,
+        /// Its reason.
+        reason: String,
+    },
+    /// The child ended without a word. Exit code 125.
+    #[error("the sandboxed child ended without saying why")]
+    Vanished,
+    /// The child said nothing for [`LAUNCH_WAIT_MS`]. Exit code 125.
+    #[error("the sandboxed child was silent for {LAUNCH_WAIT_MS} ms")]
+    Slow,
+    /// Something on the parent's side. Exit code 125.
+    #[error("{act}")]
+    Parent {
+        /// What was done.
+        act: &'static str,
+        /// Why it failed.
+        source: Errno,
+    },
+    /// The cgroup did not take the child. Exit code 125.
+    #[error("cannot move the server into its cgroup")]
+    Cgroup(#[from] CgroupError),
+    /// Standard input, output and error must be pipes: a terminal or a file would be a way out. Exit code 125.
+    #[error("descriptor {0} for the server is not a pipe")]
+    NotAPipe(usize),
+    /// The command is not there, or cannot be executed.
+    #[error("cannot execute {}: {}{hint}", path.display(), errno.desc())]
+    Exec {
+        /// The executable, as the server sees it.
+        path: PathBuf,
+        /// What execve(2) said.
+        errno: Errno,
+        /// 127 not found in the view, 126 found but not executable.
+        code: u8,
+        /// What would help; empty or starts with `; `.
+        hint: String,
+    },
+}
+
+impl LaunchError {
+    /// The exit code of docs/cli.md.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Exec { code, .. } => *code,
+            _ => 125,
+        }
+    }
+
+    pub(super) fn parent(act: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |source| Self::Parent { act, source }
+    }
+}
+
+/// What the server is connected to. The ends become the server's: the parent's copies are closed by the launch.
+#[derive(Debug)]
+pub struct LaunchIo<'a> {
+    /// Its network namespace.
+    pub netns: BorrowedFd<'a>,
+    /// Read end of its standard input.
+    pub stdin: OwnedFd,
+    /// Write end of its standard output.
+    pub stdout: OwnedFd,
+    /// Write end of its standard error.
+    pub stderr: OwnedFd,
+}
+
+/// Everything of a run that exists before its first process.
+#[derive(Debug)]
+pub struct Cage {
+    identity: RunIdentity,
+    leaf: Leaf,
+    filter: Filter,
+    image: Image,
+    init: Option<OwnedFd>,
+    idmaps: Vec<OwnedFd>,
+}
+
+impl Cage {
+    /// Takes an identity, makes the cgroup, assembles the filter, maps the owners of writable folders.
+    ///
+    /// # Errors
+    /// [`CageError`]. Needs root and a process with one thread.
+    pub fn build(plan: &Plan) -> Result<Self, CageError> {
+        rootfs::refuse_reserved(&plan.filesystem)?;
+        let image = Image::of(plan).ok_or(CageError::Command)?;
+        let filter = Filter::workload()?;
+        let init = init::sealed().map_err(CageError::Init)?;
+        let identity = RunIdentity::take()?;
+        let mut idmaps = Vec::with_capacity(plan.filesystem.write.len());
+        for folder in &plan.filesystem.write {
+            let mapping = idmap::Mapping {
+                disk_uid: folder.owner_uid,
+                disk_gid: folder.owner_gid,
+                run_uid: identity.uid(),
+                run_gid: identity.gid(),
+            };
+            let owner = |source| CageError::Owner { path: folder.source.clone(), source };
+            idmaps.push(idmap::namespace(mapping).map_err(owner)?);
+        }
+        // Last: it is the one thing here that outlives an error.
+        let leaf = Leaf::create(&plan.session, &plan.resources)?;
+        Ok(Self { identity, leaf, filter, image, init, idmaps })
+    }
+
+    /// The host identity of the run.
+    #[must_use]
+    pub fn identity(&self) -> &RunIdentity {
+        &self.identity
+    }
+
+    /// The cgroup of the run.
+    #[must_use]
+    pub fn leaf(&self) -> &Leaf {
+        &self.leaf
+    }
+
+    /// The cgroup, to be removed when the run has ended; frees the identity.
+    #[must_use]
+    pub fn into_leaf(self) -> Leaf {
+        self.leaf
+    }
+
+    /// Starts the sandbox up to the gate: every layer in force and its answer collected, nothing foreign executed.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing of the launch is left then. Needs root and a process with one thread.
+    pub fn launch(&self, plan: &Plan, io: LaunchIo<'_>) -> Result<Server, LaunchError> {
+        self.hand_over(&io)?;
+        let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(LaunchError::parent("make a pipe"));
+        let (report, report_write) = pipe()?;
+        let (go_read, go) = pipe()?;
+        let (lifeline_read, lifeline) = pipe()?;
+        let (status, status_write) = pipe()?;
+        let blueprint = Blueprint { plan, run_id: self.identity.uid(), filter: &self.filter, image: &self.image };
+        let spoiler = (!crate::weaken::in_force("lifeline")).then(|| lifeline.as_fd());
+        let ends = Ends {
+            stdio: [io.stdin.as_fd(), io.stdout.as_fd(), io.stderr.as_fd()],
+            report: report_write.as_fd(),
+            go: go_read.as_fd(),
+            netns: io.netns,
+            lifeline: lifeline_read.as_fd(),
+            status: status_write.as_fd(),
+            identity: self.identity.lock().as_fd(),
+            init: self.init.as_ref().map(AsFd::as_fd),
+            idmaps: &self.idmaps,
+            lifeline_spoiler: spoiler,
+        };
+        let (pid, child) =
+            clone3(namespaces::AT_CLONE, Some(self.leaf.v2_dir()), || namespaces::run(&blueprint, &ends))
+                .map_err(LaunchError::parent("clone the sandboxed child"))?;
+        let guard = Guard::new(pid, child);
+        drop((io, report_write, go_read, lifeline_read, status_write));
+        self.leaf.adopt(pid.as_raw())?;
+        let mut layers = self.accompany(pid, &report, &go)?;
+        await_init(&status)?;
+        layers.push(LayerReport { layer: Layer::Cgroup, answer: self.leaf.answer() });
+        layers.push(namespaces::apart(pid.as_raw()).map_err(|error| {
+            LaunchError::parent("read the child's namespaces")(crate::sys::process::errno_of(&error))
+        })?);
+        layers.sort_by_key(|report| report.layer);
+        refuse_missing(&layers, plan)?;
+        Ok(Server { guard, layers, report, go, status, lifeline, executable: plan.executable.clone() })
+    }
+
+    /// The server must be able to reopen its own pipes (`> /dev/stderr`), so they become the run's.
+    fn hand_over(&self, io: &LaunchIo<'_>) -> Result<(), LaunchError> {
+        let (uid, gid) = (Uid::from_raw(self.identity.uid()), Gid::from_raw(self.identity.gid()));
+        for (number, fd) in [&io.stdin, &io.stdout, &io.stderr].into_iter().enumerate() {
+            if !fds::is_pipe(fd.as_fd()).map_err(LaunchError::parent("look at a descriptor"))? {
+                return Err(LaunchError::NotAPipe(number));
+            }
+            fchown(fd, Some(uid), Some(gid)).map_err(LaunchError::parent("hand over a pipe"))?;
+        }
+        Ok(())
+    }
+
+    /// Answers the child until it stands at the gate.
+    fn accompany(&self, pid: Pid, report: &OwnedFd, go: &OwnedFd) -> Result<Vec<LayerReport>, LaunchError> {
+        let mut layers = Vec::with_capacity(Layer::ALL.len());
+        say(go)?;
+        loop {
+            match next(report)? {
+                Some(Message::WantsMaps) => {
+                    namespaces::write_maps(pid.as_raw(), self.identity.uid()).map_err(|error| {
+                        LaunchError::parent("write the id maps")(crate::sys::process::errno_of(&error))
+                    })?;
+                    say(go)?;
+                }
+                Some(Message::Layer(layer)) => layers.push(layer),
+                Some(Message::AtGate) => return Ok(layers),
+                Some(Message::Failed(failure)) => return Err(LaunchError::Step(failure)),
+                None => return Err(LaunchError::Vanished),
+            }
+        }
+    }
+}
+
+/// The next message of the child, within the time of a launch.
+pub(super) fn next(report: &OwnedFd) -> Result<Option<Message>, LaunchError> {
+    let failed = "read the child's report";
+    if !pidfd::readable(report.as_fd(), LAUNCH_WAIT_MS.into()).map_err(LaunchError::parent(failed))? {
+        return Err(LaunchError::Slow);
+    }
+    receive(report).map_err(LaunchError::parent(failed))
+}
+
+/// One word to the child. That it has ended meanwhile is not said here: its report says why.
+pub(super) fn say(go: &OwnedFd) -> Result<(), LaunchError> {
+    match nix::unistd::write(go, &[1]) {
+        Ok(_) | Err(Errno::EPIPE) => Ok(()),
+        Err(source) => Err(LaunchError::Parent { act: "release the child", source }),
+    }
+}
+
+fn await_init(status: &OwnedFd) -> Result<(), LaunchError> {
+    let failed = "read the status of pid 1";
+    if !pidfd::readable(status.as_fd(), LAUNCH_WAIT_MS.into()).map_err(LaunchError::parent(failed))? {
+        return Err(LaunchError::Slow);
+    }
+    match init::read_message(status).map_err(LaunchError::parent(failed))? {
+        Some((init::READY, _)) => Ok(()),
+        _ => Err(LaunchError::Vanished),
+    }
+}
+
+/// Core layers, and those that the policy requires, are in force or nothing starts (P7). Only layers of this launch are
+/// judged here; the network's answer to their own owner.
+fn refuse_missing(layers: &[LayerReport], plan: &Plan) -> Result<(), LaunchError> {
+    const OURS: [Layer; 9] = [
+        Layer::Namespaces,
+        Layer::Rootfs,
+        Layer::Identity,
+        Layer::Capabilities,
+        Layer::NoNewPrivs,
+        Layer::Seccomp,
+        Layer::Cgroup,
+        Layer::Netns,
+        Layer::Landlock,
+    ];
+    for layer in OURS.into_iter().filter(|layer| layer.is_core() || plan.require.contains(layer)) {
+        let reason = match layers.iter().find(|report| report.layer == layer).map(|report| &report.answer) {
+            Some(Answer::Enforced | Answer::Partial(_)) => continue,
+            Some(Answer::Unsupported(reason)) => reason.clone(),
+            None => "no answer".to_owned(),
+        };
+        return Err(LaunchError::Layer { layer, reason });
+    }
+    Ok(())
+}
+
+/// The error of an exec that failed in the view, with the line of the policy that would help.
+pub(super) fn exec_error(path: &Path, failure: Failure) -> LaunchError {
+    let errno = failure.errno.unwrap_or(Errno::EIO);
+    let interpreter = Some(failure.detail).filter(|detail| !detail.is_empty());
+    let code = super::exec::code(errno, interpreter.is_some());
+    let on_host = path.symlink_metadata().is_ok();
+    let hint = match interpreter {
+        Some(wanted) => format!("; its loader or interpreter is missing in the view: filesystem.read: [{wanted}]"),
+        None if code == 127 && on_host => {
+            let shown = path.parent().filter(|parent| *parent != Path::new("/")).unwrap_or(path);
+            format!("; it exists on the host but is not in the view: filesystem.read: [{}]", shown.display())
+        }
+        None => String::new(),
+    };
+    LaunchError::Exec { path: path.to_owned(), errno, code, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::Step;
+    use super::*;
+
+    fn all_enforced() -> Vec<LayerReport> {
+        Layer::ALL.map(|layer| LayerReport { layer, answer: Answer::Enforced }).into()
+    }
+
+    #[test]
+    fn a_missing_core_layer_refuses() {
+        let plan = crate::sandbox::test_plan();
+        assert!(refuse_missing(&all_enforced(), &plan).is_ok());
+        let mut silent = all_enforced();
+        silent.retain(|report| report.layer != Layer::Seccomp);
+        let refused = refuse_missing(&silent, &plan).unwrap_err();
+        assert_eq!(refused.to_string(), "layer seccomp is not in force: no answer");
+        let mut refusing = all_enforced();
+        refusing[0].answer = Answer::Unsupported("shared with the host: user".to_owned());
+        assert_eq!(refuse_missing(&refusing, &plan).unwrap_err().exit_code(), 125);
+    }
+
+    #[test]
+    fn an_extra_layer_refuses_only_when_required() {
+        let mut plan = crate::sandbox::test_plan();
+        let mut layers = all_enforced();
+        layers.retain(|report| report.layer != Layer::Landlock);
+        layers.push(LayerReport { layer: Layer::Landlock, answer: Answer::Unsupported("old kernel".to_owned()) });
+        assert!(refuse_missing(&layers, &plan).is_ok());
+        plan.require.push(Layer::Landlock);
+        assert!(refuse_missing(&layers, &plan).is_err());
+    }
+
+    #[test]
+    fn exec_errors_say_what_would_help() {
+        let failure = |errno, detail: &str| Failure { step: Step::Exec, errno: Some(errno), detail: detail.to_owned() };
+        let absent = exec_error(Path::new("/no/such/program"), failure(Errno::ENOENT, ""));
+        assert_eq!((absent.exit_code(), absent.to_string().contains("filesystem.read")), (127, false));
+        let hidden = exec_error(Path::new("/etc/passwd"), failure(Errno::ENOENT, ""));
+        assert_eq!(hidden.exit_code(), 127);
+        assert!(hidden.to_string().ends_with("filesystem.read: [/etc]"), "{hidden}");
+        let script = exec_error(Path::new("/usr/bin/x"), failure(Errno::ENOENT, "/opt/node/bin/node"));
+        assert_eq!(script.exit_code(), 126);
+        assert!(script.to_string().ends_with("filesystem.read: [/opt/node/bin/node]"), "{script}");
+        assert_eq!(exec_error(Path::new("/etc/passwd"), failure(Errno::EACCES, "")).exit_code(), 126);
+    }
+}

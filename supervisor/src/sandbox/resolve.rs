@@ -1,0 +1,319 @@
+//! Policy and request in, [`Plan`] out: the only step that looks at the host before anything is changed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::plan::{AuditPlan, ConnectTo, FilesystemPlan, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder};
+use super::{Layer, environment};
+use crate::bounds::HOSTS_MAX;
+use crate::policy::{Policy, WriteRule};
+use crate::trust::Caller;
+
+/// Where a bare command name is looked up; also the server's PATH.
+pub const SEARCH_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+/// What every server sees, read-only, besides /etc, /dev, /proc and /tmp of its own.
+pub const MINIMAL_VIEW: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+/// The first synthetic address given to a host; 198.18.0.1 is the DNS stub (RFC 2544 range, never routed).
+const FIRST_HOST_ADDRESS: u32 = u32::from_be_bytes([198, 18, 1, 1]);
+/// `nobody`: who owns files that root's own run writes.
+const NOBODY: u32 = 65_534;
+
+const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
+const DEFAULT_CPU_MILLIS: u64 = 1000;
+const DEFAULT_PIDS_MAX: u64 = 64;
+const DEFAULT_OPEN_FILES: u64 = 1024;
+const DEFAULT_TMP_BYTES: u64 = 64 << 20;
+
+/// What a run adds to its policy.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Names the session.
+    pub session: String,
+    /// The command; empty takes `server.command`.
+    pub command: Vec<OsString>,
+    /// The caller's working directory.
+    pub cwd: PathBuf,
+    /// The caller's environment, before we cleaned ours.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Who called.
+    pub caller: Caller,
+    /// `--connect-to`.
+    pub connect_to: Vec<ConnectTo>,
+    /// Root of the audit logs.
+    pub audit_dir: PathBuf,
+    /// Directory of the limit store.
+    pub state_dir: PathBuf,
+}
+
+/// Why no plan could be made; the run ends before anything was started.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Neither a command nor `server.command`.
+    #[error("no command: give one after `--`, or `server.command` in the policy")]
+    NoCommand,
+    /// Another command than the policy's.
+    #[error("the policy allows only its own server.command: {allowed:?}")]
+    OtherCommand {
+        /// What the policy names.
+        allowed: Vec<String>,
+    },
+    /// Exit 127.
+    #[error("{command}: command not found{hint}")]
+    CommandNotFound {
+        /// As given.
+        command: String,
+        /// The line that would fix it, or empty.
+        hint: String,
+    },
+    /// Exit 126.
+    #[error("{path}: {why}")]
+    NotExecutable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what would fix it.
+        why: String,
+    },
+    /// A path of the policy is not there.
+    #[error("policy line: filesystem path {path}: {why}")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A writable folder that its owner could not write.
+    #[error("line {line}: filesystem.write {path}: {why}")]
+    Writable {
+        /// Line of the entry.
+        line: u32,
+        /// Host path.
+        path: PathBuf,
+        /// What is wrong and what to chown.
+        why: String,
+    },
+    /// More hosts than addresses are set aside for.
+    #[error("more than {HOSTS_MAX} hosts")]
+    TooManyHosts,
+    /// A variable that must be passed is not set.
+    #[error(transparent)]
+    Environment(#[from] environment::EnvError),
+}
+
+impl PlanError {
+    /// The exit code of `run`: 127 not found, 126 found but not executable, else 125 (docs/cli.md).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::CommandNotFound { .. } => 127,
+            Self::NotExecutable { .. } => 126,
+            _ => 125,
+        }
+    }
+}
+
+impl Plan {
+    /// Resolves command, mounts, identity of files, limits and hosts. Nothing is changed on the host.
+    ///
+    /// # Errors
+    /// [`PlanError`], one for each thing that cannot be as the policy says.
+    pub fn resolve(policy: &Policy, inputs: Inputs) -> Result<Self, PlanError> {
+        let filesystem = filesystem(policy, &inputs.caller)?;
+        let argv = command(policy, &inputs.command)?;
+        let executable = executable(&argv[0], &inputs.cwd, &filesystem)?;
+        let cwd = if in_view(&inputs.cwd, &filesystem) { inputs.cwd.clone() } else { PathBuf::from("/") };
+        let resources = &policy.sandbox.resources;
+        let environment = environment::construct(&policy.sandbox, &inputs.environment)?;
+        let is_passed = |name: &OsStr| policy.sandbox.env_pass.iter().any(|pass| name == OsStr::new(&pass.name));
+        Ok(Self {
+            secrets: environment.iter().filter(|(name, _)| is_passed(name)).map(|(_, value)| value.clone()).collect(),
+            argv,
+            executable,
+            cwd,
+            environment,
+            network: network(policy, inputs.connect_to)?,
+            resources: ResourcesPlan {
+                memory_bytes: resources.memory_bytes.unwrap_or(DEFAULT_MEMORY_BYTES),
+                cpu_millis: resources.cpu_millis.unwrap_or(DEFAULT_CPU_MILLIS),
+                pids_max: policy.sandbox.processes_max.unwrap_or(DEFAULT_PIDS_MAX),
+                open_files: resources.open_files.unwrap_or(DEFAULT_OPEN_FILES),
+                wall: resources.wall.filter(|wall| !wall.is_zero()),
+            },
+            filesystem,
+            require: policy.sandbox.require.iter().filter_map(|name| Layer::from_name(name)).collect(),
+            audit: AuditPlan { directory: inputs.audit_dir, durability: policy.audit.durability },
+            state_dir: inputs.state_dir,
+            session: inputs.session,
+        })
+    }
+}
+
+fn command(policy: &Policy, given: &[OsString]) -> Result<Vec<OsString>, PlanError> {
+    let own = policy.server_command.as_ref();
+    match (given.is_empty(), own) {
+        (true, None) => Err(PlanError::NoCommand),
+        (true, Some(own)) => Ok(own.iter().map(OsString::from).collect()),
+        (false, Some(own)) if !given.iter().eq(own.iter().map(OsStr::new)) => {
+            Err(PlanError::OtherCommand { allowed: own.clone() })
+        }
+        (false, _) => Ok(given.to_vec()),
+    }
+}
+
+fn network(policy: &Policy, connect_to: Vec<ConnectTo>) -> Result<NetworkPlan, PlanError> {
+    if policy.sandbox.hosts.len() > HOSTS_MAX {
+        return Err(PlanError::TooManyHosts);
+    }
+    let hosts = (FIRST_HOST_ADDRESS..)
+        .zip(&policy.sandbox.hosts)
+        .map(|(address, rule)| PlannedHost {
+            name: rule.host.clone(),
+            ports: rule.ports.clone(),
+            address: Ipv4Addr::from(address),
+            tls: rule.tls,
+            max_bytes_out: rule.max_bytes_out,
+        })
+        .collect();
+    Ok(NetworkPlan { hosts, connect_to })
+}
+
+fn filesystem(policy: &Policy, caller: &Caller) -> Result<FilesystemPlan, PlanError> {
+    let section = &policy.sandbox;
+    for path in &section.read {
+        let there = fs::symlink_metadata(path)
+            .map_err(|error| PlanError::Path { path: path.clone(), why: error.to_string() })?;
+        if !(there.is_file() || there.is_dir()) {
+            return Err(PlanError::Path { path: path.clone(), why: "neither a file nor a directory".into() });
+        }
+    }
+    Ok(FilesystemPlan {
+        read: section.read.clone(),
+        write: section.write.iter().map(|rule| writable(rule, caller)).collect::<Result<_, _>>()?,
+        tmp_bytes: section.resources.tmp_bytes.unwrap_or(DEFAULT_TMP_BYTES),
+    })
+}
+
+/// A writable folder must exist and be writable by the one its files will belong to, or the run stops.
+fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanError> {
+    let fail = |why: String| PlanError::Writable { line: rule.line, path: rule.from.clone(), why };
+    let meta = fs::symlink_metadata(&rule.from).map_err(|error| fail(error.to_string()))?;
+    if !meta.is_dir() {
+        return Err(fail("not a directory (symbolic links are not followed)".into()));
+    }
+    let (uid, gid) = match &rule.owner {
+        Some(owner) => account(owner).ok_or_else(|| fail(format!("no such user: {owner}")))?,
+        None => match caller.behind.filter(|uid| *uid != 0) {
+            Some(uid) => (uid, primary_group(uid)),
+            None if meta.uid() != 0 => (meta.uid(), meta.gid()),
+            None => (NOBODY, NOBODY),
+        },
+    };
+    if uid == 0 {
+        return Err(fail("files written by a server never belong to root; name another `owner`".into()));
+    }
+    let gid = if gid == 0 { NOBODY } else { gid };
+    let mode = meta.permissions().mode();
+    let may = (meta.uid() == uid && mode & 0o300 == 0o300)
+        || (meta.gid() == gid && meta.uid() != uid && mode & 0o030 == 0o030)
+        || (meta.uid() != uid && meta.gid() != gid && mode & 0o003 == 0o003);
+    if !may {
+        return Err(fail(format!("uid {uid} cannot write there; run: chown {uid}:{gid} {}", rule.from.display())));
+    }
+    Ok(WritableFolder { inside: rule.path.clone(), source: rule.from.clone(), owner_uid: uid, owner_gid: gid })
+}
+
+fn account(owner: &str) -> Option<(u32, u32)> {
+    if let Ok(uid) = owner.parse::<u32>() {
+        return Some((uid, primary_group(uid)));
+    }
+    let user = nix::unistd::User::from_name(owner).ok()??;
+    Some((user.uid.as_raw(), user.gid.as_raw()))
+}
+
+fn primary_group(uid: u32) -> u32 {
+    match nix::unistd::User::from_uid(uid.into()) {
+        Ok(Some(user)) => user.gid.as_raw(),
+        Ok(None) | Err(_) => uid,
+    }
+}
+
+/// Whether `path` is shown to the server under the same name.
+#[must_use]
+pub fn in_view(path: &Path, filesystem: &FilesystemPlan) -> bool {
+    MINIMAL_VIEW.iter().any(|shown| path.starts_with(shown))
+        || filesystem.read.iter().any(|shown| path.starts_with(shown))
+        || filesystem.write.iter().any(|folder| path.starts_with(&folder.inside))
+        || path == Path::new("/")
+        || path == Path::new("/tmp")
+}
+
+/// The command's file: what a shell with the server's PATH would find, inside the view.
+fn executable(name: &OsStr, cwd: &Path, filesystem: &FilesystemPlan) -> Result<PathBuf, PlanError> {
+    let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
+        vec![cwd.join(name)]
+    } else {
+        SEARCH_PATH.iter().map(|directory| Path::new(directory).join(name)).collect()
+    };
+    let found = candidates.iter().find(|path| path.exists());
+    let Some(path) = found else {
+        let hint = outside_hint(name).unwrap_or_default();
+        return Err(PlanError::CommandNotFound { command: name.to_string_lossy().into_owned(), hint });
+    };
+    let real = fs::canonicalize(path).map_err(|error| PlanError::NotExecutable {
+        path: path.clone(),
+        why: error.to_string(),
+    })?;
+    if !in_view(path, filesystem) || !in_view(&real, filesystem) {
+        let hint = format!(" in the server's view; add to the policy: sandbox.filesystem.read: [{}]", real.display());
+        return Err(PlanError::CommandNotFound { command: path.display().to_string(), hint });
+    }
+    let meta = fs::metadata(&real).map_err(|error| PlanError::NotExecutable {
+        path: path.clone(),
+        why: error.to_string(),
+    })?;
+    if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+        return Err(PlanError::NotExecutable { path: path.clone(), why: "not an executable file".into() });
+    }
+    interpreter(path, filesystem)?;
+    Ok(path.clone())
+}
+
+/// A script's interpreter must be in the view too; the kernel would only say ENOENT.
+fn interpreter(path: &Path, filesystem: &FilesystemPlan) -> Result<(), PlanError> {
+    use std::io::Read;
+    let mut head = Vec::with_capacity(256);
+    let read = fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut head));
+    if let Err(error) = read {
+        return Err(PlanError::NotExecutable { path: path.to_owned(), why: error.to_string() });
+    }
+    let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next()) else {
+        return Ok(());
+    };
+    let name = line.trim_ascii().split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+    let interpreter = Path::new(OsStr::from_bytes(name));
+    if interpreter.exists() && in_view(interpreter, filesystem) {
+        return Ok(());
+    }
+    Err(PlanError::NotExecutable {
+        path: path.to_owned(),
+        why: format!(
+            "its interpreter {0} is not in the server's view; add to the policy: sandbox.filesystem.read: [{0}]",
+            interpreter.display()
+        ),
+    })
+}
+
+/// Where the caller's own PATH would have found it: the hint that saves a search.
+fn outside_hint(name: &OsStr) -> Option<String> {
+    if name.as_bytes().contains(&b'/') {
+        return None;
+    }
+    let path = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/opt/bin", "/snap/bin"]
+        .iter()
+        .map(|directory| Path::new(directory).join(name))
+        .find(|path| path.is_file())?;
+    Some(format!("; it stands at {0}: give that path", path.display()))
+}

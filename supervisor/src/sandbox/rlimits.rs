@@ -1,0 +1,112 @@
+//! Per-process ceilings (setrlimit(2)). They only ever go down: a ceiling that is already lower stays.
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::plan::ResourcesPlan;
+use crate::bounds::{LOCKED_MEMORY_BYTES_MAX, PENDING_SIGNALS_MAX};
+
+/// A limit that could not be set.
+#[derive(Debug, thiserror::Error)]
+#[error("rlimit {name} could not be set")]
+pub struct RlimitError {
+    /// The name of setrlimit(2).
+    pub name: &'static str,
+    /// The kernel's answer.
+    pub source: Errno,
+}
+
+/// Sets the server's limits on the calling process.
+///
+/// # Errors
+/// The first limit that could not be set.
+pub fn apply(plan: &ResourcesPlan) -> Result<(), RlimitError> {
+    lower(Resource::RLIMIT_NOFILE, "NOFILE", plan.open_files)?;
+    // The run's uid is nobody else's, so the count is the run's; a second cord beside pids.max.
+    lower(Resource::RLIMIT_NPROC, "NPROC", plan.pids_max)?;
+    lower(Resource::RLIMIT_MEMLOCK, "MEMLOCK", LOCKED_MEMORY_BYTES_MAX)?;
+    lower(Resource::RLIMIT_SIGPENDING, "SIGPENDING", PENDING_SIGNALS_MAX)?;
+    // A core file would carry the server's secrets to wherever core_pattern points on the host.
+    lower(Resource::RLIMIT_CORE, "CORE", 0)?;
+    lower(Resource::RLIMIT_MSGQUEUE, "MSGQUEUE", 0)?;
+    lower(Resource::RLIMIT_RTPRIO, "RTPRIO", 0)?;
+    lower(Resource::RLIMIT_NICE, "NICE", 0)
+}
+
+/// Sets the limits of one of our own processes: few descriptors, no core file, and no further process where
+/// `processes` is 0.
+///
+/// # Errors
+/// The first limit that could not be set.
+pub fn apply_to_ourselves(descriptors: u64, processes: u64) -> Result<(), RlimitError> {
+    lower(Resource::RLIMIT_NOFILE, "NOFILE", descriptors)?;
+    lower(Resource::RLIMIT_NPROC, "NPROC", processes)?;
+    lower(Resource::RLIMIT_CORE, "CORE", 0)
+}
+
+fn lower(resource: Resource, name: &'static str, ceiling: u64) -> Result<(), RlimitError> {
+    let error = |source| RlimitError { name, source };
+    let (_, hard) = getrlimit(resource).map_err(error)?;
+    let value = ceiling.min(hard);
+    setrlimit(resource, value, value).map_err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::wait::WaitStatus;
+
+    use super::*;
+    use crate::sys::fork::ask_child;
+
+    fn plan() -> ResourcesPlan {
+        ResourcesPlan { memory_bytes: 1 << 29, cpu_millis: 1000, pids_max: 64, open_files: 100, wall: None }
+    }
+
+    #[test]
+    fn sets_every_ceiling_and_none_can_be_raised() {
+        let status = ask_child(|| {
+            if apply(&plan()).is_err() {
+                return 1;
+            }
+            let expected = [
+                (Resource::RLIMIT_NOFILE, 100),
+                (Resource::RLIMIT_NPROC, 64),
+                (Resource::RLIMIT_CORE, 0),
+                (Resource::RLIMIT_MSGQUEUE, 0),
+                (Resource::RLIMIT_RTPRIO, 0),
+                (Resource::RLIMIT_NICE, 0),
+            ];
+            let all = expected.into_iter().all(|(resource, value)| getrlimit(resource) == Ok((value, value)));
+            i32::from(!all) * 2
+        });
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{status:?}");
+    }
+
+    #[test]
+    fn never_raises_a_lower_ceiling() {
+        let status = ask_child(|| {
+            if setrlimit(Resource::RLIMIT_NOFILE, 50, 50).is_err() || apply(&plan()).is_err() {
+                return 1;
+            }
+            i32::from(getrlimit(Resource::RLIMIT_NOFILE) != Ok((50, 50))) * 2
+        });
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{status:?}");
+    }
+
+    #[test]
+    fn one_descriptor_over_is_refused() {
+        let status = ask_child(|| {
+            let mut few = plan();
+            few.open_files = 8;
+            if apply(&few).is_err() {
+                return 1;
+            }
+            let opened = (0..9).map(|_| nix::unistd::dup(std::io::stderr())).collect::<Vec<_>>();
+            match opened.last() {
+                Some(Err(Errno::EMFILE)) => 0,
+                _ => 2,
+            }
+        });
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{status:?}");
+    }
+}

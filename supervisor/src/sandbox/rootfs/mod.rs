@@ -1,0 +1,147 @@
+//! The view: a private, read-only root with what the plan names and the little that programs need.
+//!
+//! Runs in the child, as root, in its own mount namespace and before the user namespace, so that all of it is locked
+//! afterwards (mount_namespaces(7)). Every source is opened once, by descriptor, through no symbolic link; every mount
+//! is detached until it has its attributes; every target is reached from the root's descriptor.
+
+mod base;
+mod devices;
+mod etc;
+mod place;
+mod proc;
+mod source;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
+
+use super::Plan;
+use super::plan::FilesystemPlan;
+use crate::bounds::{ROOT_BYTES_MAX, SHM_BYTES_MAX, TMPFS_INODES_MAX};
+use crate::sys::mount::{Depth, attach, attr, new_filesystem, set_attributes};
+pub(super) use etc::{HOST_NAME, INSIDE_ID};
+use place::Root;
+pub use source::unreadable;
+
+/// Where the new root is put together; it hides this directory of the host's in our mount namespace alone.
+const STAGE: &str = "/tmp";
+
+/// Which path could not be shown, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {act}", path.display())]
+pub struct RootfsError {
+    /// The path, inside or outside as `act` says.
+    pub path: PathBuf,
+    /// What was tried.
+    pub act: &'static str,
+    /// What the kernel said.
+    pub errno: Errno,
+}
+
+/// An error about `path` while doing `act`.
+fn while_at<'a>(path: &'a Path, act: &'static str) -> impl FnOnce(Errno) -> RootfsError + 'a {
+    move |errno| RootfsError { path: path.to_owned(), act, errno }
+}
+
+/// The view, complete but not entered.
+#[derive(Debug)]
+pub(super) struct NewRoot {
+    root: Root,
+}
+
+/// Refuses what no policy may show: the root itself and the kernel's file systems, inside or as a source.
+///
+/// # Errors
+/// The first such path.
+pub fn refuse_reserved(plan: &FilesystemPlan) -> Result<(), RootfsError> {
+    let shown = plan.read.iter();
+    let written = plan.write.iter().flat_map(|folder| [&folder.inside, &folder.source]);
+    for path in shown.chain(written) {
+        let reserved = ["/proc", "/sys", "/dev"].iter().any(|tree| path.starts_with(tree));
+        if reserved || path == Path::new("/") {
+            return Err(while_at(path, "reserved, cannot be shown")(Errno::EPERM));
+        }
+        if !place::is_plain(path) {
+            return Err(while_at(path, "not an absolute path without . and ..")(Errno::EINVAL));
+        }
+    }
+    Ok(())
+}
+
+/// Builds the view. `idmaps[i]` belongs to `plan.filesystem.write[i]`.
+///
+/// # Errors
+/// The path that could not be shown.
+pub(super) fn build(plan: &Plan, idmaps: &[OwnedFd]) -> Result<NewRoot, RootfsError> {
+    refuse_reserved(&plan.filesystem)?;
+    // All sources first: the stage hides a directory of the host.
+    let mut shown = source::collect(&plan.filesystem, idmaps)?;
+    let base = base::collect()?;
+    let devices = devices::collect()?;
+    let mut root = stage()?;
+    for (link, target) in &base.links {
+        root.link(link, target)?;
+    }
+    etc::generate(&root, &plan.environment)?;
+    let tmp =
+        tmpfs(plan.filesystem.tmp_bytes, attr::NOSUID | attr::NODEV).map_err(while_at(Path::new("/tmp"), "tmpfs"))?;
+    root.mount_own(Path::new("/tmp"), &tmp)?;
+    let shm = tmpfs(SHM_BYTES_MAX, attr::NOSUID | attr::NODEV | attr::NOEXEC)
+        .map_err(while_at(Path::new("/dev/shm"), "tmpfs"))?;
+    root.mount_own(Path::new("/dev/shm"), &shm)?;
+    devices::attach_all(&root, &devices)?;
+    shown.extend(base.mounts);
+    // Parents before children.
+    shown.sort_by(|a, b| a.inside.cmp(&b.inside));
+    for source in &shown {
+        root.mount(&source.inside, source.kind, &source.mount)?;
+    }
+    proc::mount(&root, &devices.null)?;
+    Ok(NewRoot { root })
+}
+
+/// A tmpfs that everyone may write, as /tmp is.
+fn tmpfs(bytes: u64, attributes: u64) -> Result<OwnedFd, Errno> {
+    let (size, inodes) = (bytes.to_string(), TMPFS_INODES_MAX.to_string());
+    let options = [(c"size", Some(size.as_str())), (c"nr_inodes", Some(inodes.as_str())), (c"mode", Some("1777"))];
+    new_filesystem(c"tmpfs", &options, attributes)
+}
+
+fn stage() -> Result<Root, RootfsError> {
+    let at = Path::new(STAGE);
+    let size = ROOT_BYTES_MAX.to_string();
+    let options = [(c"size", Some(size.as_str())), (c"mode", Some("0755"))];
+    let root = new_filesystem(c"tmpfs", &options, attr::NOSUID | attr::NODEV).map_err(while_at(at, "new root"))?;
+    let target = source::open_plain(at)?;
+    attach(root.as_fd(), target.as_fd()).map_err(while_at(at, "attach the new root"))?;
+    Root::new(root).map_err(while_at(at, "stat of the new root"))
+}
+
+impl NewRoot {
+    /// Puts `image` into the root as an executable file without a name, for hosts without executable memory files.
+    ///
+    /// # Errors
+    /// Those of creating, writing and reopening it.
+    pub(super) fn hidden_file(&self, image: &[u8], mode: Mode) -> Result<OwnedFd, RootfsError> {
+        self.root.hidden_file(image, mode)
+    }
+
+    /// Makes it the root of this process and drops the old one.
+    ///
+    /// # Errors
+    /// Those of pivot_root(2), umount2(2) and mount_setattr(2), as paths of the view.
+    pub(super) fn enter(self) -> Result<(), RootfsError> {
+        let top = Path::new("/");
+        if crate::weaken::in_force("read-only-root") {
+            set_attributes(self.root.fd(), attr::RDONLY, Depth::One, None).map_err(while_at(top, "read-only"))?;
+        }
+        nix::unistd::fchdir(self.root.fd()).map_err(while_at(top, "fchdir"))?;
+        // The old root then lies on top of the new one at "." and is detached from there: pivot_root(2), NOTES.
+        nix::unistd::pivot_root(".", ".").map_err(while_at(top, "pivot_root"))?;
+        umount2(".", MntFlags::MNT_DETACH).map_err(while_at(top, "detach the host's root"))?;
+        nix::unistd::chdir("/").map_err(while_at(top, "chdir"))
+    }
+}

@@ -1,0 +1,157 @@
+//! What the plan shows: each source opened once, through no symbolic link, copied as a detached mount.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{SFlag, fstat};
+
+use super::place::Kind;
+use super::{RootfsError, while_at};
+use crate::sandbox::Plan;
+use crate::sandbox::plan::{FilesystemPlan, WritableFolder};
+use crate::sys::mount::{Depth, attr, clone_tree, set_attributes};
+
+/// A detached mount and where it goes.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) inside: PathBuf,
+    pub(super) kind: Kind,
+    pub(super) mount: OwnedFd,
+}
+
+/// `O_PATH` open of a host path in which no component is a symbolic link, so that nobody can swap one in.
+pub(super) fn open_plain(path: &Path) -> Result<OwnedFd, RootfsError> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let fd = openat2(AT_FDCWD, path, how).map_err(|errno| match errno {
+        Errno::ELOOP => while_at(path, "a part of it is a symbolic link; name the real path")(errno),
+        _ => while_at(path, "open on the host")(errno),
+    })?;
+    // With O_PATH | O_NOFOLLOW a last component that is a link opens as the link itself.
+    if kind_of(&fd, path)? == SFlag::S_IFLNK {
+        return Err(while_at(path, "a symbolic link; name the real path")(Errno::ELOOP));
+    }
+    Ok(fd)
+}
+
+fn kind_of(fd: &OwnedFd, path: &Path) -> Result<SFlag, RootfsError> {
+    let stat = fstat(fd).map_err(while_at(path, "stat"))?;
+    Ok(SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()))
+}
+
+/// The detached, read-only copy of a file or directory with all mounts below it.
+pub(super) fn read_only(path: &Path) -> Result<Source, RootfsError> {
+    let source = open_plain(path)?;
+    let kind = match kind_of(&source, path)? {
+        SFlag::S_IFDIR => Kind::Directory,
+        SFlag::S_IFREG => Kind::File,
+        // A socket or pipe of the host is a way out, a device is none of the server's business.
+        _ => return Err(while_at(path, "neither a file nor a directory")(Errno::EINVAL)),
+    };
+    let mount = clone_tree(source.as_fd(), Depth::Recursive).map_err(while_at(path, "copy the mount"))?;
+    let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV;
+    set_attributes(mount.as_fd(), attributes, Depth::Recursive, None).map_err(while_at(path, "make it read-only"))?;
+    Ok(Source { inside: path.to_owned(), kind, mount })
+}
+
+/// The detached copy of a writable folder: this mount alone, owners mapped, no set-user-ID, no devices.
+fn writable(folder: &WritableFolder, userns: &OwnedFd) -> Result<Source, RootfsError> {
+    let path = folder.source.as_path();
+    let source = open_plain(path)?;
+    if kind_of(&source, path)? != SFlag::S_IFDIR {
+        return Err(while_at(path, "not a directory")(Errno::ENOTDIR));
+    }
+    let mount = clone_tree(source.as_fd(), Depth::One).map_err(while_at(path, "copy the mount"))?;
+    let nosuid = if crate::weaken::in_force("nosuid-writable") { attr::NOSUID } else { 0 };
+    set_attributes(mount.as_fd(), nosuid | attr::NODEV, Depth::One, Some(userns.as_fd())).map_err(|errno| {
+        let unable = "its file system cannot map owners (tmpfs needs Linux 6.3); put the folder elsewhere";
+        while_at(path, if errno == Errno::EINVAL { unable } else { "map its owner" })(errno)
+    })?;
+    Ok(Source { inside: folder.inside.clone(), kind: Kind::Directory, mount })
+}
+
+/// Every mount that the plan asks for.
+pub(super) fn collect(plan: &FilesystemPlan, idmaps: &[OwnedFd]) -> Result<Vec<Source>, RootfsError> {
+    let mut sources = Vec::with_capacity(plan.read.len() + plan.write.len());
+    for path in &plan.read {
+        sources.push(read_only(path)?);
+    }
+    for (index, folder) in plan.write.iter().enumerate() {
+        let userns = idmaps.get(index).ok_or(Errno::EINVAL).map_err(while_at(&folder.source, "no owner map"))?;
+        sources.push(writable(folder, userns)?);
+    }
+    Ok(sources)
+}
+
+/// Paths of the plan, and entries one level below them, that the run's uid will not be able to read: what is shown is
+/// still subject to its permissions on the host. Not an error, but worth a line to whoever wonders.
+#[must_use]
+pub fn unreadable(plan: &Plan, uid: u32) -> Vec<PathBuf> {
+    let mut closed = Vec::new();
+    let mut look = |path: &Path| {
+        let Ok(metadata) = path.symlink_metadata() else { return false };
+        if metadata.is_symlink() {
+            return false;
+        }
+        let bits = if metadata.uid() == uid { metadata.mode() >> 6 } else { metadata.mode() };
+        let wanted = if metadata.is_dir() { 0o5 } else { 0o4 };
+        if bits & wanted != wanted {
+            closed.push(path.to_owned());
+            return false;
+        }
+        metadata.is_dir()
+    };
+    for path in plan.filesystem.read.iter().chain([&plan.executable]) {
+        if look(path) {
+            // A directory that cannot be listed just now adds nothing to the list.
+            for entry in path.read_dir().into_iter().flatten().flatten() {
+                look(&entry.path());
+            }
+        }
+    }
+    closed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_link_in_any_place_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("kept")).unwrap();
+        symlink(real.join("kept"), real.join("last")).unwrap();
+        std::fs::create_dir(real.join("kept/inner")).unwrap();
+        assert!(open_plain(&real.join("kept/inner")).is_ok());
+        for path in [real.join("last"), real.join("last/inner")] {
+            let error = open_plain(&path).unwrap_err();
+            assert_eq!((error.errno, error.path), (Errno::ELOOP, path));
+        }
+        assert_eq!(open_plain(&real.join("absent")).unwrap_err().errno, Errno::ENOENT);
+    }
+
+    #[test]
+    fn unreadable_entries_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for (name, mode) in [("open", 0o644), ("closed", 0o600), ("group", 0o640)] {
+            std::fs::write(root.join(name), "x").unwrap();
+            std::fs::set_permissions(root.join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        std::fs::create_dir(root.join("list-only")).unwrap();
+        std::fs::set_permissions(root.join("list-only"), PermissionsExt::from_mode(0o744)).unwrap();
+        std::fs::set_permissions(root, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut plan = crate::sandbox::test_plan();
+        plan.filesystem.read = vec![root.to_owned()];
+        plan.executable = root.join("open");
+        let mut named = unreadable(&plan, 0x7000_0000);
+        named.sort();
+        assert_eq!(named, [root.join("closed"), root.join("group"), root.join("list-only")]);
+    }
+}

@@ -1,0 +1,159 @@
+//! Turns a table of rules into classic BPF.
+//!
+//! The seccompiler crate was weighed and left: a filter of it knows two outcomes (match, mismatch) and walks its calls
+//! one by one, where this needs allow, two refusals and a kill in one filter, and a check of x32. The program is a
+//! binary search over the call number, with runs of equal outcome merged, so a plain call costs about ten instructions
+//! before the kernel's own cache of always-allowed calls (Linux 5.11) takes even those away.
+
+use std::collections::BTreeMap;
+
+use super::table::{Action, Clause, Condition, Rule};
+use crate::sys::seccomp::Instruction;
+
+/// `BPF_MAXINSNS` of linux/bpf_common.h.
+pub(super) const PROGRAM_INSTRUCTIONS_MAX: usize = 4096;
+
+const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
+const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const JUMP_BITS: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+// struct seccomp_data of linux/seccomp.h, little endian: the low half of an argument comes first.
+const NUMBER_OFFSET: u32 = 0;
+const ARCH_OFFSET: u32 = 4;
+const ARGS_OFFSET: u32 = 16;
+
+/// `AUDIT_ARCH_*` of linux/audit.h for the architecture of this build.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ARCH: u32 = 0xC000_003E;
+/// `AUDIT_ARCH_*` of linux/audit.h for the architecture of this build.
+#[cfg(target_arch = "aarch64")]
+pub(super) const ARCH: u32 = 0xC000_00B7;
+#[cfg(target_endian = "big")]
+compile_error!("the low half of an argument is at another offset on big-endian machines");
+
+/// `__X32_SYSCALL_BIT`: x32 calls share x86-64's arch value and differ by this bit alone.
+const X32_BIT: u32 = 0x4000_0000;
+
+impl Action {
+    /// The value that a filter returns: seccomp(2), "The actions".
+    pub(super) const fn value(self) -> u32 {
+        match self {
+            Self::Allow => 0x7fff_0000,
+            Self::Errno(errno) => 0x0005_0000 | (errno as u32 & 0xffff),
+            Self::Trap => 0x0003_0000,
+            Self::Kill => 0x8000_0000,
+        }
+    }
+}
+
+/// What stands between two call numbers.
+#[derive(Clone, PartialEq)]
+struct Segment {
+    start: u32,
+    code: Vec<Instruction>,
+}
+
+/// Assembles `rules` (by call number) with `otherwise` for every number not named.
+pub(super) fn assemble(rules: &BTreeMap<u32, Rule>, otherwise: Action) -> Vec<Instruction> {
+    let mut program = vec![
+        step(LOAD_WORD, ARCH_OFFSET),
+        branch(JUMP_EQUAL, ARCH, 1, 0),
+        step(RETURN, Action::Kill.value()),
+        step(LOAD_WORD, NUMBER_OFFSET),
+    ];
+    if cfg!(target_arch = "x86_64") {
+        // -1 has the bit too and is nobody's x32 call: a tracer writes it to cancel one, and programs probe with it.
+        program.push(branch(JUMP_EQUAL, u32::MAX, 2, 0));
+        program.push(branch(JUMP_BITS, X32_BIT, 0, 1));
+        program.push(step(RETURN, Action::Kill.value()));
+    }
+    search(&segments(rules, otherwise), &mut program);
+    program
+}
+
+/// The whole number line as runs of equal outcome.
+fn segments(rules: &BTreeMap<u32, Rule>, otherwise: Action) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut put = |start: u32, code: Vec<Instruction>| {
+        if segments.last().is_none_or(|last| last.code != code) {
+            segments.push(Segment { start, code });
+        }
+    };
+    let mut next = 0;
+    for (&number, rule) in rules {
+        if number > next {
+            put(next, ret(otherwise));
+        }
+        put(number, body(rule));
+        next = number + 1;
+    }
+    put(next, ret(otherwise));
+    segments
+}
+
+/// A binary search by `start`, then the segment's own code. Every leaf ends in a return.
+fn search(segments: &[Segment], program: &mut Vec<Instruction>) {
+    if let [only] = segments {
+        program.extend_from_slice(&only.code);
+        return;
+    }
+    let (low, high) = segments.split_at(segments.len() / 2);
+    program.push(branch(JUMP_AT_LEAST, high[0].start, 0, 1));
+    // Conditional jumps reach 255 instructions; this one reaches everywhere.
+    let jump = program.len();
+    program.push(step(JUMP, 0));
+    search(low, program);
+    program[jump].k = u32::try_from(program.len() - jump - 1).expect("a program is under 4096 instructions");
+    search(high, program);
+}
+
+/// The code of one rule: its clauses in order, then its last word.
+fn body(rule: &Rule) -> Vec<Instruction> {
+    let mut code = Vec::new();
+    for Clause { when, then } in rule.clauses {
+        let tests: Vec<[Instruction; 3]> = when.iter().map(test).collect();
+        let clause_length = tests.len() * 3 + 1;
+        for (index, mut test) in tests.into_iter().enumerate() {
+            let to_next_clause =
+                u8::try_from(clause_length - (index + 1) * 3).expect("a clause has at most six conditions");
+            if when[index].equal {
+                test[2].jf = to_next_clause;
+            } else {
+                test[2].jt = to_next_clause;
+            }
+            code.extend(test);
+        }
+        code.push(step(RETURN, then.value()));
+    }
+    code.push(step(RETURN, rule.last.value()));
+    code
+}
+
+/// Loads the low half of the argument, masks and compares it. The jumps are filled in by the caller.
+///
+/// The low half is enough: every argument that a rule looks at is an `int`, an `unsigned int` or a `umode_t` for the
+/// kernel, or clone's flags, of which it takes `lower_32_bits`. Comparing all 64 bits would be the hole: a program could
+/// set a high bit that the kernel then ignores.
+fn test(condition: &Condition) -> [Instruction; 3] {
+    [
+        step(LOAD_WORD, ARGS_OFFSET + 8 * u32::from(condition.arg)),
+        step(AND, condition.mask),
+        branch(JUMP_EQUAL, condition.value, 0, 0),
+    ]
+}
+
+fn ret(action: Action) -> Vec<Instruction> {
+    vec![step(RETURN, action.value())]
+}
+
+const fn step(code: u16, k: u32) -> Instruction {
+    Instruction { code, jt: 0, jf: 0, k }
+}
+
+const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction { code, jt, jf, k }
+}

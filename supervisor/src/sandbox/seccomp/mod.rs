@@ -1,0 +1,180 @@
+//! The system call filters: one for the server, one for each of our own processes.
+//!
+//! The tables are data ([`workload`], [`ours`]); [`assemble`] turns them into a program before the child exists;
+//! [`Filter::install`] is one system call.
+
+mod assemble;
+mod ours;
+mod refused;
+mod ruled;
+mod table;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
+
+use crate::sys::seccomp::{Instruction, install};
+
+pub use ours::Who;
+pub use table::{Action, Call, Group};
+
+/// Why a filter could not be assembled. Each is a mistake in a table, so none can depend on a run.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// A call stands in two groups, so that its rule would depend on their order.
+    #[error("the system call {0} stands twice in a seccomp table")]
+    Twice(&'static str),
+    /// The kernel takes 4096 instructions at most.
+    #[error("the seccomp program has {0} instructions; the kernel takes 4096")]
+    TooLong(usize),
+}
+
+/// An assembled filter.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    program: Vec<Instruction>,
+    allowed: usize,
+    protection: &'static str,
+}
+
+impl Filter {
+    /// The server's filter: allow-list, `ENOSYS` for what is not named, `EPERM` for what is known and refused.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn workload() -> Result<Self, FilterError> {
+        let mut rules = rules(workload::TABLE)?;
+        if !crate::weaken::in_force("seccomp-setid-modes") {
+            forgive(&mut rules, &["open", "openat", "creat", "chmod", "fchmod", "fchmodat", "fchmodat2", "mkdir"]);
+            forgive(&mut rules, &["mkdirat", "mknod", "mknodat"]);
+        }
+        if !crate::weaken::in_force("seccomp-socket-families") {
+            forgive(&mut rules, &["socket", "socketpair"]);
+        }
+        if !crate::weaken::in_force("seccomp-namespaces") {
+            forgive(&mut rules, &["clone", "unshare", "setns"]);
+        }
+        if !crate::weaken::in_force("seccomp-fastopen") {
+            forgive(&mut rules, &["sendto", "sendmsg", "sendmmsg", "setsockopt"]);
+        }
+        if !crate::weaken::in_force("seccomp-terminal") {
+            forgive(&mut rules, &["ioctl"]);
+        }
+        Self::build(&rules, table::ENOSYS, "seccomp")
+    }
+
+    /// relay's filter.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn relay() -> Result<Self, FilterError> {
+        Self::ours(Who::Relay, "confine-relay-seccomp")
+    }
+
+    /// egress's filter.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn egress() -> Result<Self, FilterError> {
+        Self::ours(Who::Egress, "confine-egress-seccomp")
+    }
+
+    /// The janitor's filter.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn janitor() -> Result<Self, FilterError> {
+        Self::ours(Who::Janitor, "confine-janitor-seccomp")
+    }
+
+    /// The filter of PID 1 in the server's pid namespace.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn init() -> Result<Self, FilterError> {
+        Self::ours(Who::Init, "confine-init-seccomp")
+    }
+
+    /// Installs the filter on the calling thread, which needs no_new_privs. It cannot be taken off, and holds over exec.
+    ///
+    /// # Errors
+    /// Those of seccomp(2).
+    pub fn install(&self) -> Result<(), Errno> {
+        if crate::weaken::in_force(self.protection) { install(&self.program) } else { Ok(()) }
+    }
+
+    /// How many calls may run with some argument or any.
+    #[must_use]
+    pub const fn allowed(&self) -> usize {
+        self.allowed
+    }
+
+    /// Length of the program, instructions.
+    #[must_use]
+    pub const fn instructions(&self) -> usize {
+        self.program.len()
+    }
+
+    fn ours(who: Who, protection: &'static str) -> Result<Self, FilterError> {
+        let rules = rules(who.groups())?;
+        Self::build(&rules, ours::VIOLATION, protection)
+    }
+
+    fn build(
+        rules: &BTreeMap<u32, table::Rule>,
+        otherwise: Action,
+        protection: &'static str,
+    ) -> Result<Self, FilterError> {
+        let program = assemble::assemble(rules, otherwise);
+        if program.len() > assemble::PROGRAM_INSTRUCTIONS_MAX {
+            return Err(FilterError::TooLong(program.len()));
+        }
+        let allows = |rule: &&table::Rule| {
+            rule.last == Action::Allow || rule.clauses.iter().any(|clause| clause.then == Action::Allow)
+        };
+        Ok(Self { program, allowed: rules.values().filter(allows).count(), protection })
+    }
+}
+
+/// The server's table, for documentation and `doctor`.
+pub fn workload_groups() -> impl Iterator<Item = &'static Group> {
+    workload::TABLE.iter().flat_map(|groups| groups.iter())
+}
+
+/// The name of a call by its number on this architecture, as far as the tables know it.
+#[must_use]
+pub fn name_of(number: u32) -> Option<&'static str> {
+    let ours = [Who::Relay, Who::Egress, Who::Janitor, Who::Init].into_iter().flat_map(|who| who.groups().iter());
+    workload::TABLE
+        .iter()
+        .chain(ours)
+        .flat_map(|groups| groups.iter())
+        .flat_map(|group| group.calls)
+        .find(|call| call.number == number)
+        .map(|call| call.name)
+}
+
+fn rules(table: &[&[Group]]) -> Result<BTreeMap<u32, table::Rule>, FilterError> {
+    let mut rules = BTreeMap::new();
+    for group in table.iter().flat_map(|groups| groups.iter()) {
+        for call in group.calls {
+            if rules.insert(call.number, group.rule).is_some() {
+                return Err(FilterError::Twice(call.name));
+            }
+        }
+    }
+    Ok(rules)
+}
+
+/// Lets the named calls run whatever their arguments (mutation testing only).
+fn forgive(rules: &mut BTreeMap<u32, table::Rule>, names: &[&str]) {
+    for call in workload_groups().flat_map(|group| group.calls) {
+        if names.contains(&call.name) {
+            rules.insert(call.number, table::ALLOW);
+        }
+    }
+}

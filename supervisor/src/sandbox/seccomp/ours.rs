@@ -1,0 +1,242 @@
+//! What our own processes may ask of the kernel after they confined themselves. Everything else kills.
+//!
+//! A violation here is a bug or an intruder, so the process dies (and with it the session) instead of going on with an
+//! error that nobody expected.
+
+use super::table::{Action, Clause, Group, allowed, any_of, calls, is, masked, ruled, when};
+
+/// Which of our processes a filter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Moves and decides messages, writes the log.
+    Relay,
+    /// Resolver and gateway.
+    Egress,
+    /// Cleans up after a dead monitor.
+    Janitor,
+    /// PID 1 of the server's pid namespace.
+    Init,
+}
+
+impl Who {
+    /// The name used in records and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Egress => "egress",
+            Self::Janitor => "janitor",
+            Self::Init => "init",
+        }
+    }
+
+    /// The groups of its filter. No call stands in two of one process's groups (tested).
+    pub(super) const fn groups(self) -> &'static [&'static [Group]] {
+        match self {
+            Self::Relay => &[EVERY, RUNTIME, RELAY, STORE_HERE],
+            Self::Egress => &[EVERY, RUNTIME, EGRESS],
+            Self::Janitor => &[EVERY, JANITOR, JANITOR_HERE],
+            Self::Init => &[EVERY, INIT],
+        }
+    }
+}
+
+const TYPE: u32 = !((libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32);
+const STREAM: u32 = libc::SOCK_STREAM as u32;
+const DGRAM: u32 = libc::SOCK_DGRAM as u32;
+const BAD_SEND: u32 = (libc::MSG_FASTOPEN | libc::MSG_OOB) as u32;
+
+/// What happens to a call that one of our own processes must not make.
+///
+/// Development builds raise `SIGSYS`, whose handler ([`crate::sys::sigsys`]) names the call on stderr and then dies of
+/// the same signal; a release kills without a word.
+pub(super) const VIOLATION: Action = if cfg!(debug_assertions) { Action::Trap } else { Action::Kill };
+
+/// Executable memory is for nobody of ours: what an intruder writes stays data.
+const NO_EXEC_MAP: &[Clause] = &[when(&[any_of(2, libc::PROT_EXEC as u32)], VIOLATION)];
+
+const EVERY: &[Group] = &[
+    allowed(
+        calls![
+            SYS_read,
+            SYS_write,
+            SYS_readv,
+            SYS_writev,
+            SYS_close,
+            SYS_ppoll,
+            SYS_fstat,
+            SYS_newfstatat,
+            SYS_statx,
+            SYS_lseek,
+            SYS_getpid,
+            SYS_gettid,
+        ],
+        "descriptors that it holds",
+    ),
+    allowed(
+        calls![
+            SYS_munmap,
+            SYS_mremap,
+            SYS_madvise,
+            SYS_brk,
+            SYS_futex,
+            SYS_sigaltstack,
+            SYS_rt_sigreturn,
+            SYS_rt_sigprocmask,
+            SYS_rt_sigaction,
+            SYS_restart_syscall,
+            SYS_sched_yield,
+            SYS_getrandom,
+            SYS_clock_gettime,
+            SYS_clock_nanosleep,
+            SYS_exit,
+            SYS_exit_group,
+        ],
+        "memory, signals, time and its own end: what every Rust program does",
+    ),
+    // An abort is tgkill to oneself; a panic must end with the right signal. Its pid is not known when the table is
+    // written, and without a capability and under its own uid there is nobody else whom it could reach but its kind.
+    ruled(
+        calls![SYS_tgkill],
+        &[when(&[is(2, libc::SIGABRT as u32)], Action::Allow)],
+        VIOLATION,
+        "abort(3) and nothing else",
+    ),
+    ruled(calls![SYS_mmap, SYS_mprotect], NO_EXEC_MAP, Action::Allow, "memory that is never code"),
+];
+
+/// The event loop and the allocator of relay and egress.
+const RUNTIME: &[Group] = &[
+    #[cfg(target_arch = "x86_64")]
+    allowed(calls![SYS_poll, SYS_epoll_wait], "waiting, as libc words it on this architecture"),
+    allowed(
+        calls![
+            SYS_epoll_create1,
+            SYS_epoll_ctl,
+            SYS_epoll_pwait,
+            SYS_eventfd2,
+            SYS_timerfd_create,
+            SYS_timerfd_settime,
+            SYS_timerfd_gettime,
+            SYS_sched_getaffinity,
+            SYS_getuid,
+            SYS_geteuid,
+            SYS_getgid,
+            SYS_getegid,
+        ],
+        "the event loop",
+    ),
+    ruled(
+        calls![SYS_fcntl],
+        &[when(&[is(1, libc::F_SETOWN as u32)], VIOLATION), when(&[is(1, 15)], VIOLATION)], // F_SETOWN_EX
+        Action::Allow,
+        "flags and locks of held descriptors; not signals to a process of its choosing",
+    ),
+    ruled(
+        calls![SYS_ioctl],
+        &[when(&[is(1, libc::FIONBIO as u32)], Action::Allow), when(&[is(1, libc::FIONREAD as u32)], Action::Allow)],
+        VIOLATION,
+        "FIONBIO sets a descriptor non-blocking, FIONREAD asks how much waits",
+    ),
+    ruled(
+        calls![SYS_sendto],
+        &[when(&[any_of(3, BAD_SEND)], VIOLATION)],
+        Action::Allow,
+        "held sockets, without the flags that pass the hooks",
+    ),
+    ruled(
+        calls![SYS_sendmsg],
+        &[when(&[any_of(2, BAD_SEND)], VIOLATION)],
+        Action::Allow,
+        "held sockets, without the flags that pass the hooks",
+    ),
+    allowed(calls![SYS_recvfrom, SYS_recvmsg, SYS_shutdown, SYS_getsockopt], "held sockets"),
+];
+
+const RELAY: &[Group] = &[
+    allowed(calls![SYS_fdatasync, SYS_fsync, SYS_fallocate, SYS_ftruncate], "the audit segment, on disk before effect"),
+    allowed(
+        calls![
+            SYS_openat,
+            SYS_unlinkat,
+            SYS_faccessat,
+            SYS_faccessat2,
+            SYS_readlinkat,
+            SYS_getcwd,
+            SYS_pread64,
+            SYS_pwrite64,
+            SYS_fchmod,
+            SYS_fchown,
+            SYS_statfs,
+            SYS_fstatfs,
+            SYS_utimensat,
+        ],
+        "SQLite in the limits directory; Landlock says which directory",
+    ),
+];
+
+#[cfg(target_arch = "x86_64")]
+const STORE_HERE: &[Group] = &[allowed(
+    calls![SYS_open, SYS_unlink, SYS_access, SYS_stat, SYS_lstat, SYS_readlink],
+    "SQLite in the limits directory, as libc words it on this architecture",
+)];
+#[cfg(not(target_arch = "x86_64"))]
+const STORE_HERE: &[Group] = &[];
+
+const EGRESS: &[Group] = &[
+    ruled(
+        calls![SYS_socket],
+        &[
+            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, DGRAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, DGRAM)], Action::Allow),
+        ],
+        VIOLATION,
+        "dialling the allowed hosts and asking the host's resolvers",
+    ),
+    allowed(
+        calls![SYS_connect, SYS_bind, SYS_accept4, SYS_setsockopt, SYS_getsockname, SYS_getpeername, SYS_splice],
+        "the gateway's connections",
+    ),
+    ruled(
+        calls![SYS_bpf],
+        &[
+            when(&[is(0, 1)], Action::Allow), // BPF_MAP_LOOKUP_ELEM
+            when(&[is(0, 2)], Action::Allow), // BPF_MAP_UPDATE_ELEM
+            when(&[is(0, 3)], Action::Allow), // BPF_MAP_DELETE_ELEM
+        ],
+        VIOLATION,
+        "elements of the maps that it holds; no program, no link, no new map",
+    ),
+];
+
+const JANITOR: &[Group] = &[
+    allowed(
+        calls![SYS_openat, SYS_unlinkat, SYS_getdents64, SYS_kill, SYS_flock],
+        "finding the dead run's cgroup directories, killing what is in them, removing them",
+    ),
+    #[cfg(target_arch = "x86_64")]
+    allowed(calls![SYS_poll], "waiting, as libc words it on this architecture"),
+    ruled(
+        calls![SYS_fcntl],
+        &[when(&[is(1, libc::F_GETFL as u32)], Action::Allow), when(&[is(1, libc::F_GETFD as u32)], Action::Allow)],
+        VIOLATION,
+        "reading flags",
+    ),
+];
+
+#[cfg(target_arch = "x86_64")]
+const JANITOR_HERE: &[Group] =
+    &[allowed(calls![SYS_open, SYS_rmdir, SYS_unlink, SYS_stat], "the same, as libc words it on this architecture")];
+#[cfg(not(target_arch = "x86_64"))]
+const JANITOR_HERE: &[Group] = &[];
+
+const INIT: &[Group] = &[
+    #[cfg(target_arch = "x86_64")]
+    allowed(calls![SYS_poll], "waiting, as libc words it on this architecture"),
+    allowed(
+        calls![SYS_wait4, SYS_waitid, SYS_kill, SYS_rt_sigtimedwait, SYS_signalfd4, SYS_pidfd_send_signal],
+        "reaping, and passing signals on inside the pid namespace",
+    ),
+];

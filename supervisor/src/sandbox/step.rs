@@ -1,0 +1,370 @@
+//! The steps of a launch, and how the child tells its parent of them: fixed-size messages on a pipe.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::bounds::LAUNCH_DETAIL_BYTES_MAX;
+
+use super::{Answer, Layer, LayerReport};
+
+/// One step of the child; a launch that fails names the one that did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Keep the listed descriptors, close all others.
+    Descriptors,
+    /// Take a middle OOM score, whatever the caller's was.
+    OomScore,
+    /// Join the network namespace.
+    NetworkNamespace,
+    /// Set a host name that says nothing.
+    HostName,
+    /// Cut mount propagation.
+    Propagation,
+    /// Build the view.
+    Rootfs,
+    /// pivot_root and detach the old root.
+    Pivot,
+    /// Wait until the parent has moved us into the v1 cgroups.
+    Release,
+    /// unshare(CLONE_NEWCGROUP).
+    CgroupNamespace,
+    /// setgroups([]) while it is still permitted.
+    Groups,
+    /// unshare(CLONE_NEWUSER | CLONE_NEWNS).
+    UserNamespace,
+    /// Wait until the parent has written the id maps.
+    Mapping,
+    /// Fork the workload.
+    Fork,
+    /// pid 1: become the run's uid, empty, and non-dumpable.
+    InitConfine,
+    /// pid 1: execveat the static init.
+    InitExec,
+    /// setsid.
+    Session,
+    /// Default actions and an empty mask.
+    Signals,
+    /// Resource limits.
+    Rlimits,
+    /// close_range.
+    CloseRange,
+    /// setresgid, setresuid.
+    Identity,
+    /// Empty every capability set, lock securebits.
+    Capabilities,
+    /// PR_SET_PDEATHSIG.
+    ParentDeath,
+    /// PR_SET_NO_NEW_PRIVS.
+    NoNewPrivs,
+    /// Change to the working directory, as the run's uid.
+    WorkingDirectory,
+    /// landlock_restrict_self.
+    Landlock,
+    /// Install the system call filter.
+    Seccomp,
+    /// Read back from /proc/self/status what was set.
+    Verify,
+    /// The network self-test of egress.md 10.
+    SelfTest,
+    /// Wait for the gate.
+    Gate,
+    /// execve of the server.
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 30] = [
+        Self::Descriptors,
+        Self::OomScore,
+        Self::NetworkNamespace,
+        Self::HostName,
+        Self::Propagation,
+        Self::Rootfs,
+        Self::Pivot,
+        Self::Release,
+        Self::CgroupNamespace,
+        Self::Groups,
+        Self::UserNamespace,
+        Self::Mapping,
+        Self::Fork,
+        Self::InitConfine,
+        Self::InitExec,
+        Self::Session,
+        Self::Signals,
+        Self::Rlimits,
+        Self::CloseRange,
+        Self::Identity,
+        Self::Capabilities,
+        Self::ParentDeath,
+        Self::NoNewPrivs,
+        Self::WorkingDirectory,
+        Self::Landlock,
+        Self::Seccomp,
+        Self::Verify,
+        Self::SelfTest,
+        Self::Gate,
+        Self::Exec,
+    ];
+
+    /// The name in messages and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Descriptors => "descriptors",
+            Self::Release => "release",
+            Self::OomScore => "oom-score",
+            Self::NetworkNamespace => "network-namespace",
+            Self::CgroupNamespace => "cgroup-namespace",
+            Self::HostName => "host-name",
+            Self::Propagation => "propagation",
+            Self::Rootfs => "rootfs",
+            Self::Pivot => "pivot",
+            Self::Groups => "groups",
+            Self::UserNamespace => "user-namespace",
+            Self::Mapping => "mapping",
+            Self::Fork => "fork",
+            Self::InitConfine => "init-confine",
+            Self::InitExec => "init-exec",
+            Self::Session => "session",
+            Self::Signals => "signals",
+            Self::Rlimits => "rlimits",
+            Self::CloseRange => "close-range",
+            Self::Identity => "identity",
+            Self::Capabilities => "capabilities",
+            Self::ParentDeath => "parent-death",
+            Self::NoNewPrivs => "no-new-privs",
+            Self::WorkingDirectory => "working-directory",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
+            Self::Verify => "verify",
+            Self::SelfTest => "self-test",
+            Self::Gate => "gate",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// A step that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub step: Step,
+    /// What the kernel said; `None` when the failure is not a system call's.
+    pub errno: Option<Errno>,
+    /// What it was about: a path, a probe, a layer's reason. May be empty.
+    pub detail: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "step {}", self.step.name())?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        self.errno.map_or(Ok(()), |errno| write!(f, ": {} ({errno:?})", errno.desc()))
+    }
+}
+
+/// Names the step that an error belongs to.
+pub(super) trait At<T> {
+    /// `self`, its error as the failure of `step`.
+    fn at(self, step: Step) -> Result<T, Failure>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, step: Step) -> Result<T, Failure> {
+        self.map_err(|errno| Failure { step, errno: Some(errno), detail: String::new() })
+    }
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, step: Step) -> Result<T, Failure> {
+        self.map_err(|error| Failure {
+            step,
+            errno: error.raw_os_error().map(Errno::from_raw),
+            detail: if error.raw_os_error().is_some() { String::new() } else { error.to_string() },
+        })
+    }
+}
+
+/// What the child says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// The user namespace exists: write its maps.
+    WantsMaps,
+    /// A layer's answer.
+    Layer(LayerReport),
+    /// Everything is in force; the workload waits.
+    AtGate,
+    /// A step failed; the sender ends.
+    Failed(Failure),
+}
+
+const HEADER_BYTES: usize = 12;
+/// Size of every message. Below PIPE_BUF, so a write is whole or not at all (pipe(7)).
+pub(super) const MESSAGE_BYTES: usize = HEADER_BYTES + LAUNCH_DETAIL_BYTES_MAX;
+
+impl Message {
+    /// Fixed size: kind, code, state, 0, errno (4, little-endian), length (2), 0, 0, text.
+    fn encode(&self) -> [u8; MESSAGE_BYTES] {
+        let (kind, code, state, errno, text) = match self {
+            Self::WantsMaps => (0, 0, 0, 0, ""),
+            Self::Layer(LayerReport { layer, answer }) => match answer {
+                Answer::Enforced => (1, *layer as u8, 0, 0, ""),
+                Answer::Partial(reason) => (1, *layer as u8, 1, 0, reason.as_str()),
+                Answer::Unsupported(reason) => (1, *layer as u8, 2, 0, reason.as_str()),
+            },
+            Self::AtGate => (2, 0, 0, 0, ""),
+            Self::Failed(failure) => {
+                (3, failure.step as u8, 0, failure.errno.map_or(0, |e| e as i32), failure.detail.as_str())
+            }
+        };
+        let text = &text[..text.floor_char_boundary(LAUNCH_DETAIL_BYTES_MAX)];
+        let mut bytes = [0; MESSAGE_BYTES];
+        bytes[..3].copy_from_slice(&[kind, code, state]);
+        bytes[4..8].copy_from_slice(&errno.to_le_bytes());
+        bytes[8..10].copy_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_le_bytes());
+        bytes[HEADER_BYTES..HEADER_BYTES + text.len()].copy_from_slice(text.as_bytes());
+        bytes
+    }
+
+    /// The inverse of `encode`; `None` for anything else.
+    fn decode(bytes: &[u8; MESSAGE_BYTES]) -> Option<Self> {
+        let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        let text = String::from_utf8(bytes.get(HEADER_BYTES..HEADER_BYTES + length)?.to_vec()).ok()?;
+        let code = usize::from(bytes[1]);
+        match (bytes[0], bytes[2]) {
+            (0, 0) => Some(Self::WantsMaps),
+            (1, state) => {
+                let layer = *Layer::ALL.get(code)?;
+                let answer = match state {
+                    0 => Answer::Enforced,
+                    1 => Answer::Partial(text),
+                    2 => Answer::Unsupported(text),
+                    _ => return None,
+                };
+                Some(Self::Layer(LayerReport { layer, answer }))
+            }
+            (2, 0) => Some(Self::AtGate),
+            (3, 0) => {
+                let number = i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+                let errno = (number != 0).then(|| Errno::from_raw(number));
+                Some(Self::Failed(Failure { step: *Step::ALL.get(code)?, errno, detail: text }))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The child's end of the pipe.
+#[derive(Debug)]
+pub(super) struct Reporter(pub(super) OwnedFd);
+
+impl Reporter {
+    /// Sends one message.
+    pub(super) fn send(&self, message: &Message) -> Result<(), Errno> {
+        loop {
+            match nix::unistd::write(self.0.as_fd(), &message.encode()) {
+                Ok(MESSAGE_BYTES) => return Ok(()),
+                Ok(_) => return Err(Errno::EIO), // cannot be: atomic below PIPE_BUF
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Reads one message; `None` at the end of the pipe.
+pub(super) fn receive(pipe: &OwnedFd) -> Result<Option<Message>, Errno> {
+    let mut bytes = [0; MESSAGE_BYTES];
+    let mut filled = 0;
+    while filled < MESSAGE_BYTES {
+        match nix::unistd::read(pipe.as_fd(), &mut bytes[filled..]) {
+            Ok(0) if filled == 0 => return Ok(None),
+            Ok(0) => return Err(Errno::EIO),
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Message::decode(&bytes).map(Some).ok_or(Errno::EBADMSG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(message: &Message) -> Message {
+        Message::decode(&message.encode()).unwrap()
+    }
+
+    #[test]
+    fn tables_match_discriminants() {
+        for (index, step) in Step::ALL.iter().enumerate() {
+            assert_eq!(*step as usize, index, "{}", step.name());
+        }
+        for (index, layer) in Layer::ALL.iter().enumerate() {
+            assert_eq!(*layer as usize, index, "{}", layer.name());
+        }
+        assert!(MESSAGE_BYTES <= 4096);
+    }
+
+    #[test]
+    fn every_kind_survives_the_pipe() {
+        let failure = Failure { step: Step::Rootfs, errno: Some(Errno::EROFS), detail: "/opt/x".to_owned() };
+        for message in [
+            Message::WantsMaps,
+            Message::AtGate,
+            Message::Failed(failure),
+            Message::Failed(Failure { step: Step::Exec, errno: None, detail: String::new() }),
+            Message::Layer(LayerReport { layer: Layer::Lsm, answer: Answer::Unsupported("none".to_owned()) }),
+            Message::Layer(LayerReport { layer: Layer::Namespaces, answer: Answer::Enforced }),
+            Message::Layer(LayerReport { layer: Layer::Landlock, answer: Answer::Partial("ABI 1".to_owned()) }),
+        ] {
+            assert_eq!(there_and_back(&message), message);
+        }
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_on_a_character() {
+        let detail = "é".repeat(LAUNCH_DETAIL_BYTES_MAX); // two bytes each: twice what fits
+        let Message::Failed(cut) = there_and_back(&Message::Failed(Failure { step: Step::Gate, errno: None, detail }))
+        else {
+            panic!("kind changed");
+        };
+        assert_eq!(cut.detail, "é".repeat(LAUNCH_DETAIL_BYTES_MAX / 2));
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let good = Message::AtGate.encode();
+        for (at, value) in [(0, 4), (2, 1), (9, 0xFF)] {
+            let mut bad = good;
+            bad[at] = value;
+            assert_eq!(Message::decode(&bad), None, "byte {at}");
+        }
+        let mut layer = Message::Layer(LayerReport { layer: Layer::Lsm, answer: Answer::Enforced }).encode();
+        layer[1] = 14;
+        assert_eq!(Message::decode(&layer), None);
+    }
+
+    #[test]
+    fn the_end_of_the_pipe_is_not_a_message() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let reporter = Reporter(write);
+        reporter.send(&Message::AtGate).unwrap();
+        assert_eq!(receive(&read).unwrap(), Some(Message::AtGate));
+        nix::unistd::write(&reporter.0, b"torn").unwrap();
+        drop(reporter);
+        assert_eq!(receive(&read), Err(Errno::EIO));
+    }
+
+    #[test]
+    fn a_failure_reads_well() {
+        let failure = Failure { step: Step::Rootfs, errno: Some(Errno::ENOENT), detail: "/opt/x".to_owned() };
+        assert_eq!(failure.to_string(), "step rootfs: /opt/x: No such file or directory (ENOENT)");
+    }
+}

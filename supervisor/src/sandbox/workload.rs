@@ -1,0 +1,108 @@
+//! The process that becomes the server: it takes everything from itself, has the kernel confirm that, tries to get out,
+//! waits at the gate, and executes.
+
+use std::convert::Infallible;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, execve, setsid};
+
+use super::namespaces::{Blueprint, await_word, fail, inside_id, take_identity};
+use super::step::{At, Failure, Message, Reporter, Step};
+use super::{Answer, Layer, LayerReport, capabilities, exec, landlock, rlimits, selftest, verify};
+use crate::sys::fds::close_from;
+use crate::sys::process::reset_signals;
+use crate::weaken::in_force;
+
+/// Descriptors 0, 1, 2, the report pipe and the go pipe.
+const DESCRIPTORS: u32 = 5;
+
+/// The rest of this process's life as ours.
+pub(super) fn run(blueprint: &Blueprint<'_>, report: Reporter, go: OwnedFd) -> ! {
+    let outcome = confine(blueprint, &report)
+        .and_then(|()| prove(blueprint, &report))
+        .and_then(|()| report.send(&Message::AtGate).at(Step::Gate))
+        .and_then(|()| await_word(&go, Step::Gate))
+        .and_then(|()| execute(blueprint));
+    match outcome {
+        Err(failure) => fail(&report, failure),
+        Ok(never) => match never {},
+    }
+}
+
+fn confine(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> {
+    let said = |step| move |detail: String| Failure { step, errno: None, detail };
+    setsid().at(Step::Session)?;
+    reset_signals().at(Step::Signals)?;
+    umask(Mode::from_bits_truncate(0o022));
+    rlimits::apply(&blueprint.plan.resources).map_err(|error| said(Step::Rlimits)(chain(&error)))?;
+    if in_force("close-range") {
+        close_from(DESCRIPTORS).at(Step::CloseRange)?;
+    }
+    take_identity(blueprint.run_id).at(Step::Identity)?;
+    capabilities::drop_all().map_err(|error| said(Step::Capabilities)(chain(&error)))?;
+    // Its parent is the init: when that dies the kernel kills the namespace anyway.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).at(Step::ParentDeath)?;
+    if in_force("no-new-privs") {
+        nix::sys::prctl::set_no_new_privs().at(Step::NoNewPrivs)?;
+    }
+    // Asked here, because Landlock would set it, too, and hide that we had not.
+    if !nix::sys::prctl::get_no_new_privs().at(Step::NoNewPrivs)? {
+        return Err(said(Step::NoNewPrivs)("not set".to_owned()));
+    }
+    chdir(&blueprint.plan.cwd).map_err(|errno| Failure {
+        step: Step::WorkingDirectory,
+        errno: Some(errno),
+        detail: blueprint.plan.cwd.display().to_string(),
+    })?;
+    let answer = landlock::Rules::workload(&blueprint.plan.filesystem)
+        .restrict_self()
+        .map_err(|error| said(Step::Landlock)(chain(&error)))?;
+    report.send(&Message::Layer(LayerReport { layer: Layer::Landlock, answer })).at(Step::Landlock)?;
+    blueprint.filter.install().at(Step::Seccomp)
+}
+
+/// An error and its causes, one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// Asks the kernel what holds, and the network whether it is closed.
+fn prove(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> {
+    let status = fs::read_to_string("/proc/self/status").at(Step::Verify)?;
+    for layer in verify::layers(&status, inside_id(blueprint.run_id)) {
+        report.send(&Message::Layer(layer)).at(Step::Verify)?;
+    }
+    let answer = if in_force("self-test") {
+        selftest::run(&blueprint.plan.network).map_err(|breach| Failure {
+            step: Step::SelfTest,
+            errno: None,
+            detail: format!("{}: {}", breach.probe, breach.got),
+        })?;
+        Answer::Enforced
+    } else {
+        Answer::Partial("not tested".to_owned())
+    };
+    report.send(&Message::Layer(LayerReport { layer: Layer::Netns, answer })).at(Step::SelfTest)
+}
+
+/// execve; comes back only with the reason why not. The detail is the missing interpreter, or empty.
+fn execute(blueprint: &Blueprint<'_>) -> Result<Infallible, Failure> {
+    let image = blueprint.image;
+    let Err(errno) = execve(&image.path, &image.argv, &image.environment);
+    let program: &Path = &blueprint.plan.executable;
+    let missing = if errno == Errno::ENOENT { exec::missing_interpreter(program) } else { None };
+    let detail = missing.map(|path| path.display().to_string()).unwrap_or_default();
+    Err(Failure { step: Step::Exec, errno: Some(errno), detail })
+}

@@ -1,0 +1,70 @@
+//! The three pipes between the relay and the server, and the client's own streams.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{Gid, Uid, fchown, pipe2};
+
+use crate::relay::Pipes;
+use crate::relay::pipes::{Sink, Source};
+use crate::sandbox::identity::RunIdentity;
+use crate::sandbox::launch::LaunchIo;
+
+/// Both sides of a session's streams.
+#[derive(Debug)]
+pub(super) struct Stdio {
+    /// What the server gets.
+    pub(super) server: ServerStdio,
+    /// What the relay gets.
+    pub(super) pipes: Pipes,
+}
+
+/// The server's stdin, stdout and stderr: pipes, never a terminal.
+#[derive(Debug)]
+pub(super) struct ServerStdio {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Stdio {
+    /// Makes the pipes and takes over our own stdin, stdout and stderr for the relay.
+    ///
+    /// # Errors
+    /// pipe2(2), fchown(2), or a stream of the client that cannot be opened again.
+    pub(super) fn open(identity: &RunIdentity) -> io::Result<Self> {
+        let (stdin, to_server) = pipe2(OFlag::O_CLOEXEC)?;
+        let (from_server, stdout) = pipe2(OFlag::O_CLOEXEC)?;
+        let (errors, stderr) = pipe2(OFlag::O_CLOEXEC)?;
+        // A server that opens /dev/stderr again does so as its own uid.
+        let (uid, gid) = (Uid::from_raw(identity.uid()), Gid::from_raw(identity.gid()));
+        for end in [&stdin, &stdout, &stderr] {
+            fchown(end, Some(uid), Some(gid))?;
+        }
+        // Our ends: the relay drains them to the last byte when the server is gone, so a read must not wait.
+        for end in [&from_server, &errors] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        let pipes = Pipes {
+            client_in: Source::new(duplicate(io::stdin().as_fd())?),
+            client_out: Sink::new(duplicate(io::stdout().as_fd())?)?,
+            server_in: Sink::new(to_server)?,
+            server_out: Source::new(from_server),
+            server_err: Source::new(errors),
+            people: Sink::new(duplicate(io::stderr().as_fd())?)?,
+        };
+        Ok(Self { server: ServerStdio { stdin, stdout, stderr }, pipes })
+    }
+}
+
+impl ServerStdio {
+    /// The streams together with the namespace that the server will live in.
+    pub(super) fn over(self, netns: &OwnedFd) -> LaunchIo<'_> {
+        LaunchIo { netns: netns.as_fd(), stdin: self.stdin, stdout: self.stdout, stderr: self.stderr }
+    }
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    fd.try_clone_to_owned()
+}

@@ -1,0 +1,134 @@
+//! The messages that we write ourselves.
+
+use super::json;
+use super::jsonrpc::RequestId;
+
+/// JSON-RPC 2.0: the method does not exist or is not available.
+pub const METHOD_NOT_FOUND: i32 = -32601;
+/// JSON-RPC 2.0: invalid parameters. MCP answers an unknown tool with it.
+pub const INVALID_PARAMS: i32 = -32602;
+/// JSON-RPC 2.0: internal error. Sent for what a server left unanswered when it ended.
+pub const INTERNAL_ERROR: i32 = -32603;
+
+/// Marks what the agent reads of a denial.
+const DENIED: &str = "[INTERCEPT POLICY DENIED] ";
+
+/// What `_meta["intercept-sandbox/decision"]` says of a denial.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionMeta<'a> {
+    /// Where the decision stands in the audit log.
+    pub id: &'a str,
+    /// The rule that refused.
+    pub rule: Option<&'a str>,
+    /// Stable code (`rate_limited`, ..).
+    pub code: &'a str,
+    /// When the call could be granted, milliseconds from now.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Appends an error response, one line without LF. No `id` writes `"id":null`: the request's could not be read.
+pub fn error_reply(id: Option<&RequestId>, code: i32, message: &str, out: &mut Vec<u8>) {
+    open(id, out);
+    out.extend_from_slice(format!(r#","error":{{"code":{code},"message":"#).as_bytes());
+    json::write_string(message, out);
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends the result of a denied call, one line without LF: `isError`, `text` behind the mark, the decision in `_meta`.
+pub fn denied_reply(id: &RequestId, text: &str, decision: &DecisionMeta<'_>, out: &mut Vec<u8>) {
+    open(Some(id), out);
+    out.extend_from_slice(br#","result":{"content":[{"type":"text","text":"#);
+    json::write_string(&[DENIED, text].concat(), out);
+    out.extend_from_slice(br#"}],"isError":true,"_meta":{"intercept-sandbox/decision":{"id":"#);
+    json::write_string(decision.id, out);
+    if let Some(rule) = decision.rule {
+        out.extend_from_slice(br#","rule":"#);
+        json::write_string(rule, out);
+    }
+    out.extend_from_slice(br#","code":"#);
+    json::write_string(decision.code, out);
+    if let Some(retry_after_ms) = decision.retry_after_ms {
+        out.extend_from_slice(format!(r#","retry_after_ms":{retry_after_ms}"#).as_bytes());
+    }
+    out.extend_from_slice(b"}}}}");
+}
+
+/// Appends a request of our own, one line without LF. `params` is JSON that we wrote.
+pub fn own_request(id: &RequestId, method: &str, params: Option<&json::Value<'_>>, out: &mut Vec<u8>) {
+    open(Some(id), out);
+    out.extend_from_slice(br#","method":"#);
+    json::write_string(method, out);
+    if let Some(params) = params {
+        out.extend_from_slice(br#","params":"#);
+        json::write(params, out);
+    }
+    out.push(b'}');
+}
+
+fn open(id: Option<&RequestId>, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    match id {
+        Some(id) => id.write(out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::jsonrpc::{Message, read_line};
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn error_carries_the_exact_id_or_null() {
+        let id = RequestId::String("a\"1".to_owned());
+        assert_eq!(
+            written(|out| error_reply(Some(&id), -32600, "no\n", out)),
+            r#"{"jsonrpc":"2.0","id":"a\"1","error":{"code":-32600,"message":"no\n"}}"#
+        );
+        assert_eq!(
+            written(|out| error_reply(None, -32700, "x", out)),
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}"#
+        );
+    }
+
+    #[test]
+    fn denial_is_a_result_in_the_words_of_the_catalogue() {
+        let decision =
+            DecisionMeta { id: "s/7", rule: Some("t.rules[0]"), code: "rate_limited", retry_after_ms: Some(42_000) };
+        let line = written(|out| {
+            denied_reply(
+                &RequestId::Integer(3),
+                "Rate limit of 10 per 60 s reached. Try again in 42 s.",
+                &decision,
+                out,
+            )
+        });
+        assert_eq!(
+            line,
+            r#"{"jsonrpc":"2.0","id":3,"result":{"content":[{"type":"text","text":"[INTERCEPT POLICY DENIED] Rate limit of 10 per 60 s reached. Try again in 42 s."}],"isError":true,"_meta":{"intercept-sandbox/decision":{"id":"s/7","rule":"t.rules[0]","code":"rate_limited","retry_after_ms":42000}}}}"#
+        );
+        assert!(matches!(read_line(line.as_bytes()).unwrap().message, Message::Response(_)));
+    }
+
+    #[test]
+    fn denial_leaves_out_what_it_does_not_have() {
+        let decision = DecisionMeta { id: "s/7", rule: None, code: "not_listed", retry_after_ms: None };
+        let line = written(|out| denied_reply(&RequestId::Integer(3), "no", &decision, out));
+        assert!(
+            line.ends_with(r#""_meta":{"intercept-sandbox/decision":{"id":"s/7","code":"not_listed"}}}}"#),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn own_request_reads_as_a_request() {
+        let line = written(|out| own_request(&RequestId::Integer(1), "tools/list", None, out));
+        assert_eq!(line, r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    }
+}

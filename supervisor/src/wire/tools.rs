@@ -1,0 +1,258 @@
+//! Tools: what a `tools/call` asks for, and what a `tools/list` answered.
+
+use std::collections::HashSet;
+
+use super::json::Value;
+use crate::bounds::TOOL_NAME_BYTES_MAX;
+
+/// The parameters of a `tools/call`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ToolCall<'v> {
+    /// `params.name`.
+    pub name: &'v str,
+    /// `params.arguments`, an object when present.
+    pub arguments: Option<&'v Value<'v>>,
+}
+
+/// Why the parameters of a `tools/call` are none. Answered with -32602.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// `name` is missing, no string, empty or over [`TOOL_NAME_BYTES_MAX`].
+    #[error("\"name\" is not a short string")]
+    Name,
+    /// `arguments` is present and no object.
+    #[error("\"arguments\" is not an object")]
+    Arguments,
+}
+
+impl<'v> ToolCall<'v> {
+    /// Reads the parameters of a `tools/call`.
+    ///
+    /// # Errors
+    /// When they are not those of a call.
+    pub fn of(params: Option<&'v Value<'v>>) -> Result<Self, CallError> {
+        let name = params.and_then(|params| params.member("name")).and_then(Value::as_str).filter(|name| is_name(name));
+        let arguments = params.and_then(|params| params.member("arguments"));
+        match arguments {
+            Some(arguments) if arguments.as_object().is_none() => Err(CallError::Arguments),
+            _ => Ok(Self { name: name.ok_or(CallError::Name)?, arguments }),
+        }
+    }
+}
+
+/// One page of a `tools/list`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The tools, in the server's order.
+    pub tools: Vec<ListedTool>,
+    /// `nextCursor`: there is another page.
+    pub next_cursor: Option<String>,
+}
+
+/// One tool of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedTool {
+    /// `name`.
+    pub name: String,
+    /// What its `inputSchema` says; none when that cannot be read, so that a rule which needs it refuses.
+    pub schema: Option<InputSchema>,
+}
+
+/// What the top level of an inputSchema says, `allOf` branches included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputSchema {
+    /// `required`.
+    pub required: Vec<String>,
+    /// The names of `properties`.
+    pub properties: Vec<String>,
+}
+
+/// Why the result of a `tools/list` cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// `result` is no object, or its `tools` no array.
+    #[error("\"tools\" is not an array")]
+    Tools,
+    /// `nextCursor` is present and no string.
+    #[error("\"nextCursor\" is not a string")]
+    Cursor,
+}
+
+/// Reads a page. Entries that [`filter`] would drop whatever it is told are not in it.
+///
+/// # Errors
+/// When the result is not that of a `tools/list`.
+pub fn read_page(result: &Value<'_>) -> Result<Page, ListError> {
+    let entries = result.member("tools").and_then(Value::as_array).ok_or(ListError::Tools)?;
+    let mut seen = HashSet::new();
+    let tools = entries
+        .iter()
+        .filter_map(|entry| Some((name_of(entry)?, entry)))
+        .filter(|(name, _)| seen.insert(*name))
+        .map(|(name, entry)| ListedTool {
+            name: name.to_owned(),
+            schema: entry.member("inputSchema").and_then(read_schema),
+        })
+        .collect();
+    let next_cursor = match result.member("nextCursor") {
+        None => None,
+        Some(Value::String(cursor)) => Some(cursor.clone().into_owned()),
+        Some(_) => return Err(ListError::Cursor),
+    };
+    Ok(Page { tools, next_cursor })
+}
+
+/// Drops the tools that `keep` does not keep, those without a usable name, and the second of two with one name. The rest of the
+/// result keeps its order, unknown fields and `_meta`. How many were dropped; with 0 the line can go on as it came.
+///
+/// # Errors
+/// When the result is not that of a `tools/list`.
+pub fn filter(result: &mut Value<'_>, mut keep: impl FnMut(&str) -> bool) -> Result<usize, ListError> {
+    let Some(Value::Array(entries)) = result.member_mut("tools") else {
+        return Err(ListError::Tools);
+    };
+    let before = entries.len();
+    let mut seen = HashSet::new();
+    entries.retain(|entry| name_of(entry).is_some_and(|name| keep(name) && seen.insert(name.to_owned())));
+    Ok(before - entries.len())
+}
+
+fn name_of<'v>(entry: &'v Value<'_>) -> Option<&'v str> {
+    entry.member("name").and_then(Value::as_str).filter(|name| is_name(name))
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX
+}
+
+/// None for a schema that hides what it requires (`$ref`) or that is malformed where we read it.
+fn read_schema(schema: &Value<'_>) -> Option<InputSchema> {
+    schema.as_object()?;
+    if schema.member("$ref").is_some() {
+        return None;
+    }
+    let mut read = InputSchema::default();
+    if let Some(required) = schema.member("required") {
+        for name in required.as_array()? {
+            read.required.push(name.as_str()?.to_owned());
+        }
+    }
+    if let Some(properties) = schema.member("properties") {
+        read.properties.extend(properties.as_object()?.iter().map(|(name, _)| name.clone().into_owned()));
+    }
+    if let Some(branches) = schema.member("allOf") {
+        for branch in branches.as_array()? {
+            let branch = read_schema(branch)?;
+            read.required.extend(branch.required);
+            read.properties.extend(branch.properties);
+        }
+    }
+    Some(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::json::{parse, write};
+
+    fn schema_of(text: &str) -> Option<InputSchema> {
+        let page = format!(r#"{{"tools":[{{"name":"t","inputSchema":{text}}}]}}"#);
+        read_page(&parse(page.as_bytes()).unwrap()).unwrap().tools[0].schema.clone()
+    }
+
+    #[test]
+    fn call_is_read() {
+        let params = parse(br#"{"name":"t","arguments":{"a":1},"_meta":{}}"#).unwrap();
+        let call = ToolCall::of(Some(&params)).unwrap();
+        assert_eq!(call.name, "t");
+        assert_eq!(call.arguments, params.member("arguments"));
+        assert_eq!(ToolCall::of(Some(&parse(br#"{"name":"t"}"#).unwrap())).unwrap().arguments, None);
+    }
+
+    #[test]
+    fn malformed_calls_are_refused() {
+        assert_eq!(ToolCall::of(None), Err(CallError::Name));
+        for (text, error) in [
+            (r#"{}"#, CallError::Name),
+            (r#"{"name":1}"#, CallError::Name),
+            (r#"{"name":""}"#, CallError::Name),
+            (r#"{"name":"t","arguments":null}"#, CallError::Arguments),
+            (r#"{"name":"t","arguments":[1]}"#, CallError::Arguments),
+            (r#"{"name":"t","arguments":"{}"}"#, CallError::Arguments),
+        ] {
+            assert_eq!(ToolCall::of(Some(&parse(text.as_bytes()).unwrap())), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn tool_name_at_the_bound_passes_and_one_over_does_not() {
+        let params = |length: usize| format!(r#"{{"name":"{}"}}"#, "n".repeat(length));
+        let (fits, over) = (params(TOOL_NAME_BYTES_MAX), params(TOOL_NAME_BYTES_MAX + 1));
+        assert!(ToolCall::of(Some(&parse(fits.as_bytes()).unwrap())).is_ok());
+        assert_eq!(ToolCall::of(Some(&parse(over.as_bytes()).unwrap())), Err(CallError::Name));
+    }
+
+    #[test]
+    fn filter_keeps_order_and_every_other_field() {
+        let line = r#"{"z":1.0,"tools":[{"name":"b","x":[1e2]},{"name":"a"},{"name":"c","_meta":{"k":null}}],"nextCursor":"n","_meta":{"y":2}}"#;
+        let mut result = parse(line.as_bytes()).unwrap();
+        assert_eq!(filter(&mut result, |name| name != "a"), Ok(1));
+        let mut out = Vec::new();
+        write(&result, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), line.replace(r#"{"name":"a"},"#, ""));
+        assert_eq!(filter(&mut result, |_| true), Ok(0));
+    }
+
+    #[test]
+    fn tools_that_cannot_be_judged_are_dropped() {
+        let text = br#"{"tools":[{"name":"a"},1,{"title":"x"},{"name":7},{"name":""},{"name":"a","inputSchema":{}}]}"#;
+        let mut result = parse(text).unwrap();
+        assert_eq!(read_page(&result).unwrap().tools, [ListedTool { name: "a".to_owned(), schema: None }]);
+        assert_eq!(filter(&mut result, |_| true), Ok(5));
+        assert_eq!(result, parse(br#"{"tools":[{"name":"a"}]}"#).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_tools_list_is_refused() {
+        for text in ["null", "[]", "{}", r#"{"tools":{}}"#] {
+            let mut result = parse(text.as_bytes()).unwrap();
+            assert_eq!(read_page(&result), Err(ListError::Tools), "{text}");
+            assert_eq!(filter(&mut result, |_| true), Err(ListError::Tools), "{text}");
+        }
+        assert_eq!(read_page(&parse(br#"{"tools":[],"nextCursor":1}"#).unwrap()), Err(ListError::Cursor));
+    }
+
+    #[test]
+    fn page_and_cursor_are_read() {
+        let page = read_page(&parse(br#"{"tools":[{"name":"a"},{"name":"b"}],"nextCursor":"p2"}"#).unwrap()).unwrap();
+        assert_eq!(page.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(page.next_cursor.as_deref(), Some("p2"));
+        assert_eq!(read_page(&parse(br#"{"tools":[]}"#).unwrap()).unwrap().next_cursor, None);
+    }
+
+    #[test]
+    fn schema_names_are_read() {
+        let read = schema_of(
+            r#"{"type":"object","properties":{"prompt":{},"n":{}},"required":["prompt"],"allOf":[{"required":["n"]}]}"#,
+        )
+        .unwrap();
+        assert_eq!(read.required, ["prompt", "n"]);
+        assert_eq!(read.properties, ["prompt", "n"]);
+        assert_eq!(schema_of("{}"), Some(InputSchema::default()));
+    }
+
+    #[test]
+    fn unreadable_schemas_are_unknown() {
+        for text in [
+            "null",
+            "true",
+            r#"{"required":"prompt"}"#,
+            r#"{"required":[1]}"#,
+            r##"{"$ref":"#/x"}"##,
+            r#"{"properties":[]}"#,
+            r#"{"allOf":[true]}"#,
+        ] {
+            assert_eq!(schema_of(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! `cargo xtask probes build|check`: the committed eBPF object and proof that it comes from the committed sources.
+//!
+//! `build` compiles `ebpf-probes/` and replaces `prebuilt/probes.o` and `prebuilt/BUILD.txt`. `check` compares digests, then
+//! compiles again in a fresh directory and compares byte for byte, if the compiler is the recorded one. Where that cannot
+//! be had, a developer is told so; in CI (environment `CI=true`) it is a failure.
+
+mod compile;
+mod digest;
+mod toolchain;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toolchain::Toolchain;
+
+const OBJECT: &str = "prebuilt/probes.o";
+const RECORD: &str = "prebuilt/BUILD.txt";
+
+/// What made the committed object, and from what.
+#[derive(Debug, PartialEq, Eq)]
+struct Record {
+    /// `rustc --version`.
+    rustc: String,
+    /// `bpf-linker --version`.
+    linker: String,
+    /// Where `core` came from: shipped with the compiler, or built from rust-src.
+    core: String,
+    /// SHA-256 of the object.
+    object: String,
+    /// SHA-256 over the sources.
+    sources: String,
+}
+
+/// Runs `build` or `check`.
+///
+/// # Errors
+/// With the text for the developer.
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["build"] => build(),
+        ["check"] => check(),
+        _ => Err("usage: cargo xtask probes build|check".into()),
+    }
+}
+
+/// Compiles the probes and replaces the committed object.
+///
+/// # Errors
+/// With the text for the developer.
+pub(crate) fn build() -> Result<(), String> {
+    let probes = probes_directory();
+    let toolchain = Toolchain::any()?;
+    say(&format!("building with {}, {}, {} core", toolchain.rustc, toolchain.linker, toolchain.core_name()));
+    let object = compile::in_fresh_directory(&probes, &toolchain)?;
+    let record = Record {
+        rustc: toolchain.rustc.clone(),
+        linker: toolchain.linker.clone(),
+        core: toolchain.core_name().into(),
+        object: digest::bytes(&object),
+        sources: digest::sources(&probes)?,
+    };
+    write(&probes.join(OBJECT), &object)?;
+    write(&probes.join(RECORD), record.to_text().as_bytes())?;
+    say(&format!("wrote {OBJECT}, {} bytes, sha256 {}", object.len(), record.object));
+    Ok(())
+}
+
+/// Proves that the committed object is what the committed sources compile to.
+///
+/// # Errors
+/// When it is not, or when CI cannot tell.
+pub(crate) fn check() -> Result<(), String> {
+    let probes = probes_directory();
+    let committed = read(&probes.join(OBJECT))?;
+    let text = read(&probes.join(RECORD))?;
+    let record = Record::from_text(&String::from_utf8_lossy(&text))?;
+    if digest::bytes(&committed) != record.object {
+        return Err(format!("{OBJECT} is not the object that {RECORD} describes: run `cargo xtask probes build`"));
+    }
+    if digest::sources(&probes)? != record.sources {
+        return Err(format!("the sources are newer than {OBJECT}: run `cargo xtask probes build`"));
+    }
+    let toolchain = match Toolchain::like(&record) {
+        Ok(toolchain) => toolchain,
+        Err(why) if in_ci() => return Err(format!("{why}; CI must compile the probes to compare them")),
+        Err(why) => {
+            say(&format!("digests agree; not compiled again: {why}"));
+            return Ok(());
+        }
+    };
+    let rebuilt = compile::in_fresh_directory(&probes, &toolchain)?;
+    if rebuilt != committed {
+        let digest = digest::bytes(&rebuilt);
+        return Err(format!("{OBJECT} differs from what its sources compile to (sha256 {digest})"));
+    }
+    say(&format!("{OBJECT} is what its sources compile to, byte for byte ({})", toolchain.rustc));
+    Ok(())
+}
+
+impl Record {
+    fn to_text(&self) -> String {
+        format!(
+            "# Written by `cargo xtask probes build`, read by `cargo xtask probes check`.\n\
+             rustc: {}\nlinker: {}\ncore: {}\nobject-sha256: {}\nsources-sha256: {}\n",
+            self.rustc, self.linker, self.core, self.object, self.sources
+        )
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+            line.map(str::to_owned).ok_or_else(|| format!("{RECORD} has no `{key}`"))
+        };
+        Ok(Self {
+            rustc: value("rustc")?,
+            linker: value("linker")?,
+            core: value("core")?,
+            object: value("object-sha256")?,
+            sources: value("sources-sha256")?,
+        })
+    }
+}
+
+fn probes_directory() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ stands in the workspace");
+    workspace.join("ebpf-probes")
+}
+
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true" || value == "1")
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+fn say(text: &str) {
+    eprintln!("probes: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let text = |text: &str| text.to_owned();
+        Record { rustc: text("r"), linker: text("l"), core: text("c"), object: text("o"), sources: text("s") }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        assert_eq!(Record::from_text(&record().to_text()), Ok(record()));
+    }
+
+    #[test]
+    fn a_record_without_a_line_is_refused() {
+        let text = record().to_text();
+        for key in ["rustc", "linker", "core", "object-sha256", "sources-sha256"] {
+            let without: String =
+                text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
+            assert_eq!(Record::from_text(&without), Err(format!("{RECORD} has no `{key}`")));
+        }
+    }
+
+    #[test]
+    fn only_the_two_subcommands_run() {
+        assert!(run(&[]).is_err());
+        assert!(run(&["build".into(), "check".into()]).is_err());
+    }
+}
