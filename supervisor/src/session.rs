@@ -77,7 +77,16 @@ fn guard(
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
-    let watch = Watch { crew, alive, control, running: Some(running), signals, wall: plan.resources.wall, leaf: cage.leaf(), ledger };
+    let watch = Watch {
+        crew,
+        alive,
+        control,
+        running: Some(running),
+        signals,
+        wall: plan.resources.wall,
+        leaf: cage.leaf(),
+        ledger,
+    };
     let ended = watch.run()?;
     cage.leaf().clear()?;
     Ok(ended)
@@ -85,7 +94,8 @@ fn guard(
 
 /// Core layers, and those that the policy requires, are in force, or the server does not start (P7).
 fn accept(plan: &Plan, layers: Vec<LayerReport>) -> Result<Vec<LayerReport>, SessionError> {
-    for layer in crate::sandbox::Layer::ALL.into_iter().filter(|layer| layer.is_core() || plan.require.contains(layer)) {
+    for layer in crate::sandbox::Layer::ALL.into_iter().filter(|layer| layer.is_core() || plan.require.contains(layer))
+    {
         let why = match layers.iter().find(|report| report.layer == layer).map(|report| &report.answer) {
             Some(Answer::Enforced | Answer::Partial(_)) => continue,
             Some(Answer::Unsupported(why)) => why.clone(),

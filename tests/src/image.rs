@@ -4,13 +4,9 @@
 #[must_use]
 pub fn png(red: u8, green: u8, blue: u8) -> Vec<u8> {
     const SIDE: u8 = 4;
-    let mut rows = Vec::new();
-    for _ in 0..SIDE {
-        rows.push(0); // filter: none
-        for _ in 0..SIDE {
-            rows.extend([red, green, blue]);
-        }
-    }
+    let no_filter = [0];
+    let row = [&no_filter[..], &[red, green, blue].repeat(SIDE.into())].concat();
+    let rows = row.repeat(SIDE.into());
     let length = u16::try_from(rows.len()).expect("four short rows");
     let mut zlib = vec![0x78, 0x01, 0x01];
     zlib.extend(length.to_le_bytes());

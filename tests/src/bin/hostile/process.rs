@@ -30,7 +30,6 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("become-root", |_| in_child(|| nix::unistd::setuid(nix::unistd::Uid::from_raw(0)))),
     ("fork-bomb", |_| fork_bomb()),
     ("daemonise", daemonise),
-    ("crash", |_| Err(kill(Pid::this(), Signal::SIGSEGV).at("kill").err().expect("a fault ends the program"))),
 ];
 
 /// Waits to be ended; bounded, so that a bare run leaves nothing for long.

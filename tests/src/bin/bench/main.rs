@@ -1,0 +1,67 @@
+//! What a call and a launch cost, side by side in one run; writes docs/performance.md.
+
+mod calls;
+mod launches;
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use harness::arena::{Arena, ROOT};
+use harness::run::{Run, bare};
+use harness::{paths, policies, table};
+
+/// Calls of one road.
+const CALLS: usize = 5000;
+/// Launches of one road.
+const LAUNCHES: usize = 50;
+
+fn main() -> std::io::Result<()> {
+    let arena = Arena::enter();
+    let program = arena.program("echo_server").to_string_lossy().into_owned();
+    let policy = |durability: &str| {
+        format!("{}audit: {{durability: {durability}}}\n", policies::plain(&["echo"], &format!("{ROOT}/bin")))
+    };
+    let strict = Run::with_file(arena.file("strict.yaml", policy("strict"))).command([&program]);
+    let write = Run::with_file(arena.file("write.yaml", policy("write"))).command([&program]);
+    let hops = ["sh", "-c", &format!("cat | {program} | cat")];
+
+    let roads = [
+        ("direct pipe", calls::median(bare([&program]))),
+        ("two cat hops", calls::median(bare(hops))),
+        ("intercept-sandbox, durability write", calls::median(write.to_command())),
+        ("intercept-sandbox, durability strict", calls::median(strict.to_command())),
+    ];
+    let unshared = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", &program, "exit", "0"];
+    let ours = write.command([&program, "exit", "0"]);
+    let starts = [
+        ("plain fork and exec", launches::median(|| bare([&program, "exit", "0"]))),
+        ("bwrap --unshare-all", launches::median(|| bare(unshared))),
+        ("intercept-sandbox run, first byte to exit", launches::median(|| ours.to_command())),
+    ];
+
+    let mut text = String::from(INTRODUCTION);
+    text += &section("One allowed call", &format!("64-byte arguments, sequential, median of {CALLS}"), &roads);
+    text +=
+        &section("One launch", &format!("start to exit of a program that does nothing, median of {LAUNCHES}"), &starts);
+    fs::write(paths::workspace().join("docs/performance.md"), &text)?;
+    std::io::stdout().write_all(text.as_bytes())
+}
+
+const INTRODUCTION: &str = "# Performance
+
+Written by `cargo xtask bench`, which measures every line in one run on one machine: compare the lines with each other, not
+with another machine's. `strict` (the default) waits for `fdatasync` of the record before each call goes on, so its figure is
+mostly the disk's.
+";
+
+fn section(title: &str, what: &str, rows: &[(&str, Duration)]) -> String {
+    let base = rows[0].1.as_secs_f64();
+    let cells = |(name, median): &(&str, Duration)| {
+        let micros = median.as_secs_f64() * 1e6;
+        vec![(*name).to_owned(), format!("{micros:.1}"), format!("{:.1}", median.as_secs_f64() / base)]
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let lines = table::lines(&["road", "median, us", "times the first"], &rows);
+    format!("\n## {title}\n\n{what}.\n\n```text\n{}\n```\n", lines.join("\n"))
+}

@@ -1,0 +1,44 @@
+//! The cord: whichever of our processes dies, the server dies with it.
+
+use std::time::Duration;
+
+use harness::processes::Process;
+use harness::{table, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::screen::{chapter, must, say};
+use crate::{Chapter, Stage};
+
+/// Everything is gone this soon.
+const GONE_LIMIT: Duration = Duration::from_secs(2);
+
+pub(crate) fn tell(stage: &Stage) -> Chapter {
+    chapter(6, "Somebody kills us");
+    say("   kill -9 of each process of a running session in turn:\n");
+    let mut rows = Vec::new();
+    let mut index = 0;
+    loop {
+        let mut session = stage.run().start();
+        session.initialize();
+        let crowd = session.processes();
+        let Some(victim) = crowd.get(index) else {
+            must(session.finish().code == 0, "the session ends well")?;
+            break;
+        };
+        let pid = i32::try_from(victim.pid).map_err(|error| error.to_string())?;
+        kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|error| format!("kill {pid}: {error}"))?;
+        let code = session.ended().code;
+        let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<&Process>>();
+        let gone = wait::becomes_true(GONE_LIMIT, || alive().is_empty());
+        must(gone, &format!("nothing outlives {}: {:?}", victim.comm, alive()))?;
+        rows.push(vec![victim.comm.clone(), crowd.len().to_string(), "0".into(), code.to_string()]);
+        index += 1;
+    }
+    let headings = ["killed", "processes before", "after", "exit code"];
+    for line in table::lines(&headings, &rows) {
+        say(&format!("   {line}"));
+    }
+    say("\n   The server's network had no road but through us: with us gone, there is none.");
+    Ok(())
+}
