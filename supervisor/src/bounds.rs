@@ -194,4 +194,3 @@ pub const POLICY_MOUNTS_MAX: usize = 256;
 // wire
 
 // limits
-

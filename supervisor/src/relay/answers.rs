@@ -105,7 +105,7 @@ impl Gate {
             _ => read.pass_on(Some(&origin), step.outbox.client()),
         }
         step.outbox.client().push(b'\n');
-        step.record(&event)
+        step.note(&event)
     }
 
     /// The client sees the tools that the policy lists, and nothing else changes.
@@ -235,7 +235,7 @@ impl Gate {
             read.pass_on(None, step.outbox.client());
             step.outbox.client().push(b'\n');
         }
-        step.record(&event.with_effect(Effect::Allowed))?;
+        step.note(&event.with_effect(Effect::Allowed))?;
         if note.method == "notifications/tools/list_changed" && self.policy.needs_schemas() {
             self.ask_for_tools(step, None)?;
         }

@@ -334,6 +334,7 @@ impl Pump {
 
     fn checkpoint(&mut self, now: Now) -> Result<(), RelayError> {
         if let Some(head) = self.journal.checkpoint_due(now) {
+            self.journal.sync()?;
             FromRelay::Checkpoint(LogPoint { seq: head.seq, hash: head.hash.0 }).send(self.control.as_fd())?;
         }
         Ok(())
