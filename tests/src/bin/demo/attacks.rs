@@ -42,14 +42,16 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
 
     let mut ours = Run::new(arena, &policies::hostile()).connect_to(&stage.stand_in).command([&program]).start();
     ours.initialize();
+    let known = records::read(records::DEFAULT_DIRECTORY);
     let got_out = try_all(&mut ours, &canaries);
 
     let mut rows = Vec::new();
     for (index, (what, probe, _, member, value)) in ATTEMPTS.into_iter().enumerate() {
         must(reached[index] > 0, &format!("without us {probe} gets out, or the demo shows nothing"))?;
         must(got_out[index] == 0, &format!("{what} gets nowhere"))?;
-        let record =
-            records::wait_for(records::DEFAULT_DIRECTORY, RECORD_LIMIT, |record| is_refusal(record, member, value));
+        let record = records::wait_for(records::DEFAULT_DIRECTORY, &known, RECORD_LIMIT, |record| {
+            is_refusal(record, member, value)
+        });
         let record = record.ok_or_else(|| format!("{what} is on record"))?;
         let kind = record["type"].as_str().unwrap_or_default();
         let seen = format!("{kind} seq {}: {member} {value}", record["seq"]);
