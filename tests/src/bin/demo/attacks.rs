@@ -19,7 +19,7 @@ const RECORD_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPTS: [(&str, &str, &str, &str, &str); 6] = [
     ("another host, by name", "tcp-other-name", "tcp 203.0.113.9:443", "host", "exfil.example"),
     ("the allowed host, another port", "tcp-other-port", "tcp 203.0.113.10:8443", "dst_port", "8443"),
-    ("an address, no name", "tcp-literal", "tcp 1.1.1.1:443", "dst_ip", "1.1.1.1"),
+    ("an address, no name", "tcp-metadata", "tcp 169.254.169.254:80", "dst_ip", "169.254.169.254"),
     ("UDP", "udp-sendto", "udp 1.1.1.1:443", "proto", "udp"),
     ("IPv6", "tcp-v6", "tcp [2001:db8::53]:443", "dst_ip", "2001:db8::53"),
     ("a DNS tunnel", "dns-tunnel", "udp 8.8.8.8:53", "host", "6c6f6f746c6f6f746c6f6f74.tunnel.example"),
