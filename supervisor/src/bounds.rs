@@ -193,18 +193,4 @@ pub const HOST_PORTS_MAX: usize = 64;
 pub const POLICY_MOUNTS_MAX: usize = 256;
 // wire
 
-/// Values (and members) in one message. A parsed value costs 32 bytes and more, so that 64 MiB of `[1,1,..` would cost a gigabyte.
-pub const JSON_VALUES_MAX: usize = 1 << 20;
-/// Longest number, bytes of text. A double in shortest form needs 24; the slack is for padded zeros.
-pub const JSON_NUMBER_BYTES_MAX: usize = 64;
-/// Longest method name, bytes. MCP's longest has 36.
-pub const METHOD_BYTES_MAX: usize = 128;
-/// Cancelled requests remembered so that their late answers are dropped quietly.
-pub const CANCELLED_CALLS_MAX: usize = 1024;
-
 // limits
-
-/// Longest wait for another supervisor's transaction on the limit store, milliseconds. Past it the call is denied (`store_down`).
-pub const LIMIT_STORE_WAIT_MS: u64 = 2_000;
-/// Most calls forgotten in one reservation, so that a burst that expires at once does not stall the next call.
-pub const LIMIT_PRUNE_ROWS_MAX: u64 = 64;

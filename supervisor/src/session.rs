@@ -16,7 +16,7 @@ use crate::monitor::watch::{Ended, Watch};
 use crate::policy::Policy;
 use crate::sandbox::cgroup;
 use crate::sandbox::launch::Cage;
-use crate::sandbox::{Answer, LayerReport, Plan};
+use crate::sandbox::{Answer, Layer, LayerReport, Plan};
 
 pub use error::SessionError;
 pub use request::{AUDIT_DIR, PROFILES, PolicySource, Request, STATE_DIR};
@@ -77,21 +77,33 @@ fn guard(
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
-    let watch = Watch { crew, alive, control, running: Some(running), signals, wall: plan.resources.wall, leaf: cage.leaf(), ledger };
+    let watch = Watch {
+        crew,
+        alive,
+        control,
+        running: Some(running),
+        signals,
+        wall: plan.resources.wall,
+        leaf: cage.leaf(),
+        ledger,
+    };
     let ended = watch.run()?;
     cage.leaf().clear()?;
     Ok(ended)
 }
 
-/// Core layers, and those that the policy requires, are in force, or the server does not start (P7).
-fn accept(plan: &Plan, layers: Vec<LayerReport>) -> Result<Vec<LayerReport>, SessionError> {
-    for layer in crate::sandbox::Layer::ALL.into_iter().filter(|layer| layer.is_core() || plan.require.contains(layer)) {
-        let why = match layers.iter().find(|report| report.layer == layer).map(|report| &report.answer) {
-            Some(Answer::Enforced | Answer::Partial(_)) => continue,
-            Some(Answer::Unsupported(why)) => why.clone(),
-            None => "it gave no answer".to_owned(),
-        };
-        return Err(SessionError::Layer { layer: layer.name(), why });
+/// Core layers, and those that the policy requires, are in force, or the server does not start (P7). The log says of every
+/// layer what it answered; of two answers the later one counts, for it looked at what the earlier one did.
+fn accept(plan: &Plan, answers: Vec<LayerReport>) -> Result<Vec<LayerReport>, SessionError> {
+    let unbuilt = |layer| LayerReport { layer, answer: Answer::Unsupported("not in this build".to_owned()) };
+    let last = |layer| answers.iter().rev().find(|report| report.layer == layer).cloned();
+    let layers: Vec<LayerReport> =
+        Layer::ALL.into_iter().map(|layer| last(layer).unwrap_or_else(|| unbuilt(layer))).collect();
+    let needed = |layer: Layer| layer.is_core() || plan.require.contains(&layer);
+    for LayerReport { layer, answer } in layers.iter().filter(|report| needed(report.layer)) {
+        if let Answer::Unsupported(why) = answer {
+            return Err(SessionError::Layer { layer: layer.name(), why: why.clone() });
+        }
     }
     Ok(layers)
 }
@@ -111,4 +123,32 @@ fn finish(ledger: Ledger, ended: &Ended) -> Result<Outcome, SessionError> {
         }
     };
     Ok(Outcome::Ended(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enforced() -> Vec<LayerReport> {
+        let core = Layer::ALL.into_iter().filter(|layer| layer.is_core());
+        core.map(|layer| LayerReport { layer, answer: Answer::Enforced }).collect()
+    }
+
+    #[test]
+    fn every_layer_answers_and_a_core_one_that_does_not_hold_stops_the_run() {
+        let mut plan = crate::sandbox::test_plan();
+        let accepted = accept(&plan, enforced()).unwrap();
+        assert_eq!(accepted.iter().map(|report| report.layer).collect::<Vec<_>>(), Layer::ALL);
+        for missing in enforced() {
+            let mut answers = enforced();
+            answers.retain(|report| report.layer != missing.layer);
+            assert!(accept(&plan, answers.clone()).is_err(), "{}: no answer", missing.layer.name());
+            answers.push(LayerReport { layer: missing.layer, answer: Answer::Partial("a gap".to_owned()) });
+            assert!(accept(&plan, answers.clone()).is_ok(), "{}: partial", missing.layer.name());
+            answers.push(LayerReport { layer: missing.layer, answer: Answer::Unsupported("gone".to_owned()) });
+            assert!(accept(&plan, answers).is_err(), "{}: the later answer counts", missing.layer.name());
+        }
+        plan.require = vec![Layer::Lsm];
+        assert!(accept(&plan, enforced()).is_err(), "an extra layer that the policy requires");
+    }
 }

@@ -1,7 +1,7 @@
 //! What .ci/run checks besides the tests.
 
 use crate::shell::{self, Outcome, cargo, has};
-use crate::{mutate, tidy};
+use crate::{mutate, probes, tidy};
 
 /// `cargo xtask ci`.
 pub(crate) fn run() -> Outcome {
@@ -12,5 +12,6 @@ pub(crate) fn run() -> Outcome {
     }
     shell::run(cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
     tidy::run()?;
+    probes::check()?;
     mutate::run(None)
 }

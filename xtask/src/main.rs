@@ -2,6 +2,7 @@
 
 mod ci;
 mod mutate;
+mod probes;
 mod say;
 mod setup;
 mod shell;
@@ -38,6 +39,11 @@ enum Task {
     Ci,
     /// Check the repository's own rules.
     Tidy,
+    /// Build the eBPF object, or check that the committed one is what its source gives.
+    Probes {
+        /// `build` or `check`.
+        arguments: Vec<String>,
+    },
     /// Drop each protection in turn and see its named test fail.
     Mutate {
         /// Only protections whose name contains this.
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
         Task::Test { full, unprivileged } => suites::test(full, unprivileged),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
+        Task::Probes { arguments } => probes::run(&arguments),
         Task::Mutate { filter } => mutate::run(filter.as_deref()),
         Task::Bench => suites::bench(),
     };

@@ -57,6 +57,8 @@ pub struct Journal<M: Medium = File> {
     ahead: Ahead,
     quota: u64,
     failed: Option<&'static str>,
+    /// Records stand in the page cache alone.
+    unsynced: bool,
     asked: (u64, u64),
     lines: Vec<u8>,
 }
@@ -98,6 +100,7 @@ impl<M: Medium> Journal<M> {
             ahead,
             quota: AUDIT_SESSION_BYTES_MAX,
             failed: None,
+            unsynced: false,
             asked: (from.head.seq, now.boot_ns),
             lines: Vec::with_capacity(4096),
         })
@@ -116,7 +119,34 @@ impl<M: Medium> Journal<M> {
     /// # Errors
     /// As [`Self::append`]. Some of them may be on disk then.
     pub fn append_all(&mut self, now: Now, events: &[Event<'_>]) -> Result<Committed, AuditError> {
-        match self.commit(now, events) {
+        self.recorded(now, events, true)
+    }
+
+    /// Records an event whose effect is not the policy's to allow, such as the passing of an answer: written before the
+    /// effect, on disk with the next [`Self::append`] or [`Self::sync`]. A full disk or a failed write stops it as any other.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_unsynced(&mut self, now: Now, event: &Event<'_>) -> Result<Committed, AuditError> {
+        self.recorded(now, std::slice::from_ref(event), false)
+    }
+
+    /// Puts what [`Self::append_unsynced`] left in the page cache on disk.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn sync(&mut self) -> Result<(), AuditError> {
+        if self.unsynced
+            && let Err(error) = self.medium.sync_data()
+        {
+            return Err(self.poison(error));
+        }
+        self.unsynced = false;
+        Ok(())
+    }
+
+    fn recorded(&mut self, now: Now, events: &[Event<'_>], sync: bool) -> Result<Committed, AuditError> {
+        match self.commit(now, events, sync) {
             Ok(head) => Ok(Committed { head }),
             Err(error) => {
                 if weaken::in_force("audit-fail-closed") {
@@ -171,7 +201,7 @@ impl<M: Medium> Journal<M> {
         self.failed
     }
 
-    fn commit(&mut self, now: Now, events: &[Event<'_>]) -> Result<Head, AuditError> {
+    fn commit(&mut self, now: Now, events: &[Event<'_>], sync: bool) -> Result<Head, AuditError> {
         if let Some(code) = self.failed {
             return Err(AuditError::Poisoned { code });
         }
@@ -196,11 +226,9 @@ impl<M: Medium> Journal<M> {
             Err((0, error)) if code_of(&error) == "no_space" => return Err(self.stop(now, "no_space", Some(error))),
             Err((_, error)) => return Err(self.poison(error)),
         }
-        if self.durability == Durability::Strict
-            && weaken::in_force("audit-fdatasync")
-            && let Err(error) = self.medium.sync_data()
-        {
-            return Err(self.poison(error));
+        self.unsynced |= self.durability == Durability::Strict;
+        if sync && weaken::in_force("audit-fdatasync") {
+            self.sync()?;
         }
         self.head = head;
         Ok(head)

@@ -1,4 +1,4 @@
-//! A run that was refused is a record too: a session of two records that `audit verify` checks like any other.
+//! A run that was refused is a record too: a session of two or three records that `audit verify` checks like any other.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub struct Refusal<'a> {
     pub actor: Actor<'a>,
     /// Host name.
     pub host: &'a str,
+    /// Whether it is the policy that was refused: `policy.reject` says so.
+    pub rejects_policy: bool,
 }
 
 /// Records a refused run below `root`, signed; returns the session's directory.
@@ -50,7 +52,11 @@ pub fn record_refusal(
     start.policy = Some(Policy { name: refusal.policy, sha256: None });
     start.previous = Some(&opened.previous);
     let end = Event::new(Kind::SessionEnd).with_effect(Effect::Denied).with_reason(refusal.code, refusal.text);
-    let head = journal.append_all(now, &[start, end])?.head();
+    let mut reject = Event::new(Kind::PolicyReject).with_effect(Effect::Denied);
+    reject.policy = start.policy;
+    reject.reason = end.reason;
+    let events: &[Event<'_>] = if refusal.rejects_policy { &[start, reject, end] } else { &[start, end] };
+    let head = journal.append_all(now, events)?.head();
 
     drop(journal);
     let path = opened.directory.path().to_owned();

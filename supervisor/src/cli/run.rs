@@ -71,7 +71,10 @@ fn refuse(request: &Request, error: &SessionError) -> ExitCode {
     match error {
         SessionError::Policy(diagnostics) => {
             for diagnostic in diagnostics {
-                tell(&diagnostic.to_string());
+                // Behind sudo a caller may name any file: he is not shown lines of one that he could not read.
+                let shown =
+                    if request.caller.is_real_root() { diagnostic.clone() } else { diagnostic.without_quotes() };
+                tell(&shown.to_string());
             }
         }
         _ => tell(&format!("error[{}]: {}\n", error.code(), crate::report::printable(&error.chain()))),
@@ -96,6 +99,7 @@ fn record(request: &Request, error: &SessionError) {
             client: None,
         },
         host: &host_name(),
+        rejects_policy: matches!(error, SessionError::Trust(_) | SessionError::Policy(_)),
     };
     let keys = Path::new(KEYS);
     if let Err(failure) = audit::record_refusal(&request.refusal_dir(), keys, crate::clock::now(), &refusal) {

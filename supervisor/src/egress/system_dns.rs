@@ -96,19 +96,6 @@ impl SystemDns {
     }
 }
 
-#[cfg(test)]
-impl SystemDns {
-    /// Settings with one name server on a port that a test may bind.
-    pub(crate) fn with_name_server(address: std::net::SocketAddr) -> Self {
-        let text = format!("nameserver {}\noptions timeout:1 attempts:1\n", address.ip());
-        let mut dns = Self::from_texts(text.as_bytes(), b"").unwrap();
-        for connection in dns.config.name_servers.iter_mut().flat_map(|server| &mut server.connections) {
-            connection.port = address.port();
-        }
-        dns
-    }
-}
-
 fn names_a_server(resolv_conf: &[u8]) -> bool {
     resolv_conf.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_start().starts_with(b"nameserver"))
 }
@@ -126,6 +113,19 @@ fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, SystemDnsError> {
         return Err(SystemDnsError::TooLarge { path: path.into(), max });
     }
     Ok(text)
+}
+
+#[cfg(test)]
+impl SystemDns {
+    /// Settings with one name server on a port that a test may bind.
+    pub(crate) fn with_name_server(address: std::net::SocketAddr) -> Self {
+        let text = format!("nameserver {}\noptions timeout:1 attempts:1\n", address.ip());
+        let mut dns = Self::from_texts(text.as_bytes(), b"").unwrap();
+        for connection in dns.config.name_servers.iter_mut().flat_map(|server| &mut server.connections) {
+            connection.port = address.port();
+        }
+        dns
+    }
 }
 
 #[cfg(test)]

@@ -105,9 +105,7 @@ impl Child {
                 }
                 process::exit_now(i32::from(body(Ready { fd: ready })))
             }
-            process::Fork::Parent(pid) => {
-                Self { role, pid, pidfd: pidfd::open(pid).map_err(start)?, reaped: false }
-            }
+            process::Fork::Parent(pid) => Self { role, pid, pidfd: pidfd::open(pid).map_err(start)?, reaped: false },
         };
         drop(ready);
         let mut byte = [0];

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::messages::LogPoint;
+use crate::audit::chain::{Hash, Head};
 use crate::audit::{
     self, Actor, AuditError, Effect, Event, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
 };
-use crate::audit::chain::{Hash, Head};
 use crate::clock;
 use crate::policy::{Durability, Policy};
 use crate::sandbox::Plan;
@@ -106,8 +106,7 @@ fn start(
     let host = host_name();
     let mut event = Event::new(Kind::SessionStart);
     event.host = Some(&host);
-    event.actor =
-        Some(Actor { uid: caller.uid, sudo_uid: caller.behind, loginuid: caller.login_uid, client: None });
+    event.actor = Some(Actor { uid: caller.uid, sudo_uid: caller.behind, loginuid: caller.login_uid, client: None });
     event.server = Some(audit::Server { argv: &plan.argv, ..audit::Server::default() });
     event.policy = Some(audit::Policy { name: &policy.name, sha256: Some(&policy.sha256) });
     event.previous = Some(previous);

@@ -9,7 +9,7 @@ use super::load::{Source, load};
 use super::model::Policy;
 use super::verdict::{Call, SchemaKnowledge};
 use crate::report::Diagnostic;
-use crate::wire::json::{Number, Value};
+use crate::wire::json::Value;
 
 pub(super) fn loaded_at(path: &str, text: &str) -> Policy {
     match load(&Source { path: Path::new(path), text }) {
@@ -36,22 +36,10 @@ pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
     diagnostics.iter().map(Diagnostic::to_string).collect()
 }
 
-/// JSON text as the value that the policy judges. Numbers pass through serde_json, which is exact up to u64 and f64.
+/// JSON text as the value that the policy judges, read by the parser of the pipe.
 pub(super) fn value(json: &str) -> Value<'static> {
-    convert(serde_json::from_str(json).expect(json))
-}
-
-fn convert(parsed: serde_json::Value) -> Value<'static> {
-    match parsed {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(value) => Value::Bool(value),
-        serde_json::Value::Number(number) => Value::Number(Number::new(number.to_string().into())),
-        serde_json::Value::String(text) => Value::String(text.into()),
-        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(convert).collect()),
-        serde_json::Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(key, value)| (key.into(), convert(value))).collect())
-        }
-    }
+    let kept: &'static str = Box::leak(json.into());
+    crate::wire::json::parse(kept.as_bytes()).unwrap_or_else(|reject| panic!("{json}: {reject:?}"))
 }
 
 /// One condition on `args.x`.

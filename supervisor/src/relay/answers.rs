@@ -105,7 +105,7 @@ impl Gate {
             _ => read.pass_on(Some(&origin), step.outbox.client()),
         }
         step.outbox.client().push(b'\n');
-        step.record(&event)
+        step.note(&event)
     }
 
     /// The client sees the tools that the policy lists, and nothing else changes.
@@ -153,11 +153,7 @@ impl Gate {
     }
 
     /// Sends our own tools/list: the first page, or the one at `cursor`.
-    pub(super) fn ask_for_tools(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        cursor: Option<String>,
-    ) -> Result<(), AuditError> {
+    pub(super) fn ask_for_tools(&mut self, step: &mut Step<'_, '_>, cursor: Option<String>) -> Result<(), AuditError> {
         let ours = match self.asked.open_own(Asked::OwnToolsList) {
             Ok(ours) => ours,
             Err(error) => {
@@ -239,7 +235,7 @@ impl Gate {
             read.pass_on(None, step.outbox.client());
             step.outbox.client().push(b'\n');
         }
-        step.record(&event.with_effect(Effect::Allowed))?;
+        step.note(&event.with_effect(Effect::Allowed))?;
         if note.method == "notifications/tools/list_changed" && self.policy.needs_schemas() {
             self.ask_for_tools(step, None)?;
         }
@@ -248,7 +244,8 @@ impl Gate {
 
     fn cancel_for_server(&mut self, note: &mut Notification<'_>) -> bool {
         let Some(params) = note.params.as_mut() else { return false };
-        let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.server_asked.cancel(&origin)) else {
+        let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.server_asked.cancel(&origin))
+        else {
             return false;
         };
         ids::rewrite_cancelled(params, &cancelled.ours)

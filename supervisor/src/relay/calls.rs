@@ -5,7 +5,7 @@ use super::outbox::Outbox;
 use super::schemas::Lookup;
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
 use crate::clock::Now;
-use crate::limits::{CalendarUnit, Claim, Quota, Reservation};
+use crate::limits::{CalendarUnit, Claim, NEVER_MS, Quota, Reservation};
 use crate::policy::{self, Call, Denial, DenialCode, SchemaKnowledge, Verdict};
 use crate::wire::fold;
 use crate::wire::jsonrpc::{self, Message, Request, RequestId};
@@ -178,11 +178,12 @@ fn rule<'p>(
         Ok(Reservation::Exhausted { index, used, retry_after_ms }) => {
             let planned = allowance.limits[index];
             let code = DenialCode::RateLimited;
+            let retry_after_ms = Some(retry_after_ms).filter(|wait_ms| *wait_ms != NEVER_MS);
             let message = limit_text(planned.rule.reason.as_deref(), planned.quota, retry_after_ms);
             let claim = claims.into_iter().nth(index);
             Ruling::Refused(Refused {
                 denial: Denial { rule: Some(planned.rule), code, message },
-                limit: claim.map(|claim| LimitHit { claim, used, retry_after_ms: Some(retry_after_ms) }),
+                limit: claim.map(|claim| LimitHit { claim, used, retry_after_ms }),
             })
         }
         Err(error) => {
@@ -195,7 +196,7 @@ fn rule<'p>(
 }
 
 /// `Rate limit of 10 per 60 s reached. Try again in 42 s.`; the policy's own words in place of the first sentence.
-fn limit_text(reason: Option<&str>, quota: Quota, retry_after_ms: u64) -> String {
+fn limit_text(reason: Option<&str>, quota: Quota, retry_after_ms: Option<u64>) -> String {
     let (max, span) = match quota {
         Quota::Sliding { max, window_ms } => (max, format!("{} s", window_ms / 1000)),
         Quota::Calendar { max, unit } => (max, unit_name(unit).to_owned()),
@@ -204,10 +205,10 @@ fn limit_text(reason: Option<&str>, quota: Quota, retry_after_ms: u64) -> String
         Some(reason) => reason.to_owned(),
         None => format!("Rate limit of {max} per {span} reached."),
     };
-    if max == 0 {
-        return first;
+    match retry_after_ms {
+        Some(wait_ms) => format!("{first} Try again in {} s.", wait_ms.div_ceil(1000)),
+        None => first,
     }
-    format!("{first} Try again in {} s.", retry_after_ms.div_ceil(1000))
 }
 
 const fn unit_name(unit: CalendarUnit) -> &'static str {
@@ -262,11 +263,11 @@ mod tests {
     fn limit_text_is_the_catalogues() {
         let sliding = Quota::Sliding { max: 10, window_ms: 60_000 };
         let text = "Rate limit of 10 per 60 s reached. Try again in 42 s.";
-        assert_eq!(limit_text(None, sliding, 41_001), text);
-        assert_eq!(limit_text(Some("Slow down."), sliding, 1), "Slow down. Try again in 1 s.");
+        assert_eq!(limit_text(None, sliding, Some(41_001)), text);
+        assert_eq!(limit_text(Some("Slow down."), sliding, Some(1)), "Slow down. Try again in 1 s.");
         let hourly = Quota::Calendar { max: 5, unit: CalendarUnit::Hour };
-        assert_eq!(limit_text(None, hourly, 60_000), "Rate limit of 5 per hour reached. Try again in 60 s.");
+        assert_eq!(limit_text(None, hourly, Some(60_000)), "Rate limit of 5 per hour reached. Try again in 60 s.");
         let never = Quota::Sliding { max: 0, window_ms: 60_000 };
-        assert_eq!(limit_text(None, never, 0), "Rate limit of 0 per 60 s reached.");
+        assert_eq!(limit_text(None, never, None), "Rate limit of 0 per 60 s reached.");
     }
 }

@@ -81,6 +81,13 @@ impl Step<'_, '_> {
         Ok(())
     }
 
+    /// Writes the record of something that the policy does not decide; it is on disk with the next one that it does.
+    pub(super) fn note(&mut self, event: &Event<'_>) -> Result<(), AuditError> {
+        let token = self.journal.append_unsynced(self.now, event)?;
+        self.outbox.commit(token);
+        Ok(())
+    }
+
     pub(super) fn bytes(&self) -> Option<u64> {
         Some(self.line.len() as u64)
     }

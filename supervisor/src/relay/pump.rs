@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::Parts;
 use super::egress_desk::{DeskError, EgressDesk, Heard};
 use super::gate::Gate;
 use super::outbox::Outbox;
 use super::pipes::{ReadStep, Sink, Source};
 use super::stderr::StderrFilter;
-use super::Parts;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind};
 use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, CLIENT_LINE_BYTES_MAX, PIPE_BACKLOG_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use crate::clock::{self, Now};
@@ -201,9 +201,8 @@ impl Pump {
             Err(Errno::EINTR) => return Ok(Ready::default()),
             Err(errno) => return Err(errno.into()),
         }
-        let hit = |index: usize| {
-            wanted[index].0.is_some() && fds[index].revents().is_some_and(|events| !events.is_empty())
-        };
+        let hit =
+            |index: usize| wanted[index].0.is_some() && fds[index].revents().is_some_and(|events| !events.is_empty());
         Ok(Ready {
             control: hit(0),
             egress: hit(1),
@@ -335,6 +334,7 @@ impl Pump {
 
     fn checkpoint(&mut self, now: Now) -> Result<(), RelayError> {
         if let Some(head) = self.journal.checkpoint_due(now) {
+            self.journal.sync()?;
             FromRelay::Checkpoint(LogPoint { seq: head.seq, hash: head.hash.0 }).send(self.control.as_fd())?;
         }
         Ok(())

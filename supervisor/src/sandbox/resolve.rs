@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::plan::{AuditPlan, ConnectTo, FilesystemPlan, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder};
+use super::plan::{
+    AuditPlan, ConnectTo, FilesystemPlan, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder,
+};
 use super::{Layer, environment};
 use crate::bounds::HOSTS_MAX;
 use crate::policy::{Policy, WriteRule};
@@ -262,18 +264,14 @@ fn executable(name: &OsStr, cwd: &Path, filesystem: &FilesystemPlan) -> Result<P
         let hint = outside_hint(name).unwrap_or_default();
         return Err(PlanError::CommandNotFound { command: name.to_string_lossy().into_owned(), hint });
     };
-    let real = fs::canonicalize(path).map_err(|error| PlanError::NotExecutable {
-        path: path.clone(),
-        why: error.to_string(),
-    })?;
+    let real = fs::canonicalize(path)
+        .map_err(|error| PlanError::NotExecutable { path: path.clone(), why: error.to_string() })?;
     if !in_view(path, filesystem) || !in_view(&real, filesystem) {
         let hint = format!(" in the server's view; add to the policy: sandbox.filesystem.read: [{}]", real.display());
         return Err(PlanError::CommandNotFound { command: path.display().to_string(), hint });
     }
-    let meta = fs::metadata(&real).map_err(|error| PlanError::NotExecutable {
-        path: path.clone(),
-        why: error.to_string(),
-    })?;
+    let meta =
+        fs::metadata(&real).map_err(|error| PlanError::NotExecutable { path: path.clone(), why: error.to_string() })?;
     if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
         return Err(PlanError::NotExecutable { path: path.clone(), why: "not an executable file".into() });
     }

@@ -222,7 +222,10 @@ impl Message {
                 (3, failure.step as u8, 0, failure.errno.map_or(0, |e| e as i32), failure.detail.as_str())
             }
         };
-        let text = &text[..text.floor_char_boundary(LAUNCH_DETAIL_BYTES_MAX)];
+        // Up to three bytes less than fit, so that no character is cut.
+        let end =
+            (0..=text.len().min(LAUNCH_DETAIL_BYTES_MAX)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        let text = &text[..end];
         let mut bytes = [0; MESSAGE_BYTES];
         bytes[..3].copy_from_slice(&[kind, code, state]);
         bytes[4..8].copy_from_slice(&errno.to_le_bytes());
@@ -309,7 +312,7 @@ mod tests {
         for (index, layer) in Layer::ALL.iter().enumerate() {
             assert_eq!(*layer as usize, index, "{}", layer.name());
         }
-        assert!(MESSAGE_BYTES <= 4096);
+        const { assert!(MESSAGE_BYTES <= 4096) };
     }
 
     #[test]

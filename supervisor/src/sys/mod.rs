@@ -2,10 +2,10 @@
 //!
 //! Each module allows `unsafe_code` for itself and gives every block its reason.
 
+pub mod bpf;
 pub mod clone;
 pub mod environment;
 pub mod fds;
-pub mod bpf;
 pub mod fork;
 pub mod mount;
 pub mod pidfd;

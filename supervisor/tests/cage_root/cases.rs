@@ -10,6 +10,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("the_host_sees_an_unprivileged_stranger", the_host_sees_an_unprivileged_stranger),
     ("every_layer_answers", every_layer_answers),
     ("a_root_file_and_a_root_group_file_stay_closed", a_root_file_and_a_root_group_file_stay_closed),
+    ("groups_of_the_caller_are_dropped", groups_of_the_caller_are_dropped),
     ("the_view_is_minimal_and_read_only", the_view_is_minimal_and_read_only),
     ("proc_is_masked", proc_is_masked),
     ("pid_1_shows_nothing_and_cannot_be_killed", pid_1_shows_nothing_and_cannot_be_killed),
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("the_host_network_is_refused", the_host_network_is_refused),
     ("nothing_runs_before_the_gate", nothing_runs_before_the_gate),
     ("two_sandboxes_are_strangers", two_sandboxes_are_strangers),
+    ("a_host_without_executable_memory_files_is_served", a_host_without_executable_memory_files_is_served),
     ("node_runs", node_runs),
     ("launch_times", launch_times),
 ];
@@ -103,6 +105,22 @@ fn a_root_file_and_a_root_group_file_stay_closed() {
     // Without the policy's word there is nothing at all.
     let hidden = shell(&[], &format!("cat {path}/open /etc/shadow /root/.bashrc"));
     assert_eq!((hidden.out.as_str(), hidden.err.matches("No such file").count()), ("", 3), "{}", hidden.err);
+}
+
+fn groups_of_the_caller_are_dropped() {
+    let directory = canary_directory();
+    let canary = directory.path().join("root-group");
+    std::fs::write(&canary, "canary").unwrap();
+    std::fs::set_permissions(&canary, PermissionsExt::from_mode(0o640)).unwrap();
+    let through = ["setpriv", "--groups", "0,4"];
+    let options = ["--read", directory.path().to_str().unwrap()];
+    let script = format!("echo ready; read line; cat {}", canary.display());
+    let mut run = super::run::start_through(&through, &options, &["/bin/sh", "-c", &script]);
+    assert_eq!(run.line(), "ready");
+    assert_eq!(status(run.launcher(), "Groups"), "0 4");
+    assert_eq!(status(main_process(&run.facts()["init"]), "Groups"), "");
+    let ended = run.finish();
+    assert_eq!((ended.out.as_str(), ended.code), ("", Some(1)), "{}", ended.err);
 }
 
 fn the_view_is_minimal_and_read_only() {
@@ -361,6 +379,23 @@ fn two_sandboxes_are_strangers() {
     assert_ne!(first.facts()["uid"], second.facts()["uid"]);
     second.finish();
     first.finish();
+}
+
+/// vm.memfd_noexec=2 holds in the pid namespace that it is set in (Linux 6.3), so the host's stays what it is.
+fn a_host_without_executable_memory_files_is_served() {
+    let setting = "/proc/sys/vm/memfd_noexec";
+    if !std::path::Path::new(setting).exists() {
+        return;
+    }
+    let script = format!("echo 2 > {setting}; exec \"$@\"");
+    let through = ["unshare", "-pf", "--kill-child", "--mount-proc", "/bin/sh", "-c", &script, "sh"];
+    let mut run = super::run::start_through(&through, &[], &["/bin/sh", "-c", "echo ready; read line; exit 7"]);
+    assert_eq!(run.line(), "ready");
+    let uid = run.facts()["uid"].parse().unwrap();
+    let images: Vec<_> =
+        of_uid(uid).iter().map(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap()).collect();
+    assert!(images.iter().any(|image| image.to_str() == Some("/.init (deleted)")), "{images:?}");
+    assert_eq!(run.finish().code, Some(7));
 }
 
 fn node_runs() {

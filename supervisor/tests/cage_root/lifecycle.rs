@@ -61,7 +61,7 @@ fn the_lifeline_alone_is_enough() {
 fn the_parent_death_signal_alone_is_enough() {
     let (run, uid, init) = clinging();
     let pipe = std::fs::read_link(format!("/proc/{init}/fd/0")).unwrap();
-    let launcher = run.child.id();
+    let launcher = run.launcher();
     // A second holder of the lifeline: it does not hang up when the launcher dies.
     let held = std::fs::read_dir(format!("/proc/{launcher}/fd"))
         .unwrap()

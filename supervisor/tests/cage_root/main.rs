@@ -1,6 +1,9 @@
 //! The cage on a real kernel: needs root. Each case launches a server through a helper process (this program again,
 //! because a launch needs a process with one thread) and judges by what the host sees.
 
+// This whole target is a test; without the test harness clippy cannot know.
+#![allow(clippy::unwrap_used)]
+
 mod cases;
 mod launcher;
 mod lifecycle;

@@ -13,7 +13,7 @@ use super::launcher::ROLE;
 
 /// A launch that has been started.
 pub(crate) struct Run {
-    pub(crate) child: Child,
+    child: Option<Child>,
     facts: PathBuf,
     _directory: tempfile::TempDir,
 }
@@ -42,7 +42,7 @@ pub(crate) fn start_with<S: AsRef<OsStr>>(
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(ROLE).arg("--facts").arg(&facts).args(options).arg("--").args(argv);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = prepare(&mut command).spawn().unwrap();
+    let child = Some(prepare(&mut command).spawn().unwrap());
     Run { child, facts, _directory: directory }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn start_through<S: AsRef<OsStr>>(through: &[&str], options: &[&str],
     command.args(&through[1..]).arg(std::env::current_exe().unwrap());
     command.arg(ROLE).arg("--facts").arg(&facts).args(options).arg("--").args(argv);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Run { child: command.spawn().unwrap(), facts, _directory: directory }
+    Run { child: Some(command.spawn().unwrap()), facts, _directory: directory }
 }
 
 /// Runs `script` with /bin/sh in a sandbox to its end.
@@ -92,7 +92,26 @@ pub(crate) fn of_uid(uid: u32) -> Vec<i32> {
     .collect()
 }
 
+/// A case that fails leaves no sandbox behind.
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
 impl Run {
+    fn child(&mut self) -> &mut Child {
+        self.child.as_mut().unwrap()
+    }
+
+    /// Pid of the launcher.
+    pub(crate) fn launcher(&self) -> i32 {
+        self.child.as_ref().unwrap().id().cast_signed()
+    }
+
     /// The facts, once the server stands at the gate.
     pub(crate) fn facts(&mut self) -> BTreeMap<String, String> {
         let start = Instant::now();
@@ -101,9 +120,9 @@ impl Run {
                 let pairs = text.lines().filter_map(|line| line.split_once('='));
                 return pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             }
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child().try_wait().unwrap() {
                 let mut err = String::new();
-                std::io::Read::read_to_string(self.child.stderr.as_mut().unwrap(), &mut err).unwrap();
+                std::io::Read::read_to_string(self.child().stderr.as_mut().unwrap(), &mut err).unwrap();
                 panic!("the launcher ended with {status}: {err}");
             }
             assert!(start.elapsed() < Duration::from_secs(20), "no facts");
@@ -115,7 +134,7 @@ impl Run {
     pub(crate) fn line(&mut self) -> String {
         let mut line = Vec::new();
         let mut byte = [0];
-        let out = self.child.stdout.as_mut().unwrap();
+        let out = self.child().stdout.as_mut().unwrap();
         while std::io::Read::read(out, &mut byte).unwrap() == 1 && byte[0] != b'\n' {
             line.push(byte[0]);
         }
@@ -123,17 +142,18 @@ impl Run {
     }
 
     pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
-        self.child.stdin.as_mut().unwrap()
+        self.child().stdin.as_mut().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.launcher()), signal).unwrap();
     }
 
     /// Closes standard input and waits.
     pub(crate) fn finish(mut self) -> Ended {
-        drop(self.child.stdin.take());
-        let Output { status, stdout, stderr } = self.child.wait_with_output().unwrap();
+        let mut child = self.child.take().unwrap();
+        drop(child.stdin.take());
+        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
         Ended {
             code: status.code(),
             out: String::from_utf8_lossy(&stdout).into_owned(),

@@ -337,10 +337,11 @@ fn a_refused_run_is_a_session_that_verifies() {
         policy: "/etc/p.yaml",
         actor: crate::audit::Actor { uid: 1000, ..Default::default() },
         host: "h",
+        rejects_policy: true,
     };
     let path = crate::audit::record_refusal(&log, &keys, NOW, &refusal).unwrap();
     let key = crate::audit::keys::load_verifier(&keys.join("verifier.key")).unwrap();
-    assert_eq!(verify(&log, &key, None).unwrap().to_string(), "ok: 1 session, 2 records\n");
+    assert_eq!(verify(&log, &key, None).unwrap().to_string(), "ok: 1 session, 3 records\n");
     let text = std::fs::read_to_string(path.join("000001.jsonl")).unwrap();
     assert!(text.contains(r#""argv":["node","x.js"]"#) && text.contains(r#""code":"ISB-P012""#));
 }

@@ -67,7 +67,15 @@ mod tests {
     fn log() -> (tempfile::TempDir, VerifyArgs) {
         let home = tempfile::tempdir().unwrap();
         let (audit_dir, keys) = (home.path().join("log"), home.path().join("keys"));
-        let refusal = Refusal { code: "c", text: "t", argv: &[], policy: "p", actor: Actor::default(), host: "h" };
+        let refusal = Refusal {
+            code: "c",
+            text: "t",
+            argv: &[],
+            policy: "p",
+            actor: Actor::default(),
+            host: "h",
+            rejects_policy: false,
+        };
         record_refusal(&audit_dir, &keys, Now { wall_ns: 1, boot_ns: 1 }, &refusal).unwrap();
         let arguments = VerifyArgs {
             paths: Vec::new(),

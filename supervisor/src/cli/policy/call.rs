@@ -1,43 +1,28 @@
-//! The call of `explain --call`: the `params` of a tools/call.
+//! The call of `explain --call`: the `params` of a tools/call, read by the parser of the pipe.
 
-use crate::wire::json::{Number, Value};
+use crate::wire::json::{self, Reject, Value};
 
 /// Why the text is no call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    #[error("--call is not JSON")]
-    Json(#[from] serde_json::Error),
+    #[error("--call is not JSON that the pipe would let pass")]
+    Json(#[from] Reject),
     #[error("--call wants {{\"name\": \"TOOL\", \"arguments\": {{...}}}}")]
     Shape,
 }
 
 /// Tool name and arguments.
-pub(super) fn parse(text: &str) -> Result<(String, Option<Value<'static>>), CallError> {
-    let mut call = match serde_json::from_str(text)? {
-        serde_json::Value::Object(call) => call,
-        _ => return Err(CallError::Shape),
+pub(super) fn parse(text: &str) -> Result<(String, Option<Value<'_>>), CallError> {
+    let Value::Object(members) = json::parse(text.as_bytes())? else {
+        return Err(CallError::Shape);
     };
-    let name = match call.remove("name") {
-        Some(serde_json::Value::String(name)) => name,
-        _ => return Err(CallError::Shape),
-    };
-    let arguments = match call.remove("arguments") {
-        None => None,
-        Some(arguments @ serde_json::Value::Object(_)) => Some(value(arguments)),
-        Some(_) => return Err(CallError::Shape),
-    };
-    if call.is_empty() { Ok((name, arguments)) } else { Err(CallError::Shape) }
-}
-
-fn value(json: serde_json::Value) -> Value<'static> {
-    match json {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(value) => Value::Bool(value),
-        serde_json::Value::Number(number) => Value::Number(Number::new(number.to_string().into())),
-        serde_json::Value::String(text) => Value::String(text.into()),
-        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(value).collect()),
-        serde_json::Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(key, member)| (key.into(), value(member))).collect())
+    let (mut tool, mut arguments) = (None, None);
+    for (key, value) in members {
+        match (key.as_ref(), value) {
+            ("name", Value::String(name)) => tool = Some(name.into_owned()),
+            ("arguments", value @ Value::Object(_)) => arguments = Some(value),
+            _ => return Err(CallError::Shape),
         }
     }
+    Ok((tool.ok_or(CallError::Shape)?, arguments))
 }

@@ -29,7 +29,7 @@ pub struct Number<'a> {
 
 impl<'a> Number<'a> {
     /// Wraps text that the strict parser has accepted.
-    pub(crate) fn new(text: Cow<'a, str>) -> Self {
+    pub(super) fn new(text: Cow<'a, str>) -> Self {
         Self { text }
     }
 
