@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::geteuid;
+use nix::unistd::{geteuid, gethostname};
 use tempfile::TempDir;
 
 use crate::{paths, wait};
@@ -93,10 +93,14 @@ impl Arena {
         bind(backing.path(), Path::new(ROOT));
         bring_up_network();
         let arena = Self { _backing: backing };
-        arena.replace(
-            "/etc/hosts",
-            &format!("127.0.0.1 localhost\n{API_ADDRESS} {API_HOST}\n{OTHER_ADDRESS} {OTHER_HOST}\n"),
+        let own = gethostname().expect("a host has a name").to_string_lossy().into_owned();
+        let hosts = format!(
+            "127.0.0.1 localhost {own}
+{API_ADDRESS} {API_HOST}
+{OTHER_ADDRESS} {OTHER_HOST}
+"
         );
+        arena.replace("/etc/hosts", &hosts);
         arena.replace("/etc/resolv.conf", "nameserver 8.8.8.8\noptions timeout:1 attempts:1\n");
         arena
     }

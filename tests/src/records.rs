@@ -11,9 +11,17 @@ use crate::wait;
 /// Where a run without `--audit-dir` writes.
 pub const DEFAULT_DIRECTORY: &str = "/var/log/intercept-sandbox";
 
-/// All segments under `directory`, sorted by path.
+/// All segments of sessions under `directory`, sorted by path: `<date>/<session>/000001.jsonl`.
 #[must_use]
 pub fn segments(directory: impl AsRef<Path>) -> Vec<PathBuf> {
+    let is_segment = |path: &PathBuf| {
+        path.file_stem().is_some_and(|stem| stem.to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+    };
+    files(directory).into_iter().filter(is_segment).collect()
+}
+
+/// Every log file under `directory`, the host's index and refused runs included, sorted by path.
+fn files(directory: impl AsRef<Path>) -> Vec<PathBuf> {
     let (mut found, mut open) = (Vec::new(), vec![directory.as_ref().to_path_buf()]);
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -36,7 +44,7 @@ pub fn segments(directory: impl AsRef<Path>) -> Vec<PathBuf> {
 #[must_use]
 pub fn read(directory: impl AsRef<Path>) -> Vec<Value> {
     let mut records = Vec::new();
-    for segment in segments(directory) {
+    for segment in files(directory) {
         let text = fs::read_to_string(&segment).unwrap_or_default();
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let parse = serde_json::from_str(line);
@@ -52,7 +60,21 @@ pub fn of_type(directory: impl AsRef<Path>, kind: &str) -> Vec<Value> {
     read(directory).into_iter().filter(|record| record["type"] == kind).collect()
 }
 
-/// Waits for a record that `wanted` accepts.
-pub fn wait_for(directory: impl AsRef<Path>, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
-    wait::until(limit, || read(&directory).into_iter().find(|record| wanted(record)))
+/// Codes of the runs that were refused before anything started.
+#[must_use]
+pub fn refusals(directory: impl AsRef<Path>) -> Vec<String> {
+    let ends = of_type(directory, "session.end").into_iter().filter(|record| record["effect"] == "denied");
+    ends.filter_map(|record| record["reason"]["code"].as_str().map(str::to_owned)).collect()
+}
+
+/// Waits for a record that is not among `known` and that `wanted` accepts. What was known before an attempt cannot be
+/// its record: the self-test of each run leaves refusals too.
+pub fn wait_for(
+    directory: impl AsRef<Path>,
+    known: &[Value],
+    limit: Duration,
+    wanted: impl Fn(&Value) -> bool,
+) -> Option<Value> {
+    let is_new = |record: &Value| !known.contains(record) && wanted(record);
+    wait::until(limit, || read(&directory).into_iter().find(is_new))
 }

@@ -24,7 +24,7 @@ fn every_check_that_a_run_depends_on_has_a_row() {
     arena::run(|_| {
         let output = run::subcommand(["doctor"]);
         let text = said(&output);
-        for check in ["kernel", "cgroup", "namespaces", "seccomp", "landlock", "bpf"] {
+        for check in ["kernel", "cgroup", "namespace", "seccomp", "landlock", "bpf"] {
             let row = row(&text, check);
             assert!(["ok", "degraded", "missing"].iter().any(|state| row.contains(state)), "{row}");
         }
@@ -53,7 +53,7 @@ fn missing_user_namespaces_are_said() {
         let output = command.output().expect("util-linux is there");
         let text = said(&output);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(row(&text, "namespaces").contains("missing"), "{text}");
+        assert!(row(&text, "namespace-user").contains("missing"), "{text}");
     });
 }
 

@@ -75,7 +75,7 @@ fn an_allowed_call_reaches_the_api_and_its_image_arrives() {
 
         let decisions = records::of_type(records::DEFAULT_DIRECTORY, "mcp.request");
         let call = decisions.iter().find(|record| record["mcp"]["tool"] == "generate_image").expect("recorded");
-        assert_eq!(call["effect"], "allow", "{call}");
+        assert_eq!(call["effect"], "allowed", "{call}");
         assert_eq!(call["mcp"]["id"], id, "the client's own id");
         let whole = fs::read_to_string(&records::segments(records::DEFAULT_DIRECTORY)[0]).expect("a log");
         for secret in ["isb-test-key", "a lighthouse"] {

@@ -44,8 +44,8 @@ fn a_policy_of_another_owner_is_refused_and_the_refusal_recorded() {
         let path = arena.file("policy.yaml", text());
         chown(&path, Some(NOBODY), None).expect("root can chown");
         assert_refused(arena, &path, "owned by nobody");
-        let rejected = records::of_type(records::DEFAULT_DIRECTORY, "policy.reject");
-        assert_eq!(rejected.len(), 1, "{:#?}", records::read(records::DEFAULT_DIRECTORY));
+        let refused = records::refusals(records::DEFAULT_DIRECTORY);
+        assert_eq!(refused, ["ISB-R004"], "{:#?}", records::read(records::DEFAULT_DIRECTORY));
     });
 }
 
@@ -104,7 +104,7 @@ fn policy_install_puts_a_checked_policy_where_root_alone_can_write() {
         chown(&draft, Some(NOBODY), None).expect("root can chown");
         let output = run::subcommand(["policy".as_ref(), "install".as_ref(), draft.as_os_str()]);
         assert!(output.status.success(), "{}", said(&output));
-        let installed = Path::new("/etc/intercept-sandbox/policies/draft.yaml");
+        let installed = Path::new("/etc/intercept-sandbox/policies/plain.yaml");
         assert_eq!(fs::read_to_string(installed).expect("installed"), text());
 
         let program = arena.program("echo_server");
@@ -143,7 +143,7 @@ fn an_unprivileged_user_runs_an_installed_policy_through_real_sudo() {
         let draft = arena.file("echo.yaml", text());
         let output = run::subcommand(["policy".as_ref(), "install".as_ref(), draft.as_os_str()]);
         assert!(output.status.success(), "{}", said(&output));
-        let policy = "/etc/intercept-sandbox/policies/echo.yaml";
+        let policy = "/etc/intercept-sandbox/policies/plain.yaml";
         let program = program.to_str().expect("a plain path");
         let mut session = Session::start(through_sudo(arena, &["run", "-c", policy, "--", program]));
         session.initialize();

@@ -126,7 +126,7 @@ fn nothing_is_smuggled(arena: &Arena, server: &Server) {
     assert_eq!(session.finish().code, 0);
     assert_eq!(executions(&server.images), 0, "and nothing came late");
     let recorded = records::read(records::DEFAULT_DIRECTORY);
-    let refusals = recorded.iter().filter(|r| r["type"] == "mcp.malformed" || r["effect"] == "deny").count();
+    let refusals = recorded.iter().filter(|r| r["type"] == "mcp.malformed" || r["effect"] == "denied").count();
     assert!(refusals >= smuggled().len(), "each is on record: {refusals} of {}", smuggled().len());
 }
 

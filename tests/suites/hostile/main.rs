@@ -136,6 +136,7 @@ fn network_attacks_leave_records() {
         let run =
             Run::new(arena, &policies::hostile()).connect_to(&ground.stand_in).command(["/mnt/arena/bin/hostile"]);
         let mut ours = visit(&ground, &run.to_command(), false);
+        let known = records::read(records::DEFAULT_DIRECTORY);
         for probe in ["tcp-literal", "tcp-v6", "udp-sendto", "tcp-other-port", "dns-tunnel", "sni-other"] {
             ours.call(probe, Argument::None);
         }
@@ -143,7 +144,7 @@ fn network_attacks_leave_records() {
             let wanted = |r: &serde_json::Value| {
                 r["type"] == format!("net.{op}") && r["net"]["verdict"] == "denied" && check(&r["net"])
             };
-            let found = records::wait_for(records::DEFAULT_DIRECTORY, EFFECT_LIMIT, wanted);
+            let found = records::wait_for(records::DEFAULT_DIRECTORY, &known, EFFECT_LIMIT, wanted);
             let all: Vec<_> = records::read(records::DEFAULT_DIRECTORY).into_iter().map(|r| r["net"].clone()).collect();
             assert!(found.is_some(), "no net.{op} record among {all:#?}");
         };

@@ -19,7 +19,7 @@ const RECORD_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPTS: [(&str, &str, &str, &str, &str); 6] = [
     ("another host, by name", "tcp-other-name", "tcp 203.0.113.9:443", "host", "exfil.example"),
     ("the allowed host, another port", "tcp-other-port", "tcp 203.0.113.10:8443", "dst_port", "8443"),
-    ("an address, no name", "tcp-literal", "tcp 1.1.1.1:443", "dst_ip", "1.1.1.1"),
+    ("an address, no name", "tcp-metadata", "tcp 169.254.169.254:80", "dst_ip", "169.254.169.254"),
     ("UDP", "udp-sendto", "udp 1.1.1.1:443", "proto", "udp"),
     ("IPv6", "tcp-v6", "tcp [2001:db8::53]:443", "dst_ip", "2001:db8::53"),
     ("a DNS tunnel", "dns-tunnel", "udp 8.8.8.8:53", "host", "6c6f6f746c6f6f746c6f6f74.tunnel.example"),
@@ -42,14 +42,16 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
 
     let mut ours = Run::new(arena, &policies::hostile()).connect_to(&stage.stand_in).command([&program]).start();
     ours.initialize();
+    let known = records::read(records::DEFAULT_DIRECTORY);
     let got_out = try_all(&mut ours, &canaries);
 
     let mut rows = Vec::new();
     for (index, (what, probe, _, member, value)) in ATTEMPTS.into_iter().enumerate() {
         must(reached[index] > 0, &format!("without us {probe} gets out, or the demo shows nothing"))?;
         must(got_out[index] == 0, &format!("{what} gets nowhere"))?;
-        let record =
-            records::wait_for(records::DEFAULT_DIRECTORY, RECORD_LIMIT, |record| is_refusal(record, member, value));
+        let record = records::wait_for(records::DEFAULT_DIRECTORY, &known, RECORD_LIMIT, |record| {
+            is_refusal(record, member, value)
+        });
         let record = record.ok_or_else(|| format!("{what} is on record"))?;
         let kind = record["type"].as_str().unwrap_or_default();
         let seen = format!("{kind} seq {}: {member} {value}", record["seq"]);

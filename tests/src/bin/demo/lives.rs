@@ -32,7 +32,7 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
         let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<&Process>>();
         let gone = wait::becomes_true(GONE_LIMIT, || alive().is_empty());
         must(gone, &format!("nothing outlives {}: {:?}", victim.comm, alive()))?;
-        rows.push(vec![victim.comm.clone(), crowd.len().to_string(), "0".into(), code.to_string()]);
+        rows.push(vec![role(&victim.comm), crowd.len().to_string(), "0".into(), code.to_string()]);
         index += 1;
     }
     let headings = ["killed", "processes before", "after", "exit code"];
@@ -41,4 +41,15 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
     }
     say("\n   The server's network had no road but through us: with us gone, there is none.");
     Ok(())
+}
+
+/// What the audience calls a process whose name in /proc is `comm`, cut at 15 bytes there.
+fn role(comm: &str) -> String {
+    match comm {
+        "intercept-sandb" => "monitor, the root process".into(),
+        "isb-janitor" | "isb-relay" | "isb-egress" => comm["isb-".len()..].into(),
+        "node" => "node, the server itself".into(),
+        _ if comm.starts_with("memfd:") => "init, PID 1 of the sandbox".into(),
+        _ => comm.to_owned(),
+    }
 }

@@ -15,7 +15,7 @@ pub(crate) fn tell() -> Chapter {
         .into_iter()
         .find(|segment| fs::read_to_string(segment).is_ok_and(|text| text.contains("\"rate_limited\"")))
         .ok_or("the session of chapters 1 to 4 is in the log")?;
-    let path = segment.to_string_lossy().into_owned();
+    let path = segment.parent().unwrap_or(&segment).to_string_lossy().into_owned();
     let output = subcommand(["audit", "verify", &path]);
     must(output.status.code() == Some(0), &format!("an untouched log verifies: {}", said(&output)))?;
     held(&format!("intercept-sandbox audit verify: {}", said(&output).trim()));
