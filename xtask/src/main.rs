@@ -3,7 +3,6 @@
 mod ci;
 mod mutate;
 mod probes;
-mod probes;
 mod say;
 mod setup;
 mod shell;
@@ -50,11 +49,6 @@ enum Task {
         /// Only protections whose name contains this.
         filter: Option<String>,
     },
-    /// Build the eBPF object from its sources, or check that the committed one comes from them.
-    Probes {
-        /// `build` or `check`.
-        action: String,
-    },
     /// Measure a call's and a launch's cost, side by side in one run, and write docs/performance.md.
     Bench,
 }
@@ -68,7 +62,6 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Probes { arguments } => probes::run(&arguments),
         Task::Mutate { filter } => mutate::run(filter.as_deref()),
-        Task::Probes { action } => probes::run(&[action]),
         Task::Bench => suites::bench(),
     };
     match outcome {
