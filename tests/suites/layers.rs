@@ -189,6 +189,12 @@ fn our_own_processes_are_confined() {
             .collect();
         let unprivileged: Vec<&Process> = crew.iter().filter(|p| !field(p, "Uid").starts_with("0\t")).collect();
         assert_eq!(unprivileged.len(), 2, "relay and egress: {crew:?}");
+        for comm in ["isb-janitor", "memfd:sandbox-i"] {
+            let process = session.processes().into_iter().find(|process| process.comm == comm);
+            let process = process.unwrap_or_else(|| panic!("no {comm}: {:?}", session.processes()));
+            assert_eq!(field(&process, "Seccomp"), "2", "{process:?}");
+            assert_eq!(field(&process, "NoNewPrivs"), "1", "{process:?}");
+        }
         for process in unprivileged {
             assert_eq!(field(process, "CapEff"), "0000000000000000", "{process:?}");
             assert_eq!(field(process, "NoNewPrivs"), "1", "{process:?}");

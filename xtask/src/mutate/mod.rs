@@ -29,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) target: &'static str,
     /// The test's full name.
     pub(crate) test: &'static str,
+    /// Whether the target is its own harness: it takes a part of the name and tells by its exit code.
+    pub(crate) is_case: bool,
 }
 
 /// The row of a protection.
@@ -105,12 +107,14 @@ fn run_test(programs: &BTreeMap<String, PathBuf>, row: &Row, dropped: Option<&st
     let weaken = format!("ISB_WEAKEN={}", dropped.unwrap_or_default());
     let limit = TEST_SECONDS_MAX.to_string();
     let path = program.to_string_lossy();
-    let words = ["env", &weaken, "timeout", "--kill-after=5", &limit, &path, "--exact", row.test, "--include-ignored"];
-    let mut command = as_root(words[0], &words[1..]);
+    let mut command = as_root("env", &[&weaken, "timeout", "--kill-after=5", &limit, &path, row.test]);
+    if !row.is_case {
+        command.args(["--exact", "--include-ignored"]);
+    }
     command.stdin(Stdio::null());
     let output = output(command)?;
     let said = String::from_utf8_lossy(&output.stdout);
-    if !said.contains("running 1 test\n") {
+    if !row.is_case && !said.contains("running 1 test\n") {
         let stderr = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{}: {} did not run exactly one test:\n{said}{stderr}", row.target, row.test));
     }

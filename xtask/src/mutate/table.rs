@@ -1,10 +1,95 @@
-//! Which test must notice that a protection is gone.
+//! Which test must notice that a protection is gone. Where two layers hold an attack, the test looks at one of them.
 
 use super::Row;
 
+/// A test of libtest.
 const fn row(protection: &'static str, target: &'static str, test: &'static str) -> Row {
-    Row { protection, target, test }
+    Row { protection, target, test, is_case: false }
+}
+
+/// A case of a program that is its own harness (supervisor/tests).
+const fn case(protection: &'static str, target: &'static str, test: &'static str) -> Row {
+    Row { protection, target, test, is_case: true }
 }
 
 /// Every protection of the product that can be dropped.
-pub(crate) const TABLE: &[Row] = &[row("no-new-privs", "layers", "the_server_has_no_new_privs")];
+pub(crate) const TABLE: &[Row] = &[
+    // The audit log.
+    row("audit-chain", "audit", "one_edited_byte_is_found_and_its_line_named"),
+    row("audit-fail-closed", "lib", "audit::journal::tests::dev_full_stops_the_journal"),
+    row("audit-fdatasync", "lib", "audit::journal::tests::strict_syncs_before_it_returns_and_write_does_not"),
+    row(
+        "audit-signature",
+        "lib",
+        "audit::verify::tests::a_log_rewritten_with_new_hashes_is_caught_by_its_note_and_without_one_is_not_ok",
+    ),
+    // The pipe.
+    row("duplicate-id", "lib", "wire::ids::tests::duplicate_in_flight_id_is_refused_and_free_after_the_answer"),
+    row("envelope-keys", "lib", "wire::jsonrpc::tests::envelope_keys_are_exact"),
+    row("json-control-bytes", "lib", "wire::json::tests::raw_control_bytes_are_refused_everywhere"),
+    row("json-depth", "lib", "wire::json::tests::depth_at_the_bound_passes_and_one_over_does_not"),
+    row("json-duplicate-keys", "lib", "wire::json::tests::duplicate_keys_are_refused_at_any_depth"),
+    row("json-numbers", "lib", "wire::json::tests::numbers_that_readers_read_differently_are_refused"),
+    row("json-one-value", "lib", "wire::json::tests::two_values_on_a_line_are_refused"),
+    row("key-case", "lib", "wire::jsonrpc::tests::parameter_keys_may_not_differ_in_case_alone"),
+    row("line-bytes", "wire", "a_line_over_the_limit_is_refused_and_the_session_lives"),
+    row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
+    // The policy and its limits.
+    row("limit-clock", "lib", "limits::timeline::tests::wall_clock_set_back_between_boots_does_not_take_time_back"),
+    row("loosening-flags", "policy_trust", "a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy"),
+    row("policy-conditions", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
+    row("policy-default-deny", "main_job", "an_unlisted_tool_is_refused_and_not_executed"),
+    row("policy-deny-rule", "lib", "policy::decide::tests::every_rule_must_pass_and_allow_never_short_circuits"),
+    row("policy-hide", "lib", "policy::decide::tests::hidden_comes_first"),
+    row("policy-path-escape", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
+    row("policy-required-args", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
+    row("policy-trust", "policy_trust", "a_policy_that_others_can_write_is_refused"),
+    row("policy-unknown-keys", "lifecycle", "a_bad_policy_is_125_with_place_and_hint_and_a_record"),
+    row("rate-limit", "main_job", "the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait"),
+    // The wall.
+    case("cgroup-bind", "wall_root", "behind the wall nothing leaves and everything is seen"),
+    case("cgroup-connect", "wall_root", "the hooks alone keep everything in"),
+    case("cgroup-sendmsg", "wall_root", "the hooks alone keep everything in"),
+    case("cgroup-sock-create", "wall_root", "the hooks alone keep everything in"),
+    row("dial-private", "lib", "egress::dial::tests::a_name_that_resolves_to_loopback_is_not_dialled"),
+    row("dns-stub", "lib", "egress::resolver::tests::every_other_name_does_not_exist"),
+    row("egress-record-first", "lib", "egress::serve::tests::nothing_is_dialled_while_the_relay_does_not_confirm"),
+    row("gateway-address", "lib", "egress::serve::tests::another_port_of_an_allowed_host_is_reset"),
+    row("gateway-ech", "lib", "egress::tls::tests::an_encrypted_hello_is_refused_under_the_right_name"),
+    row("gateway-sni", "hostile", "no_attack_succeeds_under_us"),
+    row("netns", "layers", "the_server_shares_no_namespace_with_the_host"),
+    case("sk-lookup", "wall_root", "behind the wall nothing leaves and everything is seen"),
+    // The sandbox.
+    row("capabilities", "layers", "the_server_holds_no_capability"),
+    row("cgroup-limits", "layers", "the_session_has_limits_in_its_cgroup"),
+    case("close-range", "cage_root", "no_descriptor_leaks"),
+    row("environment", "layers", "the_servers_environment_is_constructed_not_inherited"),
+    row("landlock", "hostile", "no_attack_succeeds_under_us"),
+    row("lifeline", "lifecycle", "killing_any_process_of_ours_leaves_nothing"),
+    row("no-new-privs", "layers", "the_server_has_no_new_privs"),
+    row("nosuid-writable", "layers", "the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid"),
+    row("pdeathsig", "lifecycle", "killing_any_process_of_ours_leaves_nothing"),
+    case("proc-masks", "cage_root", "proc_is_masked"),
+    row("read-only-root", "layers", "the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid"),
+    row("seccomp", "layers", "the_server_has_a_seccomp_filter"),
+    row("seccomp-fastopen", "lib", "sandbox::seccomp::tests::other_arguments_that_decide"),
+    row("seccomp-namespaces", "hostile", "no_attack_succeeds_under_us"),
+    row("seccomp-setid-modes", "hostile", "no_attack_succeeds_under_us"),
+    row("seccomp-socket-families", "hostile", "no_attack_succeeds_under_us"),
+    row("seccomp-terminal", "lib", "sandbox::seccomp::tests::other_arguments_that_decide"),
+    case("self-test", "cage_root", "an_open_network_is_found_before_the_gate"),
+    case("setgroups", "cage_root", "groups_of_the_caller_are_dropped"),
+    row("user-namespace", "layers", "the_server_shares_no_namespace_with_the_host"),
+    // Ourselves.
+    row("confine-capabilities", "mechanisms", "the_host_sees_a_confined_process_without_any_privilege"),
+    row("confine-close-fds", "mechanisms", "relay_keeps_what_it_is_given_and_nothing_else"),
+    row("confine-egress-landlock", "mechanisms", "egress_opens_no_file_and_may_have_sockets"),
+    row("confine-egress-seccomp", "layers", "our_own_processes_are_confined"),
+    row("confine-identity", "mechanisms", "the_host_sees_a_confined_process_without_any_privilege"),
+    row("confine-init-seccomp", "layers", "our_own_processes_are_confined"),
+    row("confine-janitor-landlock", "mechanisms", "the_janitor_can_empty_its_directories_and_no_other"),
+    row("confine-janitor-seccomp", "layers", "our_own_processes_are_confined"),
+    row("confine-pdeathsig", "mechanisms", "a_confined_process_dies_with_its_parent"),
+    row("confine-relay-landlock", "mechanisms", "relay_keeps_what_it_is_given_and_nothing_else"),
+    row("confine-relay-seccomp", "layers", "our_own_processes_are_confined"),
+];

@@ -6,6 +6,7 @@ use super::{Finding, Source};
 use crate::mutate;
 
 const ERRORS: &str = "docs/errors.md";
+const WEAKEN: &str = "supervisor/src/weaken.rs";
 const THREATS: &str = "docs/threat-model.md";
 
 fn document<'a>(sources: &'a [Source], path: &str) -> Result<&'a Source, Vec<Finding>> {
@@ -18,11 +19,12 @@ pub(super) fn error_codes(sources: &[Source]) -> Vec<Finding> {
         Ok(errors) => errors,
         Err(findings) => return findings,
     };
-    let documented = codes(&errors.text);
+    let rows = errors.lines().filter(|(_, line)| line.starts_with("| ISB-"));
+    let documented: BTreeSet<String> = rows.filter_map(|(_, line)| codes(line).into_iter().next()).collect();
     let given: BTreeSet<String> = sources
         .iter()
         .filter(|source| source.path.starts_with("supervisor/src/") && source.is_rust())
-        .flat_map(|source| source.product_lines().flat_map(|(_, line)| codes(line)).collect::<Vec<_>>())
+        .flat_map(|source| source.product_lines().into_iter().flat_map(|(_, line)| codes(line)))
         .collect();
     let missing =
         given.difference(&documented).map(|code| Finding::of(ERRORS, format!("{code} is given but not documented")));
@@ -62,11 +64,14 @@ pub(super) fn named_tests(sources: &[Source]) -> Vec<Finding> {
 pub(super) fn protections(sources: &[Source]) -> Vec<Finding> {
     let known = tests(sources);
     let mut findings = Vec::new();
-    let mut used = BTreeSet::new();
-    for source in sources.iter().filter(|source| source.path.starts_with("supervisor/") && source.is_rust()) {
+    for source in sources.iter().filter(|source| source.path.starts_with("supervisor/src/") && source.path != WEAKEN) {
         for (number, line) in source.lines().filter(|(_, line)| !line.trim_start().starts_with("//")) {
-            for name in line.split("in_force(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-                used.insert(name.to_owned());
+            for name in line
+                .split("in_force(\"")
+                .skip(1)
+                .filter_map(|rest| rest.split('"').next())
+                .filter(|name| !name.is_empty())
+            {
                 if mutate::row(name).is_none() {
                     findings.push(Finding::at(
                         source,
@@ -79,7 +84,9 @@ pub(super) fn protections(sources: &[Source]) -> Vec<Finding> {
     }
     for row in mutate::TABLE {
         let test = row.test.rsplit("::").next().unwrap_or_default();
-        if !used.contains(row.protection) {
+        let asked = format!("\"{}\"", row.protection);
+        let is_asked = |source: &Source| source.path.starts_with("supervisor/src/") && source.text.contains(&asked);
+        if !sources.iter().any(is_asked) {
             findings.push(Finding::of("xtask/src/mutate/table.rs", format!("nothing asks for {}", row.protection)));
         }
         if !known.contains(test) {
@@ -92,9 +99,13 @@ pub(super) fn protections(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Names of all test functions.
+/// Names of all test functions, and of the cases of the programs that are their own harness.
 fn tests(sources: &[Source]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.path.starts_with("supervisor/tests/")) {
+        let cases = source.lines().filter_map(|(_, line)| line.trim().strip_prefix("(\"")?.split('"').next());
+        names.extend(cases.map(str::to_owned));
+    }
     for source in sources.iter().filter(|source| source.is_rust()) {
         let mut is_test = false;
         for (_, line) in source.lines().map(|(number, line)| (number, line.trim())) {

@@ -1,5 +1,6 @@
 //! The tracked text files.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::shell::{Outcome, command, output, workspace};
@@ -10,6 +11,8 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// Its text.
     pub(crate) text: String,
+    /// Whether all of it is tests: it lies in a folder of tests, or its parent declares it under `cfg(test)`.
+    is_tests: bool,
 }
 
 impl Source {
@@ -18,18 +21,38 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
-    /// Its lines with their numbers, up to the unit tests at its bottom; none for a file of tests.
-    pub(super) fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let is_tests =
-            self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.path.starts_with("tests/");
-        let end =
-            if is_tests { 0 } else { self.text.lines().position(|line| line == "#[cfg(test)]").unwrap_or(usize::MAX) };
-        self.lines().take(end)
+    /// Its lines with their numbers, without its unit tests; none for a file of tests.
+    pub(super) fn product_lines(&self) -> Vec<(usize, &str)> {
+        let lines: Vec<&str> = if self.is_tests { Vec::new() } else { self.text.lines().collect() };
+        let declared = |at: usize| lines[at + 1..].iter().find(|line| !line.starts_with("#["));
+        let is_inline = |at: usize| {
+            lines[at] == "#[cfg(test)]"
+                && declared(at).is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+        };
+        let end = (0..lines.len()).find(|at| is_inline(*at)).unwrap_or(lines.len());
+        lines[..end].iter().enumerate().map(|(index, line)| (index + 1, *line)).collect()
     }
 
     /// Its lines with their numbers.
     pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+
+    /// Paths of the modules that it declares under `cfg(test)`, in both places where a module's file may be.
+    fn test_modules(&self) -> Vec<String> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let own = self.path.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+        let mut found = Vec::new();
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| **line == "#[cfg(test)]") {
+            let path = lines.get(at + 1).and_then(|line| line.strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+            let module = lines.get(at + 1).and_then(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+            found.extend(path.map(|path| format!("{folder}/{path}")));
+            found.extend(
+                module.into_iter().flat_map(|name| [format!("{own}/{name}.rs"), format!("{own}/{name}/mod.rs")]),
+            );
+        }
+        found
     }
 }
 
@@ -48,7 +71,13 @@ pub(super) fn tracked() -> Outcome<Vec<Source>> {
     let read = |path: &str| {
         // A file that git still lists but that is gone, or one that is no text, has no lines to judge.
         let text = fs::read_to_string(workspace().join(path)).ok()?;
-        Some(Source { path: path.to_owned(), text })
+        let is_tests = path.starts_with("tests/") || path.contains("/tests/");
+        Some(Source { path: path.to_owned(), text, is_tests })
     };
-    Ok(names.split_terminator('\0').filter_map(read).collect())
+    let mut sources: Vec<Source> = names.split_terminator('\0').filter_map(read).collect();
+    let test_modules: BTreeSet<String> = sources.iter().flat_map(Source::test_modules).collect();
+    for source in &mut sources {
+        source.is_tests |= test_modules.contains(&source.path);
+    }
+    Ok(sources)
 }

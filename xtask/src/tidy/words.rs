@@ -52,7 +52,8 @@ fn is_word(line: &str, word: &str) -> bool {
 pub(super) fn unwraps(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| source.path.starts_with("supervisor/src/") && source.is_rust()) {
-        let lines = source.product_lines().filter(|(_, line)| code(line).contains(&[".unwrap", "()"].concat()));
+        let lines =
+            source.product_lines().into_iter().filter(|(_, line)| code(line).contains(&[".unwrap", "()"].concat()));
         findings.extend(lines.map(|(number, _)| Finding::at(source, number, "unwrap outside tests")));
     }
     findings
