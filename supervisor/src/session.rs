@@ -6,6 +6,7 @@ mod stdio;
 
 use std::os::fd::AsFd;
 
+use crate::clock;
 use crate::egress::wall::Wall;
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::ledger::{Ledger, RelayLog};
@@ -74,8 +75,9 @@ fn guard(
     let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
     let brief = RelayBrief { log, policy, limits_dir, pipes, layers, server_pid: server.init_pid() };
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
+    let opened_ns = clock::now().boot_ns;
     let running = server.open_gate()?; // the server runs
-    ToRelay::GateOpen.send(control.as_fd())?;
+    ToRelay::GateOpen { opened_ns }.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
     let watch = Watch {
         crew,

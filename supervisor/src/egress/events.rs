@@ -121,6 +121,7 @@ impl ProbeEvent {
             op: if self.op == ProbeOp::Bind { NetOp::Bind } else { NetOp::Connect },
             verdict: self.verdict,
             reason: if self.verdict == NetVerdict::Denied { self.reason().to_owned() } else { String::new() },
+            self_test: false,
             family: Some(family_name(self.family)),
             proto: Some(proto_name(self.kind, self.proto)),
             dst_ip: self.dst.map(|(address, _)| address),

@@ -139,7 +139,7 @@ impl Gateway {
     /// The self-test connects before the server starts and may not cause a single packet outside.
     async fn wait_for_gate(&self) -> Result<(), Refused> {
         match self.phase.clone().wait_for(|phase| *phase != Phase::Closed).await.as_deref() {
-            Ok(Phase::Open) => Ok(()),
+            Ok(Phase::Open { .. }) => Ok(()),
             _ => Err(None),
         }
     }

@@ -16,11 +16,12 @@ pub struct KernelEvents {
     counters_fd: RawFd,
     names: HostNames,
     lost_told: u64,
+    gate_ns: u64,
 }
 
 impl KernelEvents {
     pub(super) fn new(reader: EventReader, counters: (Array<MapData, u64>, RawFd), names: HostNames) -> Self {
-        Self { reader, counters: counters.0, counters_fd: counters.1, names, lost_told: 0 }
+        Self { reader, counters: counters.0, counters_fd: counters.1, names, lost_told: 0, gate_ns: 0 }
     }
 
     /// Its descriptors, for the confinement to keep.
@@ -44,14 +45,18 @@ impl AsFd for KernelEvents {
 
 impl EventSource for KernelEvents {
     fn next(&mut self) -> Option<NetEvent> {
-        match self.reader.next_event()? {
-            Ok(event) => Some(event.net_event(&self.names)),
-            Err(error) => {
-                // Our own probe and this reader were built from one struct; a wrong item is a broken build, and it is
-                // told as a loss rather than passed over.
-                tracing::error!("kernel event: {error}");
-                self.lost_told = self.lost_told.wrapping_sub(1);
-                None
+        loop {
+            match self.reader.next_event()? {
+                Ok(event) => {
+                    let self_test = event.time_ns < self.gate_ns;
+                    return Some(NetEvent { self_test, ..event.net_event(&self.names) });
+                }
+                Err(error) => {
+                    // Our own probe and this reader were built from one struct; a wrong item is a broken build, and it is
+                    // told as a loss rather than passed over.
+                    tracing::error!("kernel event: {error}");
+                    self.lost_told = self.lost_told.wrapping_sub(1);
+                }
             }
         }
     }
@@ -62,5 +67,9 @@ impl EventSource for KernelEvents {
         let new = lost.wrapping_sub(self.lost_told);
         self.lost_told = lost;
         new
+    }
+
+    fn gate_opened(&mut self, since_ns: u64) {
+        self.gate_ns = since_ns;
     }
 }

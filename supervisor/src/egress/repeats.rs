@@ -21,6 +21,7 @@ struct Kind {
     sni: Option<String>,
     reason: String,
     pid: Option<u32>,
+    self_test: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +52,7 @@ impl Repeats {
             sni: event.sni.clone(),
             reason: event.reason.clone(),
             pid: event.pid,
+            self_test: event.self_test,
         };
         if let Some(slot) = self.slots.get_mut(&kind) {
             slot.count(event.count, now_ms);

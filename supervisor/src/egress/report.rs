@@ -40,7 +40,10 @@ pub enum Reply {
         ticket: u64,
     },
     /// The server may start: from now on connections are dialled. Until then they are accepted and held.
-    GateOpen,
+    GateOpen {
+        /// When, nanoseconds since boot: a kernel event of an earlier time is our own self-test's.
+        opened_ns: u64,
+    },
     /// The session is over: report what is still counted, then hang up.
     Finish,
 }
@@ -85,6 +88,9 @@ pub struct NetEvent {
     /// Its comm, at most 16 bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub comm: Option<String>,
+    /// Made by our own self-test, before the server's first instruction.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub self_test: bool,
     /// How many equal events this one stands for; repeats are aggregated.
     #[serde(default = "one")]
     pub count: u64,
@@ -135,9 +141,15 @@ impl NetEvent {
             bytes_out: None,
             pid: None,
             comm: None,
+            self_test: false,
             count: 1,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 const fn one() -> u64 {
@@ -216,7 +228,7 @@ mod tests {
             encode(&report, &mut bytes).unwrap();
             assert_eq!(decode_report(&bytes).unwrap(), report);
         }
-        for reply in [Reply::Recorded { ticket: 1 }, Reply::GateOpen, Reply::Finish] {
+        for reply in [Reply::Recorded { ticket: 1 }, Reply::GateOpen { opened_ns: 7 }, Reply::Finish] {
             encode_reply(&reply, &mut bytes).unwrap();
             assert_eq!(decode_reply(&bytes).unwrap(), reply);
         }

@@ -57,7 +57,10 @@ pub enum Phase {
     /// The server has not started; nothing is dialled.
     Closed,
     /// Connections are dialled.
-    Open,
+    Open {
+        /// When the server's gate opened, nanoseconds since boot.
+        since_ns: u64,
+    },
     /// The session is over; nothing new is accepted.
     Finishing,
 }
@@ -226,7 +229,7 @@ async fn receive_replies(
             Received::WouldBlock => readable.clear_ready(),
             Received::Message => match decode_reply(&datagram)? {
                 Reply::Recorded { ticket } => confirm(shared, ticket)?,
-                Reply::GateOpen => advance(phase, Phase::Open),
+                Reply::GateOpen { opened_ns } => advance(phase, Phase::Open { since_ns: opened_ns }),
                 Reply::Finish => advance(phase, Phase::Finishing),
             },
         }
@@ -290,7 +293,7 @@ mod tests {
         let pump = tokio::spawn(pump.run(egress));
         drop(tokio::time::timeout(Duration::from_millis(20), reporter.record(event())).await);
         let mut datagram = Vec::new();
-        for reply in [Reply::Recorded { ticket: 1 }, Reply::Finish, Reply::GateOpen] {
+        for reply in [Reply::Recorded { ticket: 1 }, Reply::Finish, Reply::GateOpen { opened_ns: 7 }] {
             encode_reply(&reply, &mut datagram).unwrap();
             assert_eq!(relay.send(&datagram).unwrap(), Sent::Done);
         }

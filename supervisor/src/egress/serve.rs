@@ -34,6 +34,10 @@ pub trait EventSource: AsFd {
 
     /// How many events the kernel had no room for since the last call.
     fn lost(&mut self) -> u64;
+
+    /// The server's gate opened at `since_ns`, nanoseconds since boot: what is older is the self-test's. Called before the
+    /// first event is read.
+    fn gate_opened(&mut self, since_ns: u64);
 }
 
 /// No kernel events: the type to name where there are none.
@@ -52,6 +56,10 @@ impl EventSource for NoEvents {
     }
 
     fn lost(&mut self) -> u64 {
+        match *self {}
+    }
+
+    fn gate_opened(&mut self, _since_ns: u64) {
         match *self {}
     }
 }
@@ -131,7 +139,7 @@ async fn run<E: EventSource>(parts: EgressParts<E>) -> Result<(), EgressError> {
     tokio::select! {
         ended = &mut pump => return Ok(ended?),
         failed = first_failure(&mut services) => return Err(failed),
-        told = watch_kernel(events, &reporter) => told?,
+        told = watch_kernel(events, &reporter, phase.clone()) => told?,
         () = finishing(phase) => {}
     }
     // The relay wants the rest: nothing new is taken, what is open may end, what was counted is told.
@@ -187,7 +195,20 @@ async fn finishing(mut phase: watch::Receiver<Phase>) {
 }
 
 /// Tells kernel events and, once a second, what has been counted. Never ends but by a failure.
-async fn watch_kernel<E: EventSource>(events: Option<E>, reporter: &Reporter) -> Result<(), EgressError> {
+async fn watch_kernel<E: EventSource>(
+    mut events: Option<E>,
+    reporter: &Reporter,
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), EgressError> {
+    // The ring holds what the self-test did until it can be told from what the server does.
+    let since_ns = match phase.wait_for(|phase| *phase != Phase::Closed).await.as_deref() {
+        Ok(Phase::Open { since_ns }) => *since_ns,
+        // The server never ran, or the pump has gone, which its own branch notices.
+        Ok(Phase::Closed | Phase::Finishing) | Err(_) => u64::MAX,
+    };
+    if let Some(source) = &mut events {
+        source.gate_opened(since_ns);
+    }
     let failed = |error| EgressError::Socket("kernel event ring", error);
     let mut events = match events {
         Some(source) => Some((readiness(&source, Interest::READABLE).map_err(failed)?, source)),

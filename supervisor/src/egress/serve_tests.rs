@@ -53,7 +53,7 @@ impl Rig {
     /// Egress with its gate open and a relay that confirms.
     fn open(upstream: Handler) -> Self {
         let rig = Self::start(upstream, true);
-        rig.say(Reply::GateOpen);
+        rig.say(Reply::GateOpen { opened_ns: 0 });
         rig
     }
 
@@ -426,7 +426,7 @@ fn a_host_that_resolves_to_loopback_is_not_dialled() {
 #[test]
 fn nothing_is_dialled_while_the_relay_does_not_confirm() {
     let rig = Rig::start(echo, false);
-    rig.say(Reply::GateOpen);
+    rig.say(Reply::GateOpen { opened_ns: 0 });
     let mut client = rig.connect(API);
     client.write_all(&hello_named("api.example")).unwrap();
     let heard = rig.hear();
@@ -448,7 +448,7 @@ fn connections_are_held_until_the_gate_opens() {
     assert_eq!(client.read(&mut [0; 5]).unwrap_err().kind(), ErrorKind::WouldBlock);
     assert_eq!(rig.dialled(), 0);
     assert!(rig.heard.try_recv().is_err());
-    rig.say(Reply::GateOpen);
+    rig.say(Reply::GateOpen { opened_ns: 0 });
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut echoed = [0; 5];
     client.read_exact(&mut echoed).unwrap();

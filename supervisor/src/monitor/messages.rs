@@ -102,7 +102,10 @@ pub enum FromRelay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToRelay {
     /// The server runs.
-    GateOpen,
+    GateOpen {
+        /// When its gate opened, nanoseconds since boot.
+        opened_ns: u64,
+    },
     /// The server is gone: drain, answer what is pending, write `session.end`.
     Finish {
         /// Why.
@@ -191,7 +194,9 @@ impl FromRelay {
 impl ToRelay {
     fn raw(self) -> Raw {
         match self {
-            Self::GateOpen => Raw { tag: TAG_GATE_OPEN, number: 0, point: NOWHERE },
+            Self::GateOpen { opened_ns } => {
+                Raw { tag: TAG_GATE_OPEN, number: 0, point: LogPoint { seq: opened_ns, hash: [0; 32] } }
+            }
             Self::Finish { cause, status } => Raw {
                 tag: TAG_FINISH,
                 number: cause as u32,
@@ -202,7 +207,7 @@ impl ToRelay {
 
     fn from_raw(raw: &Raw) -> Option<Self> {
         Some(match raw.tag {
-            TAG_GATE_OPEN => Self::GateOpen,
+            TAG_GATE_OPEN => Self::GateOpen { opened_ns: raw.point.seq },
             TAG_FINISH => Self::Finish {
                 cause: EndCause::from_number(raw.number)?,
                 status: u32::try_from(raw.point.seq).ok()?.cast_signed(),
@@ -280,7 +285,7 @@ mod tests {
             message.send(left.as_fd()).unwrap();
             assert_eq!(FromRelay::receive(right.as_fd()).unwrap(), Some(message));
         }
-        for message in [ToRelay::GateOpen, ToRelay::Finish { cause: EndCause::Signal, status: -1 }] {
+        for message in [ToRelay::GateOpen { opened_ns: 7 }, ToRelay::Finish { cause: EndCause::Signal, status: -1 }] {
             message.send(right.as_fd()).unwrap();
             assert_eq!(ToRelay::receive(left.as_fd()).unwrap(), Some(message));
         }
@@ -295,7 +300,7 @@ mod tests {
             send(left.as_raw_fd(), wrong, MsgFlags::empty()).unwrap();
             assert!(FromRelay::receive(right.as_fd()).is_err(), "{wrong:?}");
         }
-        ToRelay::GateOpen.send(left.as_fd()).unwrap();
+        ToRelay::GateOpen { opened_ns: 7 }.send(left.as_fd()).unwrap();
         assert!(FromRelay::receive(right.as_fd()).is_err(), "a message of the other direction");
     }
 }

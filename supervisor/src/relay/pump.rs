@@ -226,10 +226,10 @@ impl Pump {
     fn hear_monitor(&mut self) -> Result<bool, RelayError> {
         match ToRelay::receive(self.control.as_fd())? {
             None => Err(RelayError::MonitorGone),
-            Some(ToRelay::GateOpen) => {
+            Some(ToRelay::GateOpen { opened_ns }) => {
                 self.gate_open = true;
                 if let Some(egress) = &mut self.egress {
-                    egress.tell(Reply::GateOpen)?;
+                    egress.tell(Reply::GateOpen { opened_ns })?;
                 }
                 Ok(false)
             }
