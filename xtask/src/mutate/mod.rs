@@ -95,8 +95,12 @@ fn build() -> Outcome<BTreeMap<String, PathBuf>> {
         let Some(program) = message["executable"].as_str().filter(|_| message["profile"]["test"] == true) else {
             continue;
         };
-        let name = message["target"]["name"].as_str().unwrap_or_default();
-        let name = if name == "intercept_sandbox" { "lib" } else { name };
+        // A program and a test may share a name; the unit tests of the programs hold no row.
+        let name = match (message["target"]["kind"][0].as_str(), message["target"]["name"].as_str()) {
+            (Some("lib"), Some("intercept_sandbox")) => "lib",
+            (Some("test"), Some(name)) => name,
+            _ => continue,
+        };
         programs.insert(name.to_owned(), Path::new(program).to_path_buf());
     }
     Ok(programs)

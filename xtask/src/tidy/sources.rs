@@ -26,8 +26,7 @@ impl Source {
         let lines: Vec<&str> = if self.is_tests { Vec::new() } else { self.text.lines().collect() };
         let declared = |at: usize| lines[at + 1..].iter().find(|line| !line.starts_with("#["));
         let is_inline = |at: usize| {
-            lines[at] == "#[cfg(test)]"
-                && declared(at).is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+            lines[at] == "#[cfg(test)]" && declared(at).is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
         };
         let end = (0..lines.len()).find(|at| is_inline(*at)).unwrap_or(lines.len());
         lines[..end].iter().enumerate().map(|(index, line)| (index + 1, *line)).collect()
