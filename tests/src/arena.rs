@@ -71,6 +71,16 @@ pub fn run(test: impl FnOnce(&Arena) + Send + 'static) {
     }
 }
 
+/// A login uid, set where a developer logged in, would make us a caller behind sudo (audit(8)'s loginuid, per thread).
+fn forget_the_login() {
+    const UNSET: &str = "4294967295";
+    let path = "/proc/thread-self/loginuid";
+    // A kernel without audit has no such file: then there is nothing to forget.
+    if fs::read_to_string(path).is_ok_and(|login| login.trim() != UNSET) {
+        fs::write(path, UNSET).expect("root can unset the login uid, unless the audit rules made it immutable");
+    }
+}
+
 impl Arena {
     /// Moves the calling thread, and whatever it starts from now on, into fresh namespaces.
     ///
@@ -92,6 +102,7 @@ impl Arena {
         fs::create_dir(ROOT).expect("fresh /mnt");
         bind(backing.path(), Path::new(ROOT));
         bring_up_network();
+        forget_the_login();
         let arena = Self { _backing: backing };
         let own = gethostname().expect("a host has a name").to_string_lossy().into_owned();
         let hosts = format!(

@@ -1,7 +1,7 @@
 //! `intercept-sandbox run`, built step by step.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::arena::{API_HOST, Arena};
@@ -62,7 +62,7 @@ impl Run {
     /// The supervisor's command line.
     #[must_use]
     pub fn to_command(&self) -> Command {
-        let mut command = Command::new(paths::supervisor());
+        let mut command = as_real_root(paths::supervisor());
         command.args(["run".as_ref(), "-c".as_ref(), self.policy.as_os_str()]).args(&self.flags);
         command.arg("--").args(&self.command);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -74,6 +74,16 @@ impl Run {
     pub fn start(&self) -> Session {
         Session::start(self.to_command())
     }
+}
+
+/// The supervisor as real root starts it, also where the tests themselves run behind sudo: what a caller behind sudo may
+/// not do is a test of its own.
+fn as_real_root(supervisor: PathBuf) -> Command {
+    let mut command = Command::new(supervisor);
+    for name in ["SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND", "DOAS_USER", "PKEXEC_UID"] {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Starts the server's command bare, in the arena but without the sandbox: the other half of each proof.
@@ -91,8 +101,7 @@ pub fn bare<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
 /// When it cannot be started.
 #[must_use]
 pub fn subcommand<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
-    let program: &Path = &paths::supervisor();
-    let mut command = Command::new(program);
+    let mut command = as_real_root(paths::supervisor());
     command.args(arguments).stdin(std::process::Stdio::null());
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
