@@ -22,6 +22,10 @@ pub const POLICY_TOOLS_MAX: usize = 10_000;
 pub const POLICY_RULES_MAX: usize = 20_000;
 /// Longest wait for the tools/list that a call's check needs, milliseconds.
 pub const SCHEMA_WAIT_MS: u64 = 5_000;
+/// Most bytes of tool and argument names that are kept of the server's schemas.
+pub const SCHEMA_BYTES_MAX: usize = 16 << 20;
+/// Most bytes of calls that wait for the server's schemas.
+pub const PARKED_BYTES_MAX: usize = 16 << 20;
 /// Most pages of tools/list that are read for the schemas.
 pub const SCHEMA_PAGES_MAX: usize = 100;
 /// Largest `max` of a sliding window, calls.

@@ -4,6 +4,7 @@ use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, reco
 use super::outbox::Outbox;
 use super::schemas::Lookup;
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
+use crate::bounds::PARKED_BYTES_MAX;
 use crate::clock::Now;
 use crate::limits::{CalendarUnit, Claim, NEVER_MS, Quota, Reservation};
 use crate::policy::{self, Call, Denial, DenialCode, SchemaKnowledge, Verdict};
@@ -81,6 +82,17 @@ impl Gate {
         });
         match ruling {
             Ruling::Wait => {
+                let held: usize = parked.iter().map(|parked| parked.line.len()).sum();
+                if held + step.line.len() > PARKED_BYTES_MAX {
+                    asked.abandon(&ours);
+                    return deny_request(
+                        step,
+                        request,
+                        NOT_TAKEN,
+                        "not_taken",
+                        "too much waits for the tools' schemas",
+                    );
+                }
                 schemas.wait(step.now.boot_ns);
                 parked.push_back(Parked { ours, line: step.line.to_vec() });
                 Ok(())
@@ -93,7 +105,6 @@ impl Gate {
                 step.record(&event)
             }
             Ruling::Refused(refused) => {
-                asked.abandon(&ours);
                 let Refused { denial, limit } = refused;
                 event.effect = Some(Effect::Denied);
                 event.rule = denial.rule.map(record_rule);
@@ -101,7 +112,11 @@ impl Gate {
                 event.reason = Some(audit::Reason { code: denial.code.as_str(), text: &denial.message });
                 let decision = format!("{session}/{corr}");
                 write_denial(&request.id, &denial, limit.as_ref(), &decision, step.outbox.client());
-                step.record(&event)
+                // Its place is given back when the refusal is on record: until then it counts as an open question, which
+                // gets an answer even if nothing can be recorded any more.
+                step.record(&event)?;
+                asked.abandon(&ours);
+                Ok(())
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::bounds::{SCHEMA_PAGES_MAX, SCHEMA_WAIT_MS};
-use crate::wire::tools::{InputSchema, Page};
+use crate::bounds::{SCHEMA_BYTES_MAX, SCHEMA_PAGES_MAX, SCHEMA_WAIT_MS};
+use crate::wire::tools::{InputSchema, ListedTool, Page};
 
 /// What is known of the server's tools.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(super) struct Schemas {
     state: State,
     tools: HashMap<String, Option<InputSchema>>,
     pages: usize,
+    /// Bytes of the names that are kept.
+    bytes: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ impl Schemas {
     pub(super) fn asked(&mut self, now_ns: u64) {
         self.tools.clear();
         self.pages = 0;
+        self.bytes = 0;
         self.state = State::Waiting { deadline_ns: deadline(now_ns) };
     }
 
@@ -55,11 +58,19 @@ impl Schemas {
         }
     }
 
-    /// Takes in a page. The cursor of the next one to ask for, if there is one.
-    pub(super) fn page(&mut self, page: Page) -> Option<String> {
-        self.tools.extend(page.tools.into_iter().map(|tool| (tool.name, tool.schema)));
+    /// Takes in a page: of the tools that are `wanted`, as much as [`SCHEMA_BYTES_MAX`]. The cursor of the next one to ask
+    /// for, if there is one.
+    pub(super) fn page(&mut self, page: Page, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        for tool in page.tools.into_iter().filter(|tool| wanted(&tool.name)) {
+            self.bytes += bytes_of(&tool);
+            self.tools.insert(tool.name, tool.schema);
+        }
         self.pages += 1;
         match page.next_cursor {
+            _ if self.bytes > SCHEMA_BYTES_MAX => {
+                self.failed();
+                None
+            }
             Some(cursor) if self.pages < SCHEMA_PAGES_MAX => Some(cursor),
             Some(_) => {
                 self.failed();
@@ -104,6 +115,11 @@ impl Schemas {
     }
 }
 
+fn bytes_of(tool: &ListedTool) -> usize {
+    let names = tool.schema.iter().flat_map(|schema| schema.required.iter().chain(&schema.properties));
+    tool.name.len() + names.map(String::len).sum::<usize>()
+}
+
 fn deadline(now_ns: u64) -> u64 {
     now_ns.saturating_add(SCHEMA_WAIT_MS * 1_000_000)
 }
@@ -111,7 +127,6 @@ fn deadline(now_ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::tools::ListedTool;
 
     fn page(name: &str, next: Option<&str>) -> Page {
         let schema = Some(InputSchema { required: vec!["prompt".into()], properties: vec!["prompt".into()] });
@@ -123,9 +138,9 @@ mod tests {
         let mut schemas = Schemas::default();
         assert!(matches!(schemas.lookup("a"), Lookup::Pending));
         schemas.asked(1);
-        assert_eq!(schemas.page(page("a", Some("n"))), Some("n".into()));
+        assert_eq!(schemas.page(page("a", Some("n")), |_| true), Some("n".into()));
         assert!(matches!(schemas.lookup("a"), Lookup::Pending), "more pages are to come");
-        assert_eq!(schemas.page(page("b", None)), None);
+        assert_eq!(schemas.page(page("b", None), |_| true), None);
         assert!(matches!(schemas.lookup("a"), Lookup::Known(schema) if schema.required == ["prompt"]));
         assert!(matches!(schemas.lookup("c"), Lookup::Unavailable), "a tool that the server does not list");
         schemas.asked(2);
@@ -150,9 +165,21 @@ mod tests {
         let mut schemas = Schemas::default();
         schemas.asked(1);
         for _ in 1..SCHEMA_PAGES_MAX {
-            assert!(schemas.page(page("a", Some("n"))).is_some());
+            assert!(schemas.page(page("a", Some("n")), |_| true).is_some());
         }
-        assert_eq!(schemas.page(page("a", Some("n"))), None);
+        assert_eq!(schemas.page(page("a", Some("n")), |_| true), None);
         assert!(matches!(schemas.lookup("a"), Lookup::Unavailable));
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_kept_and_not_without_bound() {
+        let mut schemas = Schemas::default();
+        schemas.asked(1);
+        assert_eq!(schemas.page(page("unwanted", None), |_| false), None);
+        assert!(matches!(schemas.lookup("unwanted"), Lookup::Unavailable));
+        schemas.asked(2);
+        let huge = "x".repeat(SCHEMA_BYTES_MAX + 1);
+        assert_eq!(schemas.page(page(&huge, Some("n")), |_| true), None, "no further page is asked for");
+        assert!(matches!(schemas.lookup(&huge), Lookup::Unavailable));
     }
 }
