@@ -26,6 +26,8 @@ pub const SCHEMA_WAIT_MS: u64 = 5_000;
 pub const SCHEMA_BYTES_MAX: usize = 16 << 20;
 /// Most bytes of calls that wait for the server's schemas.
 pub const PARKED_BYTES_MAX: usize = 16 << 20;
+/// Lines a second of a server's non-MCP output that get a record of their own.
+pub const NOISE_RECORDS_A_SECOND: u32 = 100;
 /// Most pages of tools/list that are read for the schemas.
 pub const SCHEMA_PAGES_MAX: usize = 100;
 /// Largest `max` of a sliding window, calls.

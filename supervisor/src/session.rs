@@ -5,6 +5,7 @@ mod request;
 mod stdio;
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use crate::clock;
 use crate::egress::wall::Wall;
@@ -66,6 +67,23 @@ fn guard(
 ) -> Result<Ended, SessionError> {
     let limits_dir = state_dir::prepare(&plan.state_dir, &policy)?;
     let cage = Cage::build(plan)?; // cgroup, identity, filters
+    let ended = live(plan, policy, log, limits_dir, signals, ledger, &cage);
+    let cleared = cage.leaf().clear(); // whatever happened
+    let ended = ended?;
+    cleared?;
+    Ok(ended)
+}
+
+/// From the wall to the last process. When it returns, ours are dead and the server's pid 1 with them.
+fn live(
+    plan: &Plan,
+    policy: Policy,
+    log: RelayLog,
+    limits_dir: PathBuf,
+    signals: &Signals,
+    ledger: &mut Ledger,
+    cage: &Cage,
+) -> Result<Ended, SessionError> {
     let wall = Wall::raise(&plan.network, cage.leaf().v2_dir())?; // no route; probes attached
     let walled = wall.answers();
     let Wall { netns, listeners, mut probes } = wall;
@@ -89,9 +107,7 @@ fn guard(
         leaf: cage.leaf(),
         ledger,
     };
-    let ended = watch.run()?;
-    cage.leaf().clear()?;
-    Ok(ended)
+    Ok(watch.run()?)
 }
 
 /// Core layers, and those that the policy requires, are in force, or the server does not start (P7). The log says of every

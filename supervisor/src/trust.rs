@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::bounds::POLICY_BYTES_MAX;
 
@@ -54,6 +55,12 @@ pub enum TrustError {
         /// What it should be.
         expected: &'static str,
     },
+    /// On a mount that a user could have made.
+    #[error("{path} stands on a nosuid mount, whose owners a user can choose; put it on the system's own file system")]
+    Mount {
+        /// The file.
+        path: PathBuf,
+    },
     /// More than 40 symbolic links.
     #[error("{path}: too many symbolic links")]
     Links {
@@ -85,8 +92,11 @@ pub struct TrustedFile {
 ///
 /// # Errors
 /// [`TrustError`] names the component and what is wrong with it.
-pub fn read_policy(path: &Path) -> Result<TrustedFile, TrustError> {
+pub fn read_policy(path: &Path, caller: &Caller) -> Result<TrustedFile, TrustError> {
     let (file, path) = open_trusted(path)?;
+    if !caller.is_real_root() && crate::weaken::in_force("policy-trust") {
+        refuse_user_mount(&file, &path)?;
+    }
     let mut bytes = Vec::new();
     File::from(file)
         .take(POLICY_BYTES_MAX + 1)
@@ -109,6 +119,16 @@ pub fn check_directory(path: &Path) -> Result<OwnedFd, TrustError> {
         return Err(TrustError::Kind { path: real, expected: "directory" });
     }
     Ok(fd)
+}
+
+/// A file system that a user may mount (udisks, FUSE, fstab's `user`) can claim that root owns its files. Such mounts are
+/// always nosuid (mount(8)), so behind sudo a policy on a nosuid mount counts as the user's.
+fn refuse_user_mount(file: &OwnedFd, path: &Path) -> Result<(), TrustError> {
+    let mount = fstatvfs(file).map_err(|errno| io(path, errno))?;
+    if mount.flags().contains(FsFlags::ST_NOSUID) {
+        return Err(TrustError::Mount { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 fn open_trusted(path: &Path) -> Result<(OwnedFd, PathBuf), TrustError> {
@@ -293,7 +313,7 @@ mod tests {
         let mut permissions = std::fs::metadata(&file).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o666);
         std::fs::set_permissions(&file, permissions).unwrap();
-        match read_policy(&file) {
+        match read_policy(&file, &Caller::judge(0, None, &[])) {
             Err(TrustError::Owner { .. } | TrustError::Writable { .. }) => {}
             other => panic!("accepted: {other:?}"),
         }

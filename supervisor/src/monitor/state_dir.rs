@@ -60,11 +60,6 @@ fn folder_name(policy: &Policy) -> String {
 
 fn make(path: &Path, mode: u32) -> Result<(), StateError> {
     let fail = |source| StateError::Make { path: path.to_owned(), source };
-    if let Some(parent) = path.parent()
-        && !parent.exists()
-    {
-        make(parent, 0o755)?;
-    }
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),

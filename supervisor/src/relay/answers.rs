@@ -39,6 +39,7 @@ impl Gate {
         let mut step = Step { now, line, journal, outbox };
         match jsonrpc::read_line(line) {
             Ok(read) => self.server_message(&mut step, read).map(|()| None),
+            Err(_) if !self.noise.admits(now) => Ok(Some(line)),
             Err(refusal) => {
                 let mut event = Event::new(Kind::McpMalformed).with_effect(Effect::Denied);
                 event.mcp = Some(Mcp { dir: "s2c", bytes: step.bytes(), ..Mcp::default() });

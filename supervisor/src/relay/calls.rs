@@ -126,6 +126,11 @@ impl Gate {
     /// # Errors
     /// Only when a decision cannot be recorded.
     pub(super) fn tick(&mut self, now: Now, journal: &mut Journal, outbox: &mut Outbox) -> Result<(), AuditError> {
+        if let Some(count) = self.noise.due(now) {
+            let mut event = Event::new(Kind::AuditGap);
+            event.gap = Some(audit::Gap { source: "server_noise", count });
+            let _on_disk = journal.append(now, &event)?;
+        }
         if self.schemas.deadline_ns().is_some_and(|deadline_ns| now.boot_ns >= deadline_ns) {
             self.schemas.failed();
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::noise::Noise;
 use super::outbox::Outbox;
 use super::schemas::Schemas;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
@@ -63,6 +64,7 @@ pub(super) struct Gate {
     pub(super) server_asked: InFlight<String>,
     pub(super) schemas: Schemas,
     pub(super) parked: VecDeque<Parked>,
+    pub(super) noise: Noise,
 }
 
 /// One client message with what its record needs.
@@ -121,6 +123,7 @@ impl Gate {
             server_asked: InFlight::new(),
             schemas: Schemas::default(),
             parked: VecDeque::new(),
+            noise: Noise::default(),
         }
     }
 
@@ -265,7 +268,7 @@ impl Gate {
 
     /// When [`Gate::tick`] has something to do, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        self.schemas.deadline_ns()
+        [self.schemas.deadline_ns(), self.noise.deadline_ns()].into_iter().flatten().min()
     }
 
     /// The server is gone: every open question of the client gets an error, and `session.end` is written.
@@ -276,6 +279,11 @@ impl Gate {
         journal: &mut Journal,
         outbox: &mut Outbox,
     ) -> Result<(), AuditError> {
+        if let Some(count) = self.noise.rest() {
+            let mut event = Event::new(Kind::AuditGap);
+            event.gap = Some(crate::audit::Gap { source: "server_noise", count });
+            let _on_disk = journal.append(now, &event)?;
+        }
         let text = end.text();
         for entry in self.asked.drain() {
             if let Some(origin) = &entry.origin {

@@ -6,6 +6,7 @@ mod answers;
 mod calls;
 mod egress_desk;
 mod gate;
+mod noise;
 mod outbox;
 pub mod pipes;
 mod pump;

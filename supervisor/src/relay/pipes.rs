@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{read, write};
@@ -18,6 +20,8 @@ const READ_BYTES: usize = 64 << 10;
 pub struct Source {
     fd: Option<OwnedFd>,
     buffer: Box<[u8]>,
+    /// What was read and put back, still to be handled.
+    kept: Range<usize>,
 }
 
 /// What one read brought.
@@ -35,7 +39,19 @@ impl Source {
     /// Takes over `fd`.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd: Some(fd), buffer: vec![0; READ_BYTES].into_boxed_slice() }
+        Self { fd: Some(fd), buffer: vec![0; READ_BYTES].into_boxed_slice(), kept: 0..0 }
+    }
+
+    /// Whether bytes were put back: there is something to handle, whatever poll(2) says.
+    #[must_use]
+    pub fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Puts the last `count` bytes of the last read back: the next read brings them again. A turn handles so many lines and
+    /// no more, so that one side cannot keep us from hearing the others.
+    pub fn put_back(&mut self, count: usize) {
+        self.kept.start = self.kept.end.saturating_sub(count);
     }
 
     /// The descriptor to poll; none when closed.
@@ -49,13 +65,21 @@ impl Source {
     /// # Errors
     /// Whatever read(2) says besides "try again"; EIO of a vanished terminal is an end.
     pub fn read(&mut self) -> io::Result<ReadStep<'_>> {
+        if self.has_kept() {
+            let kept = self.kept.clone();
+            self.kept.start = self.kept.end;
+            return Ok(ReadStep::Bytes(&self.buffer[kept]));
+        }
         let Some(fd) = &self.fd else { return Ok(ReadStep::End) };
         match read(fd, &mut self.buffer) {
             Ok(0) | Err(Errno::EIO | Errno::ECONNRESET) => {
                 self.fd = None;
                 Ok(ReadStep::End)
             }
-            Ok(count) => Ok(ReadStep::Bytes(&self.buffer[..count])),
+            Ok(count) => {
+                self.kept = count..count;
+                Ok(ReadStep::Bytes(&self.buffer[..count]))
+            }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(ReadStep::Nothing),
             Err(errno) => Err(errno.into()),
         }
@@ -88,6 +112,11 @@ impl Sink {
     /// # Errors
     /// When the descriptor cannot be examined or opened again.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let flags = OFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GETFL)?);
+        if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+            // Opened again by root, it could be written where the caller himself may only read.
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "an output stream is not open for writing"));
+        }
         let stat = fstat(&fd)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
         let (fd, kind) = match kind {
@@ -199,7 +228,6 @@ impl Sink {
 mod tests {
     use std::io::Read;
 
-    use nix::fcntl::OFlag;
     use nix::unistd::pipe2;
 
     use super::*;
@@ -238,6 +266,28 @@ mod tests {
         let mut byte = [0];
         std::fs::File::from(reader).read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    }
+
+    #[test]
+    fn a_descriptor_that_the_caller_may_only_read_is_not_opened_for_writing() {
+        let (reader, _writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        assert_eq!(Sink::new(reader).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn what_is_put_back_comes_again() {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut source = Source::new(reader);
+        nix::unistd::write(&writer, b"abcdef").unwrap();
+        drop(writer);
+        assert_eq!(source.read().unwrap(), ReadStep::Bytes(b"abcdef"));
+        source.put_back(4);
+        assert!(source.has_kept());
+        assert_eq!(source.read().unwrap(), ReadStep::Bytes(b"cdef"));
+        source.put_back(1);
+        assert_eq!(source.read().unwrap(), ReadStep::Bytes(b"f"));
+        assert!(!source.has_kept());
+        assert_eq!(source.read().unwrap(), ReadStep::End);
     }
 
     #[test]

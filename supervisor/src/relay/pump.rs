@@ -21,6 +21,8 @@ use crate::monitor::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use crate::sandbox::LayerReport;
 use crate::wire::frame::{Frame, FrameSplitter};
 
+/// Lines of one side handled before the others are heard.
+const FRAMES_A_TURN: usize = 64;
 /// Longest sleep: the journal's checkpoint falls due by time too.
 const SLEEP_NS_MAX: u64 = AUDIT_CHECKPOINT_SECONDS * 1_000_000_000;
 
@@ -89,6 +91,7 @@ pub(super) struct Pump {
     server_pid: u32,
     gate_open: bool,
     client_gone: bool,
+    client_gone_told: bool,
 }
 
 /// Which descriptors poll(2) reported.
@@ -97,6 +100,7 @@ struct Ready {
     control: bool,
     egress: bool,
     client_in: bool,
+    client_hung_up: bool,
     client_out: bool,
     server_in: bool,
     server_out: bool,
@@ -120,6 +124,7 @@ impl Pump {
             server_pid: parts.server_pid,
             gate_open: false,
             client_gone: false,
+            client_gone_told: false,
         }
     }
 
@@ -167,6 +172,7 @@ impl Pump {
             if ready.server_err {
                 self.pump_stderr()?;
             }
+            self.client_gone |= ready.client_hung_up;
             self.flush(ready)?;
             self.gate.tick(now, &mut self.journal, &mut self.outbox)?;
             self.outbox.release(&mut self.pipes.server_in, &mut self.pipes.client_out)?;
@@ -178,17 +184,24 @@ impl Pump {
     /// Blocks until something can be done. A full sink stops the reading of what would fill it further.
     fn wait(&self) -> Result<Ready, RelayError> {
         let pipes = &self.pipes;
-        let hear_client = self.gate_open && pipes.server_in.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX;
-        let hear_server = pipes.client_out.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX;
-        let hear_stderr = pipes.people.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX;
+        // Either side's lines can fill either sink: a refusal goes back where the line came from.
+        let room =
+            [&pipes.server_in, &pipes.client_out].iter().all(|sink| sink.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX);
+        let hear_client = self.gate_open && room;
+        // A client that is gone is noticed also while it is not read.
+        let client_in = match (hear_client, self.client_gone) {
+            (true, _) => (pipes.client_in.fd(), PollFlags::POLLIN),
+            (false, false) => (pipes.client_in.fd(), PollFlags::from_bits_retain(libc::POLLRDHUP)),
+            (false, true) => (None, PollFlags::empty()),
+        };
         let wanted: [(Option<BorrowedFd<'_>>, PollFlags); 8] = [
             (Some(self.control.as_fd()), PollFlags::POLLIN),
             (self.egress.as_ref().map(EgressDesk::fd), PollFlags::POLLIN),
-            (pipes.client_in.fd().filter(|_| hear_client), PollFlags::POLLIN),
+            client_in,
             (pipes.client_out.fd_if_waiting(), PollFlags::POLLOUT),
             (pipes.server_in.fd_if_waiting(), PollFlags::POLLOUT),
-            (pipes.server_out.fd().filter(|_| hear_server), PollFlags::POLLIN),
-            (pipes.server_err.fd().filter(|_| hear_stderr), PollFlags::POLLIN),
+            (pipes.server_out.fd().filter(|_| room), PollFlags::POLLIN),
+            (pipes.server_err.fd(), PollFlags::POLLIN),
             (pipes.people.fd_if_waiting(), PollFlags::POLLOUT),
         ];
         // A stream that is not wanted now is polled for nothing on a descriptor that is always there.
@@ -196,7 +209,10 @@ impl Pump {
             Some(fd) => PollFd::new(fd, flags),
             None => PollFd::new(self.control.as_fd(), PollFlags::empty()),
         });
-        match poll(&mut fds, self.timeout()) {
+        let (kept_client, kept_server) =
+            (hear_client && pipes.client_in.has_kept(), room && pipes.server_out.has_kept());
+        let timeout = if kept_client || kept_server { PollTimeout::ZERO } else { self.timeout() };
+        match poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Ready::default()),
             Err(errno) => return Err(errno.into()),
@@ -206,10 +222,11 @@ impl Pump {
         Ok(Ready {
             control: hit(0),
             egress: hit(1),
-            client_in: hit(2),
+            client_in: (hear_client && hit(2)) || kept_client,
+            client_hung_up: !hear_client && hit(2),
             client_out: hit(3),
             server_in: hit(4),
-            server_out: hit(5),
+            server_out: hit(5) || kept_server,
             server_err: hit(6),
             people: hit(7),
         })
@@ -252,10 +269,13 @@ impl Pump {
         match client_in.read()? {
             ReadStep::Nothing => {}
             ReadStep::Bytes(mut chunk) => {
-                while let Some(frame) = client_frames.next(&mut chunk) {
+                for _ in 0..FRAMES_A_TURN {
+                    let Some(frame) = client_frames.next(&mut chunk) else { break };
                     gate.client_frame(frame, clock::now(), journal, outbox)?;
                     outbox.release(server_in, client_out)?;
                 }
+                let left = chunk.len();
+                client_in.put_back(left);
             }
             ReadStep::End => {
                 if let Some(frame) = client_frames.finish() {
@@ -277,16 +297,19 @@ impl Pump {
                 let mut text = Vec::new();
                 stderr.push(noise, &mut text);
                 stderr.push(b"\n", &mut text);
-                people.write(&text)?;
+                show(&text, stderr, people)?;
             }
             Ok(outbox.release(server_in, client_out)?)
         };
         match server_out.read()? {
             ReadStep::Nothing => {}
             ReadStep::Bytes(mut chunk) => {
-                while let Some(frame) = server_frames.next(&mut chunk) {
+                for _ in 0..FRAMES_A_TURN {
+                    let Some(frame) = server_frames.next(&mut chunk) else { break };
                     one(frame)?;
                 }
+                let left = chunk.len();
+                server_out.put_back(left);
             }
             ReadStep::End => {
                 if let Some(frame) = server_frames.finish() {
@@ -304,8 +327,7 @@ impl Pump {
             ReadStep::Bytes(bytes) => self.stderr.push(bytes, &mut text),
             ReadStep::End => self.stderr.finish(&mut text),
         }
-        self.pipes.people.write(&text)?;
-        Ok(())
+        show(&text, &mut self.stderr, &mut self.pipes.people)
     }
 
     fn flush(&mut self, ready: Ready) -> Result<(), RelayError> {
@@ -321,13 +343,17 @@ impl Pump {
         Ok(())
     }
 
-    /// Once the client is gone and all it sent is delivered, the server's stdin is closed and the monitor told, once.
+    /// The monitor is told at once that the client is gone, and its clock runs: a server that does not read cannot stay.
+    /// The server's stdin is closed when all that the client sent is delivered.
     fn say_client_gone(&mut self) -> Result<(), RelayError> {
-        let delivered = self.pipes.server_in.waiting_bytes() == 0 && !self.gate.has_parked();
-        if self.client_gone && self.pipes.server_in.is_open() && delivered {
-            self.pipes.server_in.close();
+        if self.client_gone && !self.client_gone_told {
             FromRelay::ClientGone.send(self.control.as_fd())?;
-            self.client_gone = false;
+            self.client_gone_told = true;
+        }
+        let Pipes { client_in, server_in, .. } = &mut self.pipes;
+        let delivered = client_in.fd().is_none() && server_in.waiting_bytes() == 0 && !self.gate.has_parked();
+        if delivered && server_in.is_open() {
+            server_in.close();
         }
         Ok(())
     }
@@ -342,12 +368,8 @@ impl Pump {
 
     /// The server is gone: what it still said is delivered, what is pending is answered, the last record is written.
     fn finish(&mut self, cause: EndCause, status: i32) -> Result<(), RelayError> {
-        while self.pipes.server_out.fd().is_some() {
-            let before = self.journal.head().seq;
+        while self.pipes.server_out.has_kept() || readable(self.pipes.server_out.fd())? {
             self.pump_server()?;
-            if self.journal.head().seq == before && !self.more_to_read()? {
-                break;
-            }
         }
         while self.pipes.server_err.fd().is_some() && readable(self.pipes.server_err.fd())? {
             self.pump_stderr()?;
@@ -381,10 +403,6 @@ impl Pump {
         Ok(())
     }
 
-    fn more_to_read(&self) -> Result<bool, RelayError> {
-        readable(self.pipes.server_out.fd())
-    }
-
     /// Waits until client and people have what is theirs; the monitor's patience is the bound.
     fn drain_sinks(&mut self) -> Result<(), RelayError> {
         loop {
@@ -413,6 +431,16 @@ impl Pump {
         FromRelay::Failed(cause).send(self.control.as_fd())?;
         Ok(())
     }
+}
+
+/// Shows text to people as far as they read: a client that never reads our stderr holds nothing up and fills nothing.
+fn show(text: &[u8], stderr: &mut StderrFilter, people: &mut Sink) -> Result<(), RelayError> {
+    if people.waiting_bytes() < PIPE_BACKLOG_BYTES_MAX {
+        people.write(text)?;
+    } else {
+        stderr.drop_lines(text);
+    }
+    Ok(())
 }
 
 fn readable(fd: Option<BorrowedFd<'_>>) -> Result<bool, RelayError> {

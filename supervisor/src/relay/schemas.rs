@@ -61,6 +61,9 @@ impl Schemas {
     /// Takes in a page: of the tools that are `wanted`, as much as [`SCHEMA_BYTES_MAX`]. The cursor of the next one to ask
     /// for, if there is one.
     pub(super) fn page(&mut self, page: Page, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        if !matches!(self.state, State::Waiting { .. }) {
+            return None; // too late, or never asked for
+        }
         for tool in page.tools.into_iter().filter(|tool| wanted(&tool.name)) {
             self.bytes += bytes_of(&tool);
             self.tools.insert(tool.name, tool.schema);

@@ -61,6 +61,11 @@ impl StderrFilter {
         self.report_dropped(out);
     }
 
+    /// Counts lines that no one reads.
+    pub fn drop_lines(&mut self, text: &[u8]) {
+        self.dropped += memchr::memchr_iter(b'\n', text).count() as u64;
+    }
+
     fn end_line(&mut self, out: &mut Vec<u8>) {
         let mut line = std::mem::take(&mut self.line);
         let cut = std::mem::take(&mut self.cut);
