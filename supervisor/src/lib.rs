@@ -3,6 +3,7 @@
 //! The modules stand in the order of the house: each may use what stands below it, never what stands above.
 
 pub mod cli;
+pub mod doctor;
 pub mod session;
 
 pub mod monitor;
@@ -17,12 +18,15 @@ pub mod wire;
 
 pub mod limits;
 
-pub mod doctor;
 pub mod report;
 
-pub mod bounds;
-pub mod clock;
+pub mod layers;
 pub mod trust;
-pub mod weaken;
 
 pub mod sys;
+
+pub mod weaken;
+
+pub mod clock;
+
+pub mod bounds;

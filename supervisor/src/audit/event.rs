@@ -7,10 +7,10 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
 use super::kind::{Effect, Kind, Severity};
+use super::net::NetEvent;
 use super::redact::Args;
 use crate::bounds::AUDIT_LIST_ITEMS_MAX;
-use crate::egress::report::NetEvent;
-use crate::sandbox::LayerReport;
+use crate::layers::LayerReport;
 
 /// One event. Members stand in a record in the order they have here; `v seq time boot_ns session prev hash` are the
 /// journal's.

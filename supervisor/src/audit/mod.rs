@@ -19,6 +19,7 @@ mod journal;
 pub mod keys;
 pub mod kind;
 mod medium;
+pub mod net;
 pub mod notes;
 pub mod read;
 pub mod record;

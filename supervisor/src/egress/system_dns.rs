@@ -120,7 +120,7 @@ impl SystemDns {
     /// Settings with one name server on a port that a test may bind.
     pub(crate) fn with_name_server(address: std::net::SocketAddr) -> Self {
         let text = format!("nameserver {}\noptions timeout:1 attempts:1\n", address.ip());
-        let mut dns = Self::from_texts(text.as_bytes(), b"").unwrap();
+        let mut dns = Self::from_texts(text.as_bytes(), b"").expect("the text is well-formed");
         for connection in dns.config.name_servers.iter_mut().flat_map(|server| &mut server.connections) {
             connection.port = address.port();
         }

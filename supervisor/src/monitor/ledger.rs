@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::messages::LogPoint;
 use crate::audit::chain::{Hash, Head};
 use crate::audit::{
     self, Actor, AuditError, Effect, Event, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
 };
 use crate::clock;
 use crate::policy::{Durability, Policy};
+use crate::relay::messages::LogPoint;
 use crate::sandbox::Plan;
 use crate::trust::Caller;
 

@@ -5,7 +5,6 @@ pub mod child;
 pub mod crew;
 pub mod janitor;
 pub mod ledger;
-pub mod messages;
 pub mod signals;
 pub mod state_dir;
 pub mod watch;

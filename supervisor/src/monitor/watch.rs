@@ -10,9 +10,9 @@ use nix::sys::signal::Signal;
 
 use super::child::{Child, Role};
 use super::ledger::Ledger;
-use super::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use super::signals::Signals;
 use crate::clock;
+use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use crate::sandbox::cgroup::{CgroupError, Leaf};
 use crate::sandbox::running::{Ending, Running};
 

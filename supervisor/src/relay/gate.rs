@@ -9,8 +9,8 @@ use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redacto
 use crate::bounds::CLIENT_LINE_BYTES_MAX;
 use crate::clock::Now;
 use crate::limits::Store;
-use crate::monitor::messages::EndCause;
 use crate::policy::Policy;
+use crate::relay::messages::EndCause;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Notification, Refusal, Request, RequestId, Response};

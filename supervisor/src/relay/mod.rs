@@ -6,6 +6,7 @@ mod answers;
 mod calls;
 mod egress_desk;
 mod gate;
+pub mod messages;
 mod noise;
 mod outbox;
 pub mod pipes;

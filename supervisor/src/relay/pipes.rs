@@ -15,6 +15,17 @@ use nix::unistd::{read, write};
 /// Largest single read; a pipe holds 64 KiB by default (pipe(7)).
 const READ_BYTES: usize = 64 << 10;
 
+/// The client's three streams: our own stdin and stdout, and stderr for people.
+///
+/// # Errors
+/// As [`Sink::new`].
+pub fn client_streams() -> io::Result<(Source, Sink, Sink)> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+    Ok((Source::new(stdin), Sink::new(stdout)?, Sink::new(stderr)?))
+}
+
 /// A stream that is read only when poll(2) reports it readable, so that a shared descriptor needs no O_NONBLOCK.
 #[derive(Debug)]
 pub struct Source {

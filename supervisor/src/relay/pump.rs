@@ -17,7 +17,7 @@ use crate::audit::{AuditError, Effect, Event, Journal, Kind};
 use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, CLIENT_LINE_BYTES_MAX, PIPE_BACKLOG_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use crate::clock::{self, Now};
 use crate::egress::report::Reply;
-use crate::monitor::messages::{EndCause, FromRelay, LogPoint, ToRelay};
+use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use crate::sandbox::LayerReport;
 use crate::wire::frame::{Frame, FrameSplitter};
 

@@ -7,7 +7,6 @@ pub mod environment;
 pub mod identity;
 pub mod landlock;
 pub mod launch;
-pub mod layers;
 pub mod plan;
 pub mod resolve;
 pub mod rlimits;
@@ -25,9 +24,9 @@ mod namespaces;
 mod verify;
 mod workload;
 
+pub use crate::layers::{Answer, Layer, LayerReport};
 pub use identity::RunIdentity;
 pub use launch::{Cage, CageError, LaunchError, LaunchIo};
-pub use layers::{Answer, Layer, LayerReport};
 pub use plan::Plan;
 pub use running::{Ending, Running, Server};
 

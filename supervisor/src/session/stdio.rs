@@ -1,13 +1,13 @@
 //! The three pipes between the relay and the server, and the client's own streams.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{Gid, Uid, fchown, pipe2};
 
 use crate::relay::Pipes;
-use crate::relay::pipes::{Sink, Source};
+use crate::relay::pipes::{Sink, Source, client_streams};
 use crate::sandbox::identity::RunIdentity;
 use crate::sandbox::launch::LaunchIo;
 
@@ -46,13 +46,14 @@ impl Stdio {
         for end in [&from_server, &errors] {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
+        let (client_in, client_out, people) = client_streams()?;
         let pipes = Pipes {
-            client_in: Source::new(duplicate(io::stdin().as_fd())?),
-            client_out: Sink::new(duplicate(io::stdout().as_fd())?)?,
+            client_in,
+            client_out,
             server_in: Sink::new(to_server)?,
             server_out: Source::new(from_server),
             server_err: Source::new(errors),
-            people: Sink::new(duplicate(io::stderr().as_fd())?)?,
+            people,
         };
         Ok(Self { server: ServerStdio { stdin, stdout, stderr }, pipes })
     }
@@ -63,8 +64,4 @@ impl ServerStdio {
     pub(super) fn over(self, netns: &OwnedFd) -> LaunchIo<'_> {
         LaunchIo { netns: netns.as_fd(), stdin: self.stdin, stdout: self.stdout, stderr: self.stderr }
     }
-}
-
-fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    fd.try_clone_to_owned()
 }
