@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{geteuid, gethostname};
 use tempfile::TempDir;
@@ -186,6 +186,14 @@ impl Arena {
     fn replace(&self, path: &str, text: &str) {
         let name = format!("replaced{}", path.replace('/', "-"));
         bind(&self.file(&name, text), Path::new(path));
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // A folder that something is mounted on cannot be removed; detaching the outermost takes all of them. What fails
+        // here leaves an empty folder in /tmp and no mount: those end with the namespace.
+        let _ = umount2("/mnt", MntFlags::MNT_DETACH);
     }
 }
 

@@ -21,15 +21,22 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
-    /// Its lines with their numbers, without its unit tests; none for a file of tests.
+    /// Its lines with their numbers, without what is compiled for tests alone; none for a file of tests.
     pub(super) fn product_lines(&self) -> Vec<(usize, &str)> {
-        let lines: Vec<&str> = if self.is_tests { Vec::new() } else { self.text.lines().collect() };
-        let declared = |at: usize| lines[at + 1..].iter().find(|line| !line.starts_with("#["));
-        let is_inline = |at: usize| {
-            lines[at] == "#[cfg(test)]" && declared(at).is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
-        };
-        let end = (0..lines.len()).find(|at| is_inline(*at)).unwrap_or(lines.len());
-        lines[..end].iter().enumerate().map(|(index, line)| (index + 1, *line)).collect()
+        let mut lines = if self.is_tests { "" } else { self.text.as_str() }.lines().enumerate();
+        let mut product = Vec::new();
+        while let Some((index, line)) = lines.next() {
+            if line != "#[cfg(test)]" {
+                product.push((index + 1, line));
+                continue;
+            }
+            // The item that follows: rustfmt closes a braced one with a brace at the margin.
+            let item = lines.by_ref().map(|(_, line)| line).find(|line| !line.starts_with("#["));
+            if item.is_some_and(|line| line.ends_with('{')) {
+                lines.by_ref().find(|(_, line)| *line == "}");
+            }
+        }
+        product
     }
 
     /// Its lines with their numbers.

@@ -5,6 +5,7 @@ mod launches;
 
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 use std::time::Duration;
 
 use harness::arena::{Arena, ROOT};
@@ -22,24 +23,23 @@ fn main() -> std::io::Result<()> {
     let policy = |durability: &str| {
         format!("{}audit: {{durability: {durability}}}\n", policies::plain(&["echo"], &format!("{ROOT}/bin")))
     };
-    // The arena's own /var/log is in memory; a log that is waited for stands on a disk.
-    let disk = tempfile::tempdir_in("/var/tmp")?;
-    let on_disk = |name: &str| {
-        let run = Run::with_file(arena.file(&format!("{name}.yaml"), policy(name))).command([&program]);
-        run.flag("--audit-dir").flag(disk.path().join("log"))
+    // Log and state on the disk: the arena's own directories are in memory, where a sync costs nothing.
+    let run = |durability: &str| {
+        let file = arena.file(&format!("{durability}.yaml"), policy(durability));
+        let on_disk = Run::with_file(file).flag("--audit-dir").flag(arena.folder("log"));
+        on_disk.flag("--state-dir").flag(arena.folder("state")).command([&program])
     };
-    let strict = on_disk("strict");
-    let write = on_disk("write");
-    let hops = ["sh", "-c", &format!("cat | {program} | cat")];
-
-    let roads = [
-        ("direct pipe", calls::median(bare([&program]))),
-        ("two cat hops", calls::median(bare(hops))),
-        ("intercept-sandbox, durability write", calls::median(write.to_command())),
-        ("intercept-sandbox, durability strict", calls::median(strict.to_command())),
+    let (strict, write) = (run("strict"), run("write"));
+    let hops = format!("cat | {program} | cat");
+    let roads: [(&str, &dyn Fn() -> Command); 4] = [
+        ("direct pipe", &|| bare([&program])),
+        ("two cat hops", &|| bare(["sh", "-c", &hops])),
+        ("intercept-sandbox, durability write", &|| write.to_command()),
+        ("intercept-sandbox, durability strict", &|| strict.to_command()),
     ];
+    let roads = calls::medians(&roads);
     let unshared = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", &program, "exit", "0"];
-    let ours = write.command([&program, "exit", "0"]);
+    let ours = write.clone().command([&program, "exit", "0"]);
     let starts = [
         ("plain fork and exec", launches::median(|| bare([&program, "exit", "0"]))),
         ("bwrap --unshare-all", launches::median(|| bare(unshared))),
@@ -56,9 +56,9 @@ fn main() -> std::io::Result<()> {
 
 const INTRODUCTION: &str = "# Performance
 
-Written by `cargo xtask bench`, which measures every line in one run on one machine: compare the lines with each other, not
-with another machine's. The log stands on /var/tmp, a real disk. `strict` (the default) waits for `fdatasync` of the record before
-each call goes on, so its figure is mostly the disk's.
+Written by `cargo xtask bench`, which measures every line in one run on one machine, in turns: compare the lines with each other, not
+with another machine's. `strict` (the default) waits for `fdatasync` of the record before each call goes on, so its figure is
+mostly the disk's.
 ";
 
 fn section(title: &str, what: &str, rows: &[(&str, Duration)]) -> String {
