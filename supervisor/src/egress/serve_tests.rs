@@ -456,5 +456,6 @@ fn connections_are_held_until_the_gate_opens() {
     rig.end().unwrap();
 }
 
+#[cfg(test)]
 #[path = "serve_ending_tests.rs"]
 mod ending;
