@@ -146,6 +146,22 @@ fn a_server_that_ignores_the_end_of_its_input_is_ended() {
 }
 
 #[test]
+fn a_server_that_never_reads_cannot_outstay_its_client() {
+    arena::run(|arena| {
+        let mut session = echo(arena, &["stay"]).start();
+        let _ = session.server("stay");
+        let crowd = session.processes();
+        // More than the pipe to the server holds: the rest waits with us.
+        let arguments = json!({"text": "x".repeat(300_000)});
+        session.send(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": arguments}}));
+        let ended = session.finish();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.took < Duration::from_secs(3), "took {:?}", ended.took);
+        assert_nothing_left(&crowd, "stay");
+    });
+}
+
+#[test]
 fn termination_signals_end_the_session() {
     arena::run(|arena| {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
