@@ -27,7 +27,7 @@ pub enum SessionError {
     #[error("the policy file is not root's alone")]
     Trust(#[from] TrustError),
     /// The policy does not load.
-    #[error("the policy does not load ({} errors)", .0.len())]
+    #[error("the policy does not load; errors: {}", .0.len())]
     Policy(Vec<Diagnostic>),
     /// A loosening flag that the policy does not allow this caller.
     #[error("--{flag} loosens the sandbox: only real root may use it, or a policy with `cli: {{allow: [{flag}]}}`")]

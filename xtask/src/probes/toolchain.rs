@@ -171,6 +171,11 @@ fn apt_install(packages: &[&str]) -> Result<(), String> {
     if uid != "0" {
         return Err(format!("missing; as root: {wanted}"));
     }
+    // A fresh machine has no package lists yet; without them nothing is found.
+    say("running apt-get update -q");
+    if !Command::new("apt-get").args(["update", "-q"]).status().is_ok_and(|status| status.success()) {
+        return Err(format!("apt-get update failed; needed: {wanted}"));
+    }
     say(&format!("running {wanted}"));
     let status = Command::new("apt-get")
         .args(["install", "-y", "--no-install-recommends"])
