@@ -151,7 +151,7 @@ pub const EGRESS_RECORD_WAIT_MS: u64 = 10_000;
 pub const EGRESS_QUEUE_MAX: usize = 256;
 /// How long open connections get to end when the session finishes, milliseconds.
 pub const EGRESS_FINISH_WAIT_MS: u64 = 500;
-/// Different network events whose repeats are counted one by one; the rest share one counter for each operation.
+/// Different network events of one operation and verdict whose repeats are counted one by one; the rest share one counter.
 pub const REPEATS_KEYS_MAX: usize = 64;
 /// First pause between two records of the same repeated event, milliseconds; doubles up to [`REPEATS_PAUSE_MAX_MS`].
 pub const REPEATS_PAUSE_MIN_MS: u64 = 1_000;
