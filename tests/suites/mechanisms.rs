@@ -58,6 +58,25 @@ fn a_leaf_has_its_ceilings_and_goes_without_a_trace() {
 }
 
 #[test]
+fn nobody_but_root_can_open_a_leaf() {
+    let leaf = Leaf::create(&session(9), &plan()).unwrap();
+    let directories: Vec<_> = leaf.directories().map(Path::to_owned).collect();
+    for directory in &directories {
+        let parent = directory.parent().unwrap();
+        assert_eq!(fs::metadata(parent).unwrap().mode() & 0o7777, 0o700, "{}", parent.display());
+    }
+    let opens = ask_child(|| {
+        if nix::unistd::setresuid(Uid::from_raw(SERVICE), Uid::from_raw(SERVICE), Uid::from_raw(SERVICE)).is_err() {
+            return 100;
+        }
+        let opened = directories.iter().filter(|directory| fs::File::open(directory).is_ok());
+        i32::try_from(opened.count()).unwrap_or(99)
+    });
+    assert!(matches!(opens, Ok(WaitStatus::Exited(_, 0))), "{opens:?}");
+    leaf.remove().unwrap();
+}
+
+#[test]
 fn processes_and_memory_end_at_the_ceiling() {
     let leaf = Leaf::create(&session(2), &plan()).unwrap();
     // The shell and four more; the fifth sleep cannot be forked.
