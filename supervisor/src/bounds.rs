@@ -99,6 +99,10 @@ pub const ENVIRONMENT_VARIABLES_MAX: usize = 512;
 pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Longest wait for a killed cgroup to be empty, milliseconds. A process dies when its pending I/O ends.
 pub const CGROUP_EMPTY_WAIT_MS: u64 = 5_000;
+/// Longest wait for the lock of a leaf that was just made, milliseconds. A sweeper holds it for one removal at most.
+pub const CGROUP_LOCK_WAIT_MS: u64 = 2_000;
+/// Pause between two tries of that lock, milliseconds.
+pub const CGROUP_LOCK_RETRY_MS: u64 = 5;
 /// Descriptors that relay may hold: pipes, segment, store, event loop.
 pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
 /// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
@@ -153,7 +157,7 @@ pub const EGRESS_RECORD_WAIT_MS: u64 = 10_000;
 pub const EGRESS_QUEUE_MAX: usize = 256;
 /// How long open connections get to end when the session finishes, milliseconds.
 pub const EGRESS_FINISH_WAIT_MS: u64 = 500;
-/// Different network events whose repeats are counted one by one; the rest share one counter for each operation.
+/// Different network events of one operation and verdict whose repeats are counted one by one; the rest share one counter.
 pub const REPEATS_KEYS_MAX: usize = 64;
 /// First pause between two records of the same repeated event, milliseconds; doubles up to [`REPEATS_PAUSE_MAX_MS`].
 pub const REPEATS_PAUSE_MIN_MS: u64 = 1_000;

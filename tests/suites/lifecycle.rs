@@ -221,6 +221,20 @@ fn killing_the_supervisor_ends_a_server_that_has_left_its_session() {
 }
 
 #[test]
+fn the_janitor_of_a_killed_monitor_leaves_no_leaf_in_any_hierarchy() {
+    arena::run(|arena| {
+        let session = started(arena);
+        let leaves = session_cgroups();
+        let is_leaf = |leaf: &PathBuf| leaf.parent().is_some_and(|parent| parent.ends_with("intercept-sandbox"));
+        assert!(!leaves.is_empty() && leaves.iter().all(is_leaf), "{leaves:?}");
+        session.signal(Signal::SIGKILL);
+        assert_eq!(session.ended().code, 128 + 9);
+        let left = || leaves.iter().filter(|leaf| leaf.exists()).collect::<Vec<_>>();
+        assert!(wait::becomes_true(GONE_LIMIT, || left().is_empty()), "{:?}", left());
+    });
+}
+
+#[test]
 fn a_pending_call_gets_an_error_when_the_server_dies() {
     arena::run(|arena| {
         let mut session = echo(arena, &["die-on-call"]).start();

@@ -58,6 +58,25 @@ fn a_leaf_has_its_ceilings_and_goes_without_a_trace() {
 }
 
 #[test]
+fn nobody_but_root_can_open_a_leaf() {
+    let leaf = Leaf::create(&session(9), &plan()).unwrap();
+    let directories: Vec<_> = leaf.directories().map(Path::to_owned).collect();
+    for directory in &directories {
+        let parent = directory.parent().unwrap();
+        assert_eq!(fs::metadata(parent).unwrap().mode() & 0o7777, 0o700, "{}", parent.display());
+    }
+    let opens = ask_child(|| {
+        if nix::unistd::setresuid(Uid::from_raw(SERVICE), Uid::from_raw(SERVICE), Uid::from_raw(SERVICE)).is_err() {
+            return 100;
+        }
+        let opened = directories.iter().filter(|directory| fs::File::open(directory).is_ok());
+        i32::try_from(opened.count()).unwrap_or(99)
+    });
+    assert!(matches!(opens, Ok(WaitStatus::Exited(_, 0))), "{opens:?}");
+    leaf.remove().unwrap();
+}
+
+#[test]
 fn processes_and_memory_end_at_the_ceiling() {
     let leaf = Leaf::create(&session(2), &plan()).unwrap();
     // The shell and four more; the fifth sleep cannot be forked.
@@ -235,11 +254,12 @@ fn the_janitor_can_empty_its_directories_and_no_other() {
 fn a_janitor_can_kill_and_remove_a_leaf() {
     let leaf = Leaf::create(&session(6), &plan()).unwrap();
     in_leaf(&leaf, "setsid sleep 60 >/dev/null &");
-    let directories: Vec<_> = leaf.directories().filter_map(Path::parent).map(Path::to_owned).collect();
-    let (path, keep) = (leaf.path().to_owned(), [2, leaf.v2_dir().as_raw_fd()]);
+    let directories: Vec<_> = leaf.directories().map(Path::to_owned).collect(); // what the monitor gives it, no more
+    let left = directories.clone();
+    let keep = [2, leaf.v2_dir().as_raw_fd()];
     let status = confined(&keep, |terms| confine::janitor(terms, &directories), || i32::from(leaf.remove().is_err()));
     assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
-    assert!(!path.exists());
+    assert!(left.iter().all(|directory| !directory.exists()), "{left:?}");
 }
 
 #[test]

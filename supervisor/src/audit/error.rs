@@ -45,6 +45,14 @@ pub enum AuditError {
         /// The code of the first failure.
         code: &'static str,
     },
+    /// A note was asked for a place that is not behind the last one that a note was written for.
+    #[error("record {seq} is not behind record {signed}, which is signed already")]
+    NotRising {
+        /// The place that was named.
+        seq: u64,
+        /// The last one that was signed.
+        signed: u64,
+    },
     /// The host index does not end in a readable line.
     #[error("{path} does not end in a readable line; run `intercept-sandbox audit verify`")]
     IndexDamaged {

@@ -24,6 +24,8 @@ pub struct Ledger {
     durability: Durability,
     /// Where the monitor's own records end: what it knows of itself when the relay dies early.
     mark: Mark,
+    /// The last record that a note was asked for. A relay that was taken over must not get notes for a second history.
+    signed: u64,
 }
 
 /// What the relay takes with it.
@@ -48,14 +50,15 @@ impl Ledger {
         let opened = SessionDirectory::create(&plan.audit.directory, &plan.session, durability, clock::now())?;
         let Opened { directory, mut journal, previous } = opened;
         let mark = start(&mut journal, plan, policy, caller, &previous)?;
-        Ok((Self { directory, signer: None, durability, mark }, RelayLog { journal, redactor }))
+        Ok((Self { directory, signer: None, durability, mark, signed: 0 }, RelayLog { journal, redactor }))
     }
 
     /// Signs a point of the log that the relay named.
     ///
     /// # Errors
-    /// When the note cannot be written: the session has to end.
+    /// When the point is not behind the last one, or the note cannot be written: the session has to end.
     pub fn sign(&mut self, point: LogPoint) -> Result<(), AuditError> {
+        self.advance(point)?;
         let signer = signer(&mut self.signer)?;
         self.directory.checkpoint(signer, head(point)).map(drop)
     }
@@ -63,8 +66,10 @@ impl Ledger {
     /// Ends the log at the relay's last record.
     ///
     /// # Errors
-    /// When the note or the index line cannot be written; `audit verify` calls the session unterminated then.
+    /// When the point is not behind the last one, or the note or the index line cannot be written; `audit verify` calls
+    /// the session unterminated then.
     pub fn close(mut self, last: LogPoint) -> Result<(), AuditError> {
+        self.advance(last)?;
         let signer = signer(&mut self.signer)?;
         self.directory.close(signer, head(last), clock::now()).map(drop)
     }
@@ -81,6 +86,15 @@ impl Ledger {
         drop(journal);
         let signer = signer(&mut self.signer)?;
         self.directory.close(signer, last, clock::now()).map(drop)
+    }
+
+    /// The relay's points rise, or it is no relay of ours any more.
+    fn advance(&mut self, point: LogPoint) -> Result<(), AuditError> {
+        if point.seq <= self.signed {
+            return Err(AuditError::NotRising { seq: point.seq, signed: self.signed });
+        }
+        self.signed = point.seq;
+        Ok(())
     }
 }
 
@@ -122,5 +136,53 @@ pub fn host_name() -> String {
     match nix::unistd::gethostname() {
         Ok(name) => name.to_string_lossy().into_owned(),
         Err(errno) => format!("(unknown: {errno})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::notes::Notes;
+
+    fn ledger(root: &Path) -> Ledger {
+        let opened = SessionDirectory::create(root, &"a".repeat(32), Durability::Write, clock::now()).unwrap();
+        let signer = Some(Signer::new("host/test", &[5; 32]).unwrap());
+        let mark = opened.journal.mark();
+        Ledger { directory: opened.directory, signer, durability: Durability::Write, mark, signed: 0 }
+    }
+
+    const fn point(seq: u64, byte: u8) -> LogPoint {
+        LogPoint { seq, hash: [byte; 32] }
+    }
+
+    fn notes(path: &Path) -> Vec<u64> {
+        let text = std::fs::read(path.join("notes")).unwrap();
+        Notes::parse(&text).notes.iter().map(|note| note.head.seq).collect()
+    }
+
+    #[test]
+    fn only_rising_points_are_signed() {
+        let root = tempfile::tempdir().unwrap();
+        let mut ledger = ledger(root.path());
+        let path = ledger.directory.path().to_owned();
+        assert!(matches!(ledger.sign(point(0, 0)), Err(AuditError::NotRising { seq: 0, signed: 0 })));
+        ledger.sign(point(1, 1)).unwrap();
+        ledger.sign(point(9, 2)).unwrap();
+        for (seq, byte) in [(9, 2), (9, 3), (8, 2), (1, 1), (0, 0)] {
+            let refused = ledger.sign(point(seq, byte));
+            assert!(matches!(refused, Err(AuditError::NotRising { seq: named, signed: 9 }) if named == seq), "{seq}");
+        }
+        ledger.sign(point(10, 4)).unwrap();
+        assert_eq!(notes(&path), [1, 9, 10]);
+    }
+
+    #[test]
+    fn the_last_point_rises_too() {
+        let root = tempfile::tempdir().unwrap();
+        let mut ledger = ledger(root.path());
+        let path = ledger.directory.path().to_owned();
+        ledger.sign(point(9, 2)).unwrap();
+        assert!(matches!(ledger.close(point(9, 3)), Err(AuditError::NotRising { seq: 9, signed: 9 })));
+        assert_eq!(notes(&path), [9]);
     }
 }

@@ -90,7 +90,7 @@ pub enum ConfineError {
 /// # Errors
 /// The step that failed.
 pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineError> {
-    let filter = Filter::relay()?;
+    let filter = Filter::relay(Pid::this())?;
     begin(terms)?;
     rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
     become_service(terms)?;
@@ -102,7 +102,7 @@ pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineEr
 /// # Errors
 /// The step that failed.
 pub fn egress(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
-    let filter = Filter::egress()?;
+    let filter = Filter::egress(Pid::this())?;
     begin(terms)?;
     rlimits::apply_to_ourselves(EGRESS_DESCRIPTORS_MAX, 0)?;
     become_service(terms)?;
@@ -115,7 +115,7 @@ pub fn egress(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
 /// # Errors
 /// The step that failed.
 pub fn janitor(terms: &Terms<'_>, directories: &[PathBuf]) -> Result<Confined, ConfineError> {
-    let filter = Filter::janitor()?;
+    let filter = Filter::janitor(Pid::this())?;
     begin(terms)?;
     rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
     call("setgroups", setgroups(&[]))?;

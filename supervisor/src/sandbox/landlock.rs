@@ -4,7 +4,8 @@
 //! they would look like the network control and not be it. Its EXECUTE right is not the exec control either: a memfd and
 //! execveat(2) pass it.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, PathFdError,
@@ -82,13 +83,17 @@ impl Rules {
         Self { beneath: Vec::new(), scopes: Scope::AbstractUnixSocket.into(), protection: "confine-egress-landlock" }
     }
 
-    /// The janitor's: the directories of the session, to look into, write to and empty.
+    /// The janitor's: the directories of the session, to look into, write to and empty; and of the directories that hold
+    /// them only that a directory may be removed there, which is the parent's right (landlock(7)).
     #[must_use]
     pub fn janitor(directories: &[PathBuf]) -> Self {
         let clean =
             AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::RemoveFile | AccessFs::RemoveDir;
+        let parents: BTreeSet<&Path> = directories.iter().filter_map(|directory| directory.parent()).collect();
+        let own = directories.iter().map(|directory| (directory.clone(), clean));
+        let above = parents.into_iter().map(|parent| (parent.to_owned(), AccessFs::RemoveDir.into()));
         Self {
-            beneath: directories.iter().map(|directory| (directory.clone(), clean)).collect(),
+            beneath: own.chain(above).collect(),
             scopes: Scope::AbstractUnixSocket.into(),
             protection: "confine-janitor-landlock",
         }
@@ -244,6 +249,28 @@ mod tests {
         exits(Rules::relay(store.path().into()), 1);
         exits(Rules::janitor(&[store.path().into()]), 1); // writes what relay made, makes nothing
         exits(Rules::egress(), 0);
+    }
+
+    #[test]
+    fn the_janitor_removes_its_directories_and_nothing_beside_them() {
+        let parent = tempfile::tempdir().unwrap();
+        let leaf = parent.path().join("leaf");
+        fs::create_dir(&leaf).unwrap();
+        let beside = parent.path().join("beside");
+        fs::write(&beside, "x").unwrap();
+        let denied = |result: std::io::Result<()>| result.is_err_and(|e| e.raw_os_error() == Some(libc::EACCES));
+        let status = ask_child(|| match Rules::janitor(std::slice::from_ref(&leaf)).restrict_self() {
+            Ok(Answer::Unsupported(_)) => 99,
+            Ok(_) => {
+                i32::from(fs::remove_dir(&leaf).is_err())
+                    + 2 * i32::from(!denied(fs::remove_file(&beside)))
+                    + 4 * i32::from(!denied(fs::read(&beside).map(drop)))
+                    + 8 * i32::from(!denied(fs::create_dir(parent.path().join("new"))))
+                    + 16 * i32::from(!denied(fs::remove_dir(parent.path())))
+            }
+            Err(_) => 100,
+        });
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0 | 99))), "{status:?}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Reading, writing and waiting on the files of a cgroup directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,6 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::CgroupError;
 use crate::clock;
+
+/// Mode of the directories that hold the leaves.
+const PARENT_MODE: u32 = 0o700;
 
 /// The whole text of a small file.
 pub(super) fn read(path: &Path) -> Result<String, CgroupError> {
@@ -35,6 +39,18 @@ pub(super) fn ensure_directory(path: &Path) -> Result<(), CgroupError> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(CgroupError::Make { path: path.to_owned(), source }),
     }
+}
+
+/// Makes the directory that holds the leaves, or takes the one that is there, and closes it to everybody but root:
+/// whoever could open a leaf could take its lock (flock(2) asks for no right to write).
+pub(super) fn ensure_parent(path: &Path) -> Result<(), CgroupError> {
+    let unmade = |source| CgroupError::Make { path: path.to_owned(), source };
+    match DirBuilder::new().mode(PARENT_MODE).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(unmade(source)),
+    }
+    fs::set_permissions(path, Permissions::from_mode(PARENT_MODE)).map_err(unmade)
 }
 
 /// Removes a directory; one that is gone already is as good.

@@ -11,16 +11,17 @@ pub mod kill;
 mod settings;
 mod sweep;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use self::hierarchy::{Controller, Hierarchy};
 use super::Answer;
 use super::plan::ResourcesPlan;
-use crate::bounds::CGROUP_EMPTY_WAIT_MS;
+use crate::bounds::{CGROUP_EMPTY_WAIT_MS, CGROUP_LOCK_RETRY_MS, CGROUP_LOCK_WAIT_MS};
 
 pub use self::sweep::{Swept, sweep};
 
@@ -85,6 +86,14 @@ pub enum CgroupError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Somebody keeps the lock of a leaf that was just made.
+    #[error("{} is locked by another process after {wait_ms} ms", .path.display())]
+    Locked {
+        /// The leaf.
+        path: PathBuf,
+        /// How long it was waited for.
+        wait_ms: u64,
     },
     /// Killed processes do not go away: uninterruptible I/O, as a rule.
     #[error("{} still has processes after {wait_ms} ms", .path.display())]
@@ -223,13 +232,13 @@ impl Leaf {
         let parent = hierarchy.v2.join(PARENT);
         let v2 = parent.join(session);
         loop {
-            files::ensure_directory(&parent)?;
+            files::ensure_parent(&parent)?;
             match fs::create_dir(&v2) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(CgroupError::Exists(v2)),
                 Err(source) => return Err(CgroupError::Make { path: v2, source }),
             }
-            if let Some((directory, id)) = lock(&v2)? {
+            if let Some((directory, id)) = lock(&v2, CGROUP_LOCK_WAIT_MS)? {
                 return Ok(Self { v2, directory, v1: Vec::new(), id, gaps: Vec::new() });
             }
             // A sweeper took the new directory for a leftover before it was locked. It is gone; make it again.
@@ -247,7 +256,7 @@ impl Leaf {
             let leaf = mount.join(PARENT).join(session);
             // Two controllers may share a mount (cpu,cpuacct is one; a site may join more).
             if !self.v1.contains(&leaf) {
-                files::ensure_directory(&mount.join(PARENT))?;
+                files::ensure_parent(&mount.join(PARENT))?;
                 files::ensure_directory(&leaf)?;
                 self.v1.push(leaf.clone());
             }
@@ -284,15 +293,26 @@ fn is_session(name: &str) -> bool {
 
 /// Opens and locks a leaf's directory, with its inode number; none if it was removed meanwhile.
 ///
-/// Only a sweeper can hold the lock of a directory that was just made, and a sweeper does not keep it.
-fn lock(path: &Path) -> Result<Option<(File, u64)>, CgroupError> {
+/// Only a sweeper can hold the lock of a directory that was just made, and a sweeper does not keep it: after `wait_ms` it
+/// is somebody else, and the start fails instead of hanging.
+fn lock(path: &Path, wait_ms: u64) -> Result<Option<(File, u64)>, CgroupError> {
     let unreadable = |source| CgroupError::Read { path: path.to_owned(), source };
     let directory = match File::open(path) {
         Ok(directory) => directory,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(unreadable(source)),
     };
-    directory.lock().map_err(unreadable)?;
+    let deadline = Instant::now() + Duration::from_millis(wait_ms);
+    loop {
+        match directory.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(CGROUP_LOCK_RETRY_MS));
+            }
+            Err(TryLockError::WouldBlock) => return Err(CgroupError::Locked { path: path.to_owned(), wait_ms }),
+            Err(TryLockError::Error(source)) => return Err(unreadable(source)),
+        }
+    }
     let locked = directory.metadata().map_err(unreadable)?.ino();
     match fs::metadata(path) {
         Ok(there) if there.ino() == locked => Ok(Some((directory, locked))),
@@ -328,6 +348,36 @@ fn discard(v2: &Path, v1: &[PathBuf]) -> Result<(), CgroupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lock_of_another_is_an_error_in_time_and_not_a_hang() {
+        let leaf = tempfile::tempdir().unwrap();
+        let other = File::open(leaf.path()).unwrap();
+        other.lock_shared().unwrap();
+        let start = Instant::now();
+        assert!(matches!(lock(leaf.path(), 50), Err(CgroupError::Locked { wait_ms: 50, .. })));
+        assert!((50..1_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+
+        let held_for = Duration::from_millis(30);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(held_for);
+                drop(other);
+            });
+            assert!(matches!(lock(leaf.path(), 10_000), Ok(Some(_))));
+        });
+    }
+
+    #[test]
+    fn the_directory_of_the_leaves_is_closed_to_others_old_or_new() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = root.path().join(PARENT);
+        for _ in 0..2 {
+            files::ensure_parent(&parent).unwrap();
+            assert_eq!(fs::metadata(&parent).unwrap().mode() & 0o7777, 0o700);
+            fs::set_permissions(&parent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+    }
 
     #[test]
     fn knows_a_session_by_its_name() {

@@ -52,7 +52,7 @@ fn sweep_one(v2: &Path, v1: &[PathBuf]) -> Result<bool, CgroupError> {
         // The remains of a removal that was cut short. The directory is made again to have something to lock. No owner
         // can be at the same place: it makes its version 1 leaves after it has the lock.
         if let Some(parent) = v2.parent() {
-            files::ensure_directory(parent)?;
+            files::ensure_parent(parent)?;
         }
         files::ensure_directory(v2)?;
     }

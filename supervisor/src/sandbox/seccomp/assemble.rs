@@ -57,8 +57,8 @@ struct Segment {
     code: Vec<Instruction>,
 }
 
-/// Assembles `rules` (by call number) with `otherwise` for every number not named.
-pub(super) fn assemble(rules: &BTreeMap<u32, Rule>, otherwise: Action) -> Vec<Instruction> {
+/// Assembles `rules` (by call number) with `otherwise` for every number not named, for the process `own`.
+pub(super) fn assemble(rules: &BTreeMap<u32, Rule>, otherwise: Action, own: u32) -> Vec<Instruction> {
     let mut program = vec![
         step(LOAD_WORD, ARCH_OFFSET),
         branch(JUMP_EQUAL, ARCH, 1, 0),
@@ -71,12 +71,12 @@ pub(super) fn assemble(rules: &BTreeMap<u32, Rule>, otherwise: Action) -> Vec<In
         program.push(branch(JUMP_BITS, X32_BIT, 0, 1));
         program.push(step(RETURN, Action::Kill.value()));
     }
-    search(&segments(rules, otherwise), &mut program);
+    search(&segments(rules, otherwise, own), &mut program);
     program
 }
 
 /// The whole number line as runs of equal outcome.
-fn segments(rules: &BTreeMap<u32, Rule>, otherwise: Action) -> Vec<Segment> {
+fn segments(rules: &BTreeMap<u32, Rule>, otherwise: Action, own: u32) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut put = |start: u32, code: Vec<Instruction>| {
         if segments.last().is_none_or(|last| last.code != code) {
@@ -88,7 +88,7 @@ fn segments(rules: &BTreeMap<u32, Rule>, otherwise: Action) -> Vec<Segment> {
         if number > next {
             put(next, ret(otherwise));
         }
-        put(number, body(rule));
+        put(number, body(rule, own));
         next = number + 1;
     }
     put(next, ret(otherwise));
@@ -112,10 +112,10 @@ fn search(segments: &[Segment], program: &mut Vec<Instruction>) {
 }
 
 /// The code of one rule: its clauses in order, then its last word.
-fn body(rule: &Rule) -> Vec<Instruction> {
+fn body(rule: &Rule, own: u32) -> Vec<Instruction> {
     let mut code = Vec::new();
     for Clause { when, then } in rule.clauses {
-        let tests: Vec<[Instruction; 3]> = when.iter().map(test).collect();
+        let tests: Vec<[Instruction; 3]> = when.iter().map(|condition| test(condition, own)).collect();
         let clause_length = tests.len() * 3 + 1;
         for (index, mut test) in tests.into_iter().enumerate() {
             let to_next_clause =
@@ -138,11 +138,11 @@ fn body(rule: &Rule) -> Vec<Instruction> {
 /// The low half is enough: every argument that a rule looks at is an `int`, an `unsigned int` or a `umode_t` for the
 /// kernel, or clone's flags, of which it takes `lower_32_bits`. Comparing all 64 bits would be the hole: a program could
 /// set a high bit that the kernel then ignores.
-fn test(condition: &Condition) -> [Instruction; 3] {
+fn test(condition: &Condition, own: u32) -> [Instruction; 3] {
     [
         step(LOAD_WORD, ARGS_OFFSET + 8 * u32::from(condition.arg)),
         step(AND, condition.mask),
-        branch(JUMP_EQUAL, condition.value, 0, 0),
+        branch(JUMP_EQUAL, condition.value.of(own), 0, 0),
     ]
 }
 

@@ -16,6 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use crate::sys::seccomp::{Instruction, install};
 
@@ -64,39 +65,39 @@ impl Filter {
         if !crate::weaken::in_force("seccomp-terminal") {
             forgive(&mut rules, &["ioctl"]);
         }
-        Self::build(&rules, table::ENOSYS, "seccomp")
+        Self::build(&rules, table::ENOSYS, 0, "seccomp") // no rule of it asks for a pid
     }
 
-    /// relay's filter.
+    /// relay's filter, for the process `own`.
     ///
     /// # Errors
     /// A mistake in the table.
-    pub fn relay() -> Result<Self, FilterError> {
-        Self::ours(Who::Relay, "confine-relay-seccomp")
+    pub fn relay(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Relay, own, "confine-relay-seccomp")
     }
 
-    /// egress's filter.
+    /// egress's filter, for the process `own`.
     ///
     /// # Errors
     /// A mistake in the table.
-    pub fn egress() -> Result<Self, FilterError> {
-        Self::ours(Who::Egress, "confine-egress-seccomp")
+    pub fn egress(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Egress, own, "confine-egress-seccomp")
     }
 
-    /// The janitor's filter.
+    /// The janitor's filter, for the process `own`.
     ///
     /// # Errors
     /// A mistake in the table.
-    pub fn janitor() -> Result<Self, FilterError> {
-        Self::ours(Who::Janitor, "confine-janitor-seccomp")
+    pub fn janitor(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Janitor, own, "confine-janitor-seccomp")
     }
 
-    /// The filter of PID 1 in the server's pid namespace.
+    /// The filter of PID 1 in the server's pid namespace, where `own` is 1.
     ///
     /// # Errors
     /// A mistake in the table.
-    pub fn init() -> Result<Self, FilterError> {
-        Self::ours(Who::Init, "confine-init-seccomp")
+    pub fn init(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Init, own, "confine-init-seccomp")
     }
 
     /// Installs the filter on the calling thread, which needs no_new_privs. It cannot be taken off, and holds over exec.
@@ -119,17 +120,18 @@ impl Filter {
         self.program.len()
     }
 
-    fn ours(who: Who, protection: &'static str) -> Result<Self, FilterError> {
+    fn ours(who: Who, own: Pid, protection: &'static str) -> Result<Self, FilterError> {
         let rules = rules(who.groups())?;
-        Self::build(&rules, ours::VIOLATION, protection)
+        Self::build(&rules, ours::VIOLATION, own.as_raw().unsigned_abs(), protection)
     }
 
     fn build(
         rules: &BTreeMap<u32, table::Rule>,
         otherwise: Action,
+        own: u32,
         protection: &'static str,
     ) -> Result<Self, FilterError> {
-        let program = assemble::assemble(rules, otherwise);
+        let program = assemble::assemble(rules, otherwise, own);
         if program.len() > assemble::PROGRAM_INSTRUCTIONS_MAX {
             return Err(FilterError::TooLong(program.len()));
         }

@@ -3,7 +3,7 @@
 //! A violation here is a bug or an intruder, so the process dies (and with it the session) instead of going on with an
 //! error that nobody expected.
 
-use super::table::{Action, Clause, Group, allowed, any_of, calls, is, masked, ruled, when};
+use super::table::{Action, Clause, Group, allowed, any_of, calls, is, is_own_pid, masked, ruled, when};
 
 /// Which of our processes a filter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +94,13 @@ const EVERY: &[Group] = &[
         ],
         "memory, signals, time and its own end: what every Rust program does",
     ),
-    // An abort is tgkill to oneself; a panic must end with the right signal. Its pid is not known when the table is
-    // written, and without a capability and under its own uid there is nobody else whom it could reach but its kind.
+    // An abort is tgkill to oneself; a panic must end with the right signal. Relays of other sessions have the same uid:
+    // the uid alone would let one end another.
     ruled(
         calls![SYS_tgkill],
-        &[when(&[is(2, libc::SIGABRT as u32)], Action::Allow)],
+        &[when(&[is_own_pid(0), is(2, libc::SIGABRT as u32)], Action::Allow)],
         VIOLATION,
-        "abort(3) and nothing else",
+        "abort(3) of itself and nothing else",
     ),
     ruled(calls![SYS_mmap, SYS_mprotect], NO_EXEC_MAP, Action::Allow, "memory that is never code"),
 ];
@@ -127,12 +127,6 @@ const RUNTIME: &[Group] = &[
         "the event loop",
     ),
     ruled(
-        calls![SYS_fcntl],
-        &[when(&[is(1, libc::F_SETOWN as u32)], VIOLATION), when(&[is(1, 15)], VIOLATION)], // F_SETOWN_EX
-        Action::Allow,
-        "flags and locks of held descriptors; not signals to a process of its choosing",
-    ),
-    ruled(
         calls![SYS_ioctl],
         &[when(&[is(1, libc::FIONBIO as u32)], Action::Allow), when(&[is(1, libc::FIONREAD as u32)], Action::Allow)],
         VIOLATION,
@@ -153,7 +147,18 @@ const RUNTIME: &[Group] = &[
     allowed(calls![SYS_recvfrom, SYS_recvmsg, SYS_shutdown, SYS_getsockopt], "held sockets"),
 ];
 
+const SETS_OWNER: Clause = when(&[is(1, libc::F_SETOWN as u32)], VIOLATION);
+const SETS_OWNER_EX: Clause = when(&[is(1, 15)], VIOLATION); // F_SETOWN_EX
+
 const RELAY: &[Group] = &[
+    // F_SETFL takes O_APPEND off, and with it the one thing that keeps a written record of the segment from being
+    // overwritten. What must not block is made so before the filter.
+    ruled(
+        calls![SYS_fcntl],
+        &[when(&[is(1, libc::F_SETFL as u32)], VIOLATION), SETS_OWNER, SETS_OWNER_EX],
+        Action::Allow,
+        "locks of held descriptors; not their flags, not signals to a process of its choosing",
+    ),
     allowed(calls![SYS_fdatasync, SYS_fsync, SYS_fallocate, SYS_ftruncate], "the audit segment, on disk before effect"),
     allowed(
         calls![
@@ -184,6 +189,12 @@ const STORE_HERE: &[Group] = &[allowed(
 const STORE_HERE: &[Group] = &[];
 
 const EGRESS: &[Group] = &[
+    ruled(
+        calls![SYS_fcntl],
+        &[SETS_OWNER, SETS_OWNER_EX],
+        Action::Allow,
+        "flags of held descriptors; not signals to a process of its choosing",
+    ),
     ruled(
         calls![SYS_socket],
         &[

@@ -19,6 +19,25 @@ pub(super) const EPERM: Action = Action::Errno(libc::EPERM);
 /// `ENOSYS`: as if the kernel were too old; libraries then take their older way.
 pub(super) const ENOSYS: Action = Action::Errno(libc::ENOSYS);
 
+/// What an argument is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// This number.
+    Fixed(u32),
+    /// The process id of whom the filter is for, known when the filter is assembled.
+    OwnPid,
+}
+
+impl Value {
+    /// The number, for the process `own`.
+    pub(super) const fn of(self, own: u32) -> u32 {
+        match self {
+            Self::Fixed(value) => value,
+            Self::OwnPid => own,
+        }
+    }
+}
+
 /// A comparison of one argument: `(arg & mask) == value`, or its opposite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
@@ -27,7 +46,7 @@ pub struct Condition {
     /// Bits that count, of the low 32.
     pub mask: u32,
     /// What they must be.
-    pub value: u32,
+    pub value: Value,
     /// False turns the comparison round.
     pub equal: bool,
 }
@@ -102,17 +121,22 @@ pub(super) const fn always(last: Action) -> Rule {
 
 /// `arg == value`.
 pub(super) const fn is(arg: u8, value: u32) -> Condition {
-    Condition { arg, mask: u32::MAX, value, equal: true }
+    Condition { arg, mask: u32::MAX, value: Value::Fixed(value), equal: true }
+}
+
+/// `arg` is the process's own id.
+pub(super) const fn is_own_pid(arg: u8) -> Condition {
+    Condition { arg, mask: u32::MAX, value: Value::OwnPid, equal: true }
 }
 
 /// `(arg & mask) == value`.
 pub(super) const fn masked(arg: u8, mask: u32, value: u32) -> Condition {
-    Condition { arg, mask, value, equal: true }
+    Condition { arg, mask, value: Value::Fixed(value), equal: true }
 }
 
 /// `arg` has one of the bits of `mask`.
 pub(super) const fn any_of(arg: u8, mask: u32) -> Condition {
-    Condition { arg, mask, value: 0, equal: false }
+    Condition { arg, mask, value: Value::Fixed(0), equal: false }
 }
 
 /// `then` under `when`.

@@ -6,12 +6,16 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
 use proptest::prelude::*;
 
 use super::table::{ENOSYS, EPERM, Rule};
 use super::*;
 use crate::sys::fork::ask_child;
 use crate::sys::raw::raw_call;
+
+/// A process that a filter is for and that is not the one that runs.
+const OTHER: Pid = Pid::from_raw(1);
 
 const KILL: u32 = 0x8000_0000;
 
@@ -55,11 +59,11 @@ fn says(number: libc::c_long, args: [u64; 6], expected: Action) {
 }
 
 /// What the rules say, without the assembler.
-fn evaluate(rules: &BTreeMap<u32, Rule>, otherwise: Action, number: u32, args: [u64; 6]) -> Action {
+fn evaluate(rules: &BTreeMap<u32, Rule>, otherwise: Action, own: u32, number: u32, args: [u64; 6]) -> Action {
     let Some(rule) = rules.get(&number) else { return otherwise };
     let holds = |condition: &table::Condition| {
         let low = (args[usize::from(condition.arg)] & 0xffff_ffff) as u32;
-        ((low & condition.mask) == condition.value) == condition.equal
+        ((low & condition.mask) == condition.value.of(own)) == condition.equal
     };
     rule.clauses.iter().find(|clause| clause.when.iter().all(holds)).map_or(rule.last, |clause| clause.then)
 }
@@ -72,8 +76,8 @@ proptest! {
         let args = picks.map(|pick| values[pick] | (u64::from(noise) << 32));
         for (table, otherwise) in [(workload::TABLE, ENOSYS), (Who::Relay.groups(), ours::VIOLATION), (Who::Egress.groups(), ours::VIOLATION)] {
             let rules = rules(table).unwrap();
-            let program = assemble::assemble(&rules, otherwise);
-            prop_assert_eq!(interpret(&program, assemble::ARCH, number, args), evaluate(&rules, otherwise, number, args).value());
+            let program = assemble::assemble(&rules, otherwise, 17);
+            prop_assert_eq!(interpret(&program, assemble::ARCH, number, args), evaluate(&rules, otherwise, 17, number, args).value());
         }
     }
 }
@@ -98,7 +102,9 @@ fn other_architectures_and_x32_are_killed() {
 
 #[test]
 fn every_filter_assembles_and_fits() {
-    for filter in [Filter::workload(), Filter::relay(), Filter::egress(), Filter::janitor(), Filter::init()] {
+    for filter in
+        [Filter::workload(), Filter::relay(OTHER), Filter::egress(OTHER), Filter::janitor(OTHER), Filter::init(OTHER)]
+    {
         let filter = filter.unwrap();
         assert!(filter.instructions() < 1500, "{} instructions", filter.instructions());
     }
@@ -360,8 +366,8 @@ fn the_kernel_kills_x32_and_the_32_bit_entry() {
 fn our_own_processes_die_of_a_call_that_is_not_theirs() {
     let inet = [2, 1, 0, 0, 0, 0];
     let number = |constant: libc::c_long| u32::try_from(constant).unwrap();
-    let dies = |filter: fn() -> Result<Filter, FilterError>, constant, args| {
-        let status = under(filter(), || {
+    let dies = |filter: fn(Pid) -> Result<Filter, FilterError>, constant, args| {
+        let status = under(filter(OTHER), || {
             let _ = crate::sys::sigsys::report_violations();
             i32::from(raw_call(number(constant), args).is_ok())
         });
@@ -387,6 +393,50 @@ fn our_own_processes_die_of_a_call_that_is_not_theirs() {
     dies(Filter::egress, libc::SYS_socket, [1, 1, 0, 0, 0, 0]);
     dies(Filter::egress, libc::SYS_bpf, [5, 0, 0, 0, 0, 0]); // BPF_PROG_LOAD
     dies(Filter::egress, libc::SYS_sendto, [0, 0, 0, 0x2000_0000, 0, 0]);
-    let allowed = under(Filter::egress(), || i32::from(raw_call(number(libc::SYS_socket), inet).is_err()));
+    let allowed = under(Filter::egress(OTHER), || i32::from(raw_call(number(libc::SYS_socket), inet).is_err()));
     assert!(matches!(allowed, WaitStatus::Exited(_, 0)), "{allowed:?}");
+}
+
+/// What one of our own filters says to a call, for the process `own`.
+fn ours_says(filter: fn(Pid) -> Result<Filter, FilterError>, own: i32, number: libc::c_long, args: [u64; 6]) -> u32 {
+    let filter = filter(Pid::from_raw(own)).unwrap();
+    interpret(&filter.program, assemble::ARCH, u32::try_from(number).unwrap(), args)
+}
+
+#[test]
+fn our_own_processes_abort_themselves_and_nobody_else() {
+    for filter in [Filter::relay, Filter::egress, Filter::janitor, Filter::init] {
+        let says = |own, number, args| ours_says(filter, own, number, args);
+        for (own, target, signal, expected) in [
+            (4711, 4711, 6, Action::Allow),
+            (4711, 4712, 6, ours::VIOLATION),
+            (4711, 0, 6, ours::VIOLATION),
+            (4711, 4711, 9, ours::VIOLATION),
+            (1, 4711, 6, ours::VIOLATION),
+        ] {
+            let got = says(own, libc::SYS_tgkill, [target, target, signal, 0, 0, 0]);
+            assert_eq!(got, expected.value(), "{own} to {target}, signal {signal}");
+        }
+        assert_eq!(says(4711, libc::SYS_tkill, [4711, 6, 0, 0, 0, 0]), ours::VIOLATION.value());
+    }
+    let aborts = ask_child(|| match Filter::relay(Pid::this()) {
+        Ok(filter) if set_no_new_privs().is_ok() && filter.install().is_ok() => std::process::abort(),
+        _ => 120,
+    });
+    assert!(matches!(aborts, Ok(WaitStatus::Signaled(_, Signal::SIGABRT, _))), "{aborts:?}");
+}
+
+#[test]
+fn relay_cannot_change_the_flags_of_the_segment() {
+    let fcntl =
+        |filter, command: i32| ours_says(filter, 1, libc::SYS_fcntl, [3, u64::try_from(command).unwrap(), 0, 0, 0, 0]);
+    assert_eq!(fcntl(Filter::relay, libc::F_SETFL), ours::VIOLATION.value());
+    for filter in [Filter::relay, Filter::egress] {
+        for refused in [libc::F_SETOWN, 15] {
+            assert_eq!(fcntl(filter, refused), ours::VIOLATION.value(), "{refused}");
+        }
+        for allowed in [libc::F_GETFL, libc::F_SETLK, libc::F_GETFD, libc::F_SETFD] {
+            assert_eq!(fcntl(filter, allowed), Action::Allow.value(), "{allowed}");
+        }
+    }
 }
