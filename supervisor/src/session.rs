@@ -18,6 +18,7 @@ use crate::policy::Policy;
 use crate::relay::messages::{EndCause, ToRelay};
 use crate::sandbox::cgroup;
 use crate::sandbox::launch::Cage;
+use crate::sandbox::rootfs;
 use crate::sandbox::{Answer, Layer, LayerReport, Plan};
 
 pub use error::SessionError;
@@ -84,6 +85,9 @@ fn live(
     ledger: &mut Ledger,
     cage: &Cage,
 ) -> Result<Ended, SessionError> {
+    for path in rootfs::unreadable(plan, cage.identity().uid()) {
+        tracing::warn!("the server cannot read {}: its uid has no right to", path.display());
+    }
     let wall = Wall::raise(&plan.network, cage.leaf().v2_dir())?; // no route; probes attached
     let walled = wall.answers();
     let Wall { netns, listeners, mut probes } = wall;

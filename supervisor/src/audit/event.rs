@@ -127,7 +127,7 @@ pub struct Server<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<&'a str>,
     /// Command as given; bytes that are not UTF-8 are replaced by U+FFFD.
-    #[serde(serialize_with = "os_list")]
+    #[serde(skip_serializing_if = "<[OsString]>::is_empty", serialize_with = "os_list")]
     pub argv: &'a [OsString],
     /// SHA-256 of the executable, 64 hex digits.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -36,7 +36,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "HOST:PORT:HOST2:PORT2", value_parser = connect_to)]
     connect_to: Vec<ConnectTo>,
     /// The server's command.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 

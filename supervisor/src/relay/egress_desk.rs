@@ -1,7 +1,7 @@
 //! What egress reports becomes a record; what waits for its record gets its answer.
 
 use super::pump::RelayError;
-use crate::audit::{AuditError, Effect, Event, Gap, Journal, Kind};
+use crate::audit::{AuditError, Effect, Event, Gap, Journal, Kind, Severity};
 use crate::clock::Now;
 use crate::egress::channel::{Channel, ChannelError, Received, Sent};
 use crate::egress::report::{self, MessageError, NetOp, NetVerdict, Reply, Report};
@@ -96,6 +96,7 @@ fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal) -> Resul
                 NetVerdict::Allowed => Effect::Allowed,
                 NetVerdict::Denied => Effect::Denied,
             });
+            event.severity = net.self_test.then_some(Severity::Info);
             event.net = Some(net);
             event.corr = Some(corr).filter(|corr| !corr.is_empty());
             let _on_disk = journal.append(now, &event)?;

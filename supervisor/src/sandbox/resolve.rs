@@ -80,7 +80,7 @@ pub enum PlanError {
         why: String,
     },
     /// A path of the policy is not there.
-    #[error("policy line: filesystem path {path}: {why}")]
+    #[error("sandbox.filesystem.read: {path}: {why}")]
     Path {
         /// The path.
         path: PathBuf,
@@ -217,12 +217,10 @@ fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanErr
         return Err(fail("files written by a server never belong to root; name another `owner`".into()));
     }
     let gid = if gid == 0 { NOBODY } else { gid };
-    let mode = meta.permissions().mode();
-    let may = (meta.uid() == uid && mode & 0o300 == 0o300)
-        || (meta.gid() == gid && meta.uid() != uid && mode & 0o030 == 0o030)
-        || (meta.uid() != uid && meta.gid() != gid && mode & 0o003 == 0o003);
-    if !may {
-        return Err(fail(format!("uid {uid} cannot write there; run: chown {uid}:{gid} {}", rule.from.display())));
+    // The folder is mapped from this one uid and gid to the run's: what belongs to others cannot be written through it.
+    if (meta.uid(), meta.gid()) != (uid, gid) || meta.permissions().mode() & 0o300 != 0o300 {
+        let shown = rule.from.display();
+        return Err(fail(format!("it must belong to {uid}:{gid}, who may write it; run: chown {uid}:{gid} {shown}")));
     }
     Ok(WritableFolder { inside: rule.path.clone(), source: rule.from.clone(), owner_uid: uid, owner_gid: gid })
 }

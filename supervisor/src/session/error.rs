@@ -24,7 +24,7 @@ pub enum SessionError {
     #[error("a profile needs `server.command` in its policy, so that nobody runs another program with its hosts")]
     ProfileCommand,
     /// The policy file is not root's.
-    #[error("the policy file is not root's alone")]
+    #[error("the policy file cannot be used")]
     Trust(#[from] TrustError),
     /// The policy does not load.
     #[error("the policy does not load; errors: {}", .0.len())]

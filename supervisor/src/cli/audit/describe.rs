@@ -60,6 +60,9 @@ fn what(record: &Value) -> Vec<String> {
         let port = text(record, "/net/dst_port").map_or_else(String::new, |port| format!(" port {port}"));
         words.push(format!("{address}{port}"));
     }
+    if record.pointer("/net/self_test") == Some(&Value::Bool(true)) {
+        words.push("(our own self-test, before the server ran)".to_owned());
+    }
     if let Some(count) = record.pointer("/net/count").and_then(Value::as_u64).filter(|count| *count > 1) {
         words.push(format!("x{count}"));
     }

@@ -7,6 +7,8 @@ use clap::Args;
 use super::{Done, call, file};
 use crate::policy::{Call, Explanation, Found, Policy, RuleTrace, SchemaKnowledge, Verdict, Visibility};
 use crate::report::printable;
+use crate::wire::fold;
+use crate::wire::json::Value;
 
 /// What to explain.
 #[derive(Debug, Args)]
@@ -39,12 +41,24 @@ pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
         return Ok(0);
     };
     let (tool, values) = call::parse(text)?;
+    if let Some((key, known)) = ambiguous(&policy, &tool, values.as_ref()) {
+        writeln!(out, "refused before the policy is asked: argument \"{key}\" differs from \"{known}\" only in case")?;
+        return Ok(1);
+    }
     let required: Option<Vec<String>> =
         arguments.required.as_ref().map(|names| names.iter().filter(|name| !name.is_empty()).cloned().collect());
     let schema = required.as_deref().map_or(SchemaKnowledge::Pending, SchemaKnowledge::Required);
     let explanation = policy.explain(&Call { tool: &tool, arguments: values.as_ref(), schema });
     tell(&policy, &explanation, out)?;
     Ok(u8::from(!matches!(explanation.verdict, Verdict::Allow(_))))
+}
+
+/// As the relay does it: an argument key that some servers would take for one that the policy reads.
+fn ambiguous<'a>(policy: &'a Policy, tool: &str, values: Option<&'a Value<'_>>) -> Option<(&'a str, &'a str)> {
+    values?
+        .as_object()?
+        .iter()
+        .find_map(|(key, _)| fold::collision(key, policy.argument_names(tool)).map(|known| (key.as_ref(), known)))
 }
 
 fn tell(policy: &Policy, explanation: &Explanation<'_>, out: &mut impl Write) -> io::Result<()> {

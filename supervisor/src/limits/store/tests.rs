@@ -292,8 +292,10 @@ fn counters_that_nobody_uses_are_swept() {
 fn supervisors_on_one_directory_allow_the_maximum_together() {
     let directory = TempDir::new().unwrap();
     let granted: usize = std::thread::scope(|scope| {
-        let reserve =
-            || (0..10).filter(|_| is_granted(&mut open(&directory), at(0), &[sliding("a", 10, 60_000)])).count();
+        let reserve = || {
+            let mut store = open(&directory);
+            (0..10).filter(|_| is_granted(&mut store, at(0), &[sliding("a", 10, 60_000)])).count()
+        };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(reserve)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });

@@ -24,13 +24,8 @@ pub(super) const ENV: Section = Section { what: "sandbox.env", keys: &["pass", "
 pub(super) const ENV_PASS: Section = Section { what: "a passed variable", keys: &["name", "optional"], later: &[] };
 
 /// Words of `require`: `core` stands for the layers that are always required, the others are extra.
-pub(super) const LAYERS: &[(&str, Option<&str>)] = &[
-    ("core", None),
-    ("landlock", Some("landlock")),
-    ("sk-lookup", Some("sk-lookup")),
-    ("exec-trace", Some("exec-trace")),
-    ("lsm", Some("lsm")),
-];
+pub(super) const LAYERS: &[(&str, Option<&str>)] =
+    &[("core", None), ("landlock", Some("landlock")), ("sk-lookup", Some("sk-lookup"))];
 
 const MEMORY_BYTES_MAX: u64 = 1 << 46;
 

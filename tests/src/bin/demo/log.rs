@@ -18,7 +18,10 @@ pub(crate) fn tell() -> Chapter {
     let path = segment.parent().unwrap_or(&segment).to_string_lossy().into_owned();
     let output = subcommand(["audit", "verify", &path]);
     must(output.status.code() == Some(0), &format!("an untouched log verifies: {}", said(&output)))?;
-    held(&format!("intercept-sandbox audit verify: {}", said(&output).trim()));
+    held(&format!("intercept-sandbox audit verify {path}\n       {}", said(&output).trim()));
+    say(
+        "       (The session of chapters 1 to 4. One whose monitor was killed has no closing note: it reads `unterminated`.)",
+    );
 
     let text = fs::read_to_string(&segment).map_err(|error| error.to_string())?;
     let line = text.lines().position(|line| line.contains("\"rate_limited\"")).unwrap_or_default() + 1;
