@@ -106,7 +106,11 @@ impl Gate {
             _ => read.pass_on(Some(&origin), step.outbox.client()),
         }
         step.outbox.client().push(b'\n');
-        step.note(&event)
+        let noted = step.note(&event);
+        if noted.is_err() {
+            self.unanswered = Some(origin);
+        }
+        noted
     }
 
     /// The client sees the tools that the policy lists, and nothing else changes.

@@ -65,6 +65,8 @@ pub(super) struct Gate {
     pub(super) schemas: Schemas,
     pub(super) parked: VecDeque<Parked>,
     pub(super) noise: Noise,
+    /// The request whose answer could not be recorded, and so was not passed on.
+    pub(super) unanswered: Option<RequestId>,
 }
 
 /// One client message with what its record needs.
@@ -124,6 +126,7 @@ impl Gate {
             schemas: Schemas::default(),
             parked: VecDeque::new(),
             noise: Noise::default(),
+            unanswered: None,
         }
     }
 
@@ -300,11 +303,10 @@ impl Gate {
     /// Errors for everything that is open, when nothing can be recorded any more.
     pub(super) fn refuse_everything(&mut self, cause: EndCause, out: &mut Vec<u8>) {
         let text = format!("The session ended ({}): nothing can be recorded any more.", cause.code());
-        for entry in self.asked.drain() {
-            if let Some(origin) = &entry.origin {
-                reply::error_reply(Some(origin), SESSION_OVER, &text, out);
-                out.push(b'\n');
-            }
+        let open = self.asked.drain().filter_map(|entry| entry.origin);
+        for origin in open.chain(self.unanswered.take()) {
+            reply::error_reply(Some(&origin), SESSION_OVER, &text, out);
+            out.push(b'\n');
         }
     }
 }
