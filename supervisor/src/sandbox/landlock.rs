@@ -85,6 +85,7 @@ impl Rules {
 
     /// The janitor's: the directories of the session, to look into, write to and empty; and of the directories that hold
     /// them only that a directory may be removed there, which is the parent's right (landlock(7)).
+    /// That reaches an empty leaf of another session too, and no leaf in which a process stands: rmdir(2) refuses those.
     #[must_use]
     pub fn janitor(directories: &[PathBuf]) -> Self {
         let clean =
