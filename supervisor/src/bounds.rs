@@ -175,8 +175,6 @@ pub const DIAL_ADDRESSES_MAX: usize = 4;
 pub const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
 /// Largest hosts file that is read, bytes. Ad-block lists are megabytes; 8 MiB holds the big ones.
 pub const HOSTS_FILE_BYTES_MAX: u64 = 8 << 20;
-// Sandbox.
-
 // Policy text.
 
 /// Deepest nesting of lists and mappings in a policy, aliases expanded. The language itself needs 8.
@@ -201,6 +199,3 @@ pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.
 pub const POLICY_MOUNTS_MAX: usize = 256;
-// wire
-
-// limits

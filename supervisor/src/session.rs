@@ -1,4 +1,4 @@
-//! One run, told in order: load, plan, launch, guard, pump, finish. The table of contents of the program.
+//! One run, told in order: load, plan, build, launch, watch, finish. The table of contents of the program.
 
 mod error;
 mod request;
