@@ -77,9 +77,10 @@ impl Run {
 }
 
 /// The supervisor as real root starts it, also where the tests themselves run behind sudo: what a caller behind sudo may
-/// not do is a test of its own.
-fn as_real_root(supervisor: PathBuf) -> Command {
-    let mut command = Command::new(supervisor);
+/// not do is a test of its own. `program` is the supervisor, or what starts it.
+#[must_use]
+pub fn as_real_root(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
     for name in ["SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND", "DOAS_USER", "PKEXEC_UID"] {
         command.env_remove(name);
     }

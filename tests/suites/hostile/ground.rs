@@ -117,7 +117,7 @@ pub(crate) fn clear_traces() {
 
 /// Wraps `inner` so that it starts with a secret file open on descriptor 9.
 pub(crate) fn with_careless_parent(inner: &Command) -> Command {
-    let mut outer = Command::new("sh");
+    let mut outer = harness::run::as_real_root("sh".into());
     outer.args(["-c", "exec 9</mnt/arena/private/inherited-secret; exec \"$@\"", "sh"]).arg(inner.get_program());
     outer.args(inner.get_args());
     outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
