@@ -51,12 +51,7 @@ pub(super) fn run(command: AuditCommand) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_closed_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = format!("error: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                text.push_str(&format!(": {cause}"));
-                source = cause.source();
-            }
+            let text = format!("error: {}", crate::report::chain(&*error));
             eprintln!("{}", crate::audit::text::visible(&text));
             ExitCode::from(2)
         }
