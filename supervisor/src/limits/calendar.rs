@@ -4,18 +4,9 @@ use super::CalendarUnit;
 
 /// The unit that holds an instant: when it starts and when the next one does, nanoseconds since the Unix epoch.
 pub(super) fn unit_of(unit: CalendarUnit, at_ns: u64) -> (u64, u64) {
-    let length_ns = length_ns(unit);
+    let length_ns = unit.seconds() * 1_000_000_000;
     let start = at_ns - at_ns % length_ns;
     (start, start.saturating_add(length_ns))
-}
-
-const fn length_ns(unit: CalendarUnit) -> u64 {
-    let seconds = match unit {
-        CalendarUnit::Minute => 60,
-        CalendarUnit::Hour => 3_600,
-        CalendarUnit::Day => 86_400,
-    };
-    seconds * 1_000_000_000
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+mod amount;
 mod calendar;
 mod store;
 mod timeline;
 mod window;
 
+pub use amount::Amount;
 pub use store::{MemoryStore, SqliteStore};
 
 use crate::clock::Now;
@@ -44,13 +46,84 @@ pub enum CalendarUnit {
     Day,
 }
 
-/// One limit that a call touches. `key` names the counter: scope, tool and rule, never the policy's hash.
+/// The span of time that a counter counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Any span of `window_ms` milliseconds.
+    Sliding {
+        /// Its length, milliseconds.
+        window_ms: u64,
+    },
+    /// The current unit of the UTC calendar.
+    Calendar {
+        /// The unit.
+        unit: CalendarUnit,
+    },
+}
+
+impl Quota {
+    /// The span it counts in.
+    #[must_use]
+    pub const fn window(self) -> Window {
+        match self {
+            Self::Sliding { window_ms, .. } => Window::Sliding { window_ms },
+            Self::Calendar { unit, .. } => Window::Calendar { unit },
+        }
+    }
+
+    /// Calls allowed in it.
+    #[must_use]
+    pub const fn max(self) -> u64 {
+        match self {
+            Self::Sliding { max, .. } | Self::Calendar { max, .. } => max,
+        }
+    }
+}
+
+impl CalendarUnit {
+    /// Its name in policies and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    /// Its length, seconds.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        match self {
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+}
+
+/// One counter that a call touches. `key` names it: scope, tool and rule, never the policy's hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The counter.
     pub key: String,
-    /// What it allows.
-    pub quota: Quota,
+    /// The span it counts in.
+    pub window: Window,
+    /// What the call adds; [`Amount::ZERO`] only reads.
+    pub amount: Amount,
+    /// What must already stand in the window before the call; [`Amount::MIN`] for no such bound.
+    pub at_least: Amount,
+    /// What may stand in the window with the call; [`Amount::MAX`] for no such bound.
+    pub at_most: Amount,
+}
+
+impl Claim {
+    /// One call on a rate limit.
+    #[must_use]
+    pub const fn call(key: String, quota: Quota) -> Self {
+        let at_most = Amount::calls(quota.max());
+        Self { key, window: quota.window(), amount: Amount::ONE, at_least: Amount::MIN, at_most }
+    }
 }
 
 /// What the store answered. All claims are charged, or none.
@@ -59,17 +132,17 @@ pub struct Claim {
 pub enum Reservation {
     /// Every claim was charged once.
     Granted {
-        /// Calls standing in each claim's window now, this one included; same order as the claims.
-        used: Vec<u64>,
+        /// What stands in each claim's window now, this call included; same order as the claims.
+        used: Vec<Amount>,
     },
-    /// At least one limit is exhausted; nothing was charged.
+    /// At least one bound does not hold; nothing was charged.
     Exhausted {
         /// Index of the exhausted claim that frees last.
         index: usize,
-        /// Calls standing in its window.
-        used: u64,
+        /// What stands in its window, this call not included.
+        used: Amount,
         /// Milliseconds until all claims could be granted, if nothing else is charged: rounded up to the millisecond, so that a retry
-        /// after exactly that long is granted. [`NEVER_MS`] when none ever is.
+        /// after exactly that long is granted. [`NEVER_MS`] when the passing of time alone does not free it.
         retry_after_ms: u64,
     },
 }

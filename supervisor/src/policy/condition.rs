@@ -2,19 +2,78 @@
 
 use regex::Regex;
 
-/// One condition of a rule, compiled.
+/// One entry of `conditions:`: a test, or a group of them.
+#[derive(Clone, Debug)]
+pub enum Clause {
+    /// `{path, op, value}`.
+    Test(Condition),
+    /// `any: [...]`: one holds.
+    Any(Vec<Clause>, u32),
+    /// `all: [...]`: every one holds.
+    All(Vec<Clause>, u32),
+    /// `not: {...}`: it can be judged and does not hold.
+    Not(Box<Clause>, u32),
+}
+
+impl Clause {
+    /// Every test in it, in file order.
+    pub fn tests(&self) -> impl Iterator<Item = &Condition> {
+        let mut found = Vec::new();
+        self.collect(&mut found);
+        found.into_iter()
+    }
+
+    fn collect<'c>(&'c self, found: &mut Vec<&'c Condition>) {
+        match self {
+            Self::Test(condition) => found.push(condition),
+            Self::Any(clauses, _) | Self::All(clauses, _) => clauses.iter().for_each(|clause| clause.collect(found)),
+            Self::Not(clause, _) => clause.collect(found),
+        }
+    }
+
+    /// Line of the entry, from 1.
+    #[must_use]
+    pub const fn line(&self) -> u32 {
+        match self {
+            Self::Test(condition) => condition.line,
+            Self::Any(_, line) | Self::All(_, line) | Self::Not(_, line) => *line,
+        }
+    }
+}
+
+/// One step of a path below `args`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The member of an object with this key.
+    Key(String),
+    /// `[*]`: every element of an array; what follows must hold for each.
+    EachItem,
+}
+
+/// One test of the arguments, compiled.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// The path as written, `args.a.b`.
+    /// The path as written, `args.a.b` or `args.items[*].price`.
     pub path: String,
     /// Line of the condition, from 1.
     pub line: u32,
-    /// The path below `args`, at least one key.
-    pub keys: Vec<String>,
+    /// The path below `args`; it begins with a key.
+    pub steps: Vec<Step>,
     /// An absent path passes.
     pub if_present: bool,
     /// What must hold of the value.
     pub test: Test,
+}
+
+impl Condition {
+    /// The argument that the path begins with.
+    #[must_use]
+    pub fn argument(&self) -> &str {
+        match self.steps.first() {
+            Some(Step::Key(key)) => key,
+            Some(Step::EachItem) | None => "",
+        }
+    }
 }
 
 /// An operator with its checked value. A path that is absent fails every one but `exists`.

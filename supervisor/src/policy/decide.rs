@@ -5,9 +5,12 @@
 
 use std::collections::BTreeSet;
 
+use super::condition::{Clause, Condition};
 use super::holds::Outcome;
 use super::model::{DefaultEffect, Policy, Rule, RuleAction};
-use super::verdict::{Allowance, Call, Denial, DenialCode, PlannedLimit, SchemaKnowledge, Verdict, Visibility};
+use super::verdict::{
+    Allowance, Call, Denial, DenialCode, Limited, PlannedLimit, SchemaKnowledge, Verdict, Visibility,
+};
 use super::wording;
 use crate::weaken::in_force;
 use crate::wire::json::Value;
@@ -42,7 +45,7 @@ impl Policy {
                 RuleVerdict::Denies(denial) => return Verdict::Deny(denial),
             }
             allowance.rule = Some(rule);
-            allowance.limits.extend(rule.rate_limit.map(|quota| PlannedLimit { rule, quota }));
+            rule.owes(&mut allowance);
         }
         Verdict::Allow(allowance)
     }
@@ -69,8 +72,8 @@ impl Policy {
     /// must be refused before the policy is asked, since some servers would take it for that argument.
     pub fn argument_names<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p str> + use<'p> {
         let names =
-            self.rules_for(tool).flat_map(|rule| &rule.conditions).filter_map(|condition| condition.keys.first());
-        names.map(String::as_str).collect::<BTreeSet<_>>().into_iter()
+            self.rules_for(tool).flat_map(|rule| &rule.conditions).flat_map(Clause::tests).map(Condition::argument);
+        names.collect::<BTreeSet<_>>().into_iter()
     }
 }
 
@@ -115,11 +118,17 @@ impl Rule {
                 return deny(DenialCode::MissingArgument, &|| wording::missing_argument(self, name));
             }
         }
-        let failed = self.conditions.iter().find(|condition| condition.check(call.arguments) == Outcome::Fails);
+        let failed = self.conditions.iter().find(|clause| clause.check(call.arguments) == Outcome::Fails);
         match failed {
-            Some(condition) => deny(DenialCode::ConditionFailed, &|| wording::condition_failed(self, condition)),
+            Some(clause) => deny(DenialCode::ConditionFailed, &|| wording::condition_failed(self, clause)),
             None => RuleVerdict::Passes,
         }
+    }
+
+    /// What a call that passes this rule still owes.
+    pub(super) fn owes<'p>(&'p self, allowance: &mut Allowance<'p>) {
+        let rule = self;
+        allowance.limits.extend(rule.rate_limit.map(|quota| PlannedLimit { rule, what: Limited::Calls(quota) }));
     }
 
     /// `validate.required_args`: what the schema requires is present and not null.

@@ -1,10 +1,10 @@
 //! The decision again, with every rule and condition told.
 
-use super::condition::Condition;
+use super::condition::Clause;
 use super::decide::{Required, refused_by_visibility};
 use super::holds::Outcome;
 use super::model::{Policy, Rule, RuleAction};
-use super::verdict::{Allowance, Call, Denial, DenialCode, PlannedLimit, Verdict, Visibility};
+use super::verdict::{Allowance, Call, Denial, DenialCode, Limited, PlannedLimit, Verdict, Visibility};
 use super::wording;
 use crate::limits::{CalendarUnit, Quota};
 use crate::wire::json::Value;
@@ -32,8 +32,8 @@ pub struct RuleTrace<'p> {
 /// What one check found.
 #[derive(Clone, Debug)]
 pub struct CheckTrace<'p> {
-    /// The condition; none for the action and for required arguments.
-    pub condition: Option<&'p Condition>,
+    /// The entry of `conditions`; none for the action and for required arguments.
+    pub condition: Option<&'p Clause>,
     /// What is checked, in words.
     pub what: String,
     /// What was found.
@@ -81,9 +81,12 @@ fn conclude<'p>(rules: &[RuleTrace<'p>], call: &Call<'_>) -> Verdict<'p> {
             _ => Verdict::NeedsSchema,
         };
     }
-    let limits =
-        rules.iter().filter_map(|trace| trace.rule.rate_limit.map(|quota| PlannedLimit { rule: trace.rule, quota }));
-    Verdict::Allow(Allowance { rule: rules.last().map(|trace| trace.rule), limits: limits.collect() })
+    let mut allowance = Allowance::default();
+    for trace in rules {
+        allowance.rule = Some(trace.rule);
+        trace.rule.owes(&mut allowance);
+    }
+    Verdict::Allow(allowance)
 }
 
 fn default_message(rule: &Rule, check: &CheckTrace<'_>, code: DenialCode, call: &Call<'_>) -> String {
@@ -115,7 +118,10 @@ fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
             Outcome::Holds | Outcome::Absent => Found::Passes,
             Outcome::Fails => Found::Refuses(DenialCode::ConditionFailed),
         };
-        let value = condition.find(call.arguments).map(shown);
+        let value = match condition {
+            Clause::Test(test) => test.find(call.arguments).map(shown),
+            Clause::Any(..) | Clause::All(..) | Clause::Not(..) => None,
+        };
         check(Some(condition), condition.to_string(), found, value);
     }
     RuleTrace { rule, checks }
@@ -150,7 +156,12 @@ pub(super) fn quota_in_words(quota: Quota) -> String {
 
 impl std::fmt::Display for PlannedLimit<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: at most {}", self.rule.id, quota_in_words(self.quota))
+        match self.what {
+            Limited::Calls(quota) => write!(f, "{}: at most {}", self.rule.id, quota_in_words(quota)),
+            Limited::Counter { tool, counter, amount, at_most, .. } => {
+                write!(f, "{}: {tool}.{counter} plus {amount} at most {at_most}", self.rule.id)
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether a condition holds of a call's arguments. Typed, exact, closed: what an operator cannot judge, fails.
 
-use super::condition::{Condition, Literal, Test};
+use super::condition::{Clause, Condition, Literal, Step, Test};
 use super::decimal::Decimal;
 use crate::wire::json::Value;
 
@@ -16,19 +16,33 @@ pub enum Outcome {
     Fails,
 }
 
+impl Clause {
+    /// Judges the arguments; an absent `arguments` reads as an empty object.
+    pub fn check(&self, arguments: Option<&Value<'_>>) -> Outcome {
+        match self {
+            Self::Test(condition) => condition.check(arguments),
+            Self::Any(..) | Self::All(..) | Self::Not(..) => Outcome::Fails, // no loader makes one yet
+        }
+    }
+}
+
 impl Condition {
     /// The value that the path names; an absent `arguments` reads as an empty object.
     #[must_use]
     pub fn find<'a>(&self, arguments: Option<&'a Value<'a>>) -> Option<&'a Value<'a>> {
-        self.keys.iter().try_fold(arguments?, |value, key| value.member(key))
+        self.walk(arguments)
+    }
+
+    fn walk<'v, 'a>(&self, arguments: Option<&'v Value<'a>>) -> Option<&'v Value<'a>> {
+        self.steps.iter().try_fold(arguments?, |value, step| match step {
+            Step::Key(key) => value.member(key),
+            Step::EachItem => None,
+        })
     }
 
     /// Judges the arguments.
     pub fn check(&self, arguments: Option<&Value<'_>>) -> Outcome {
-        let found = match arguments {
-            Some(arguments) => self.keys.iter().try_fold(arguments, |value, key| value.member(key)),
-            None => None,
-        };
+        let found = self.walk(arguments);
         let holds = match (&self.test, found) {
             (Test::Exists(wanted), found) => found.is_some() == *wanted,
             (_, None) if self.if_present => return Outcome::Absent,
@@ -238,7 +252,7 @@ mod tests {
         let condition = Condition {
             path: "args.a.b".into(),
             line: 1,
-            keys: vec!["a".into(), "b".into()],
+            steps: vec![Step::Key("a".into()), Step::Key("b".into())],
             if_present: false,
             test: Test::Exists(true),
         };

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::model::{LimitScope, Policy, Rule};
-use super::verdict::PlannedLimit;
+use super::verdict::{Limited, PlannedLimit};
+use crate::limits::Claim;
 
 impl PlannedLimit<'_> {
     /// The counter of this limit: the scope, who shares it, the tool and the rule. Never the file's hash, so that an edit
@@ -26,9 +27,32 @@ impl PlannedLimit<'_> {
             }
             LimitScope::Global => key.push_str("global"),
         }
-        part(&mut key, &self.rule.tool);
-        rule(&mut key, self.rule);
+        match self.what {
+            Limited::Calls(_) => {
+                part(&mut key, &self.rule.tool);
+                rule(&mut key, self.rule);
+            }
+            Limited::Counter { tool, counter, .. } => {
+                part(&mut key, tool);
+                key.push_str("/state");
+                part(&mut key, counter);
+            }
+        }
         key
+    }
+}
+
+impl PlannedLimit<'_> {
+    /// The limit as the store takes it.
+    #[must_use]
+    pub fn claim(&self, policy: &Policy, session: &str) -> Claim {
+        let key = self.key(policy, policy.limit_scope, session);
+        match self.what {
+            Limited::Calls(quota) => Claim::call(key, quota),
+            Limited::Counter { window, amount, at_least, at_most, .. } => {
+                Claim { key, window, amount, at_least, at_most }
+            }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ mod ready;
 mod testing;
 
 pub use codes::Code;
-pub use condition::{Condition, Literal, Number, Test};
+pub use condition::{Clause, Condition, Literal, Number, Step, Test};
 pub use decimal::Decimal;
 pub use explain::{CheckTrace, Explanation, Found, RuleTrace};
 pub use holds::Outcome;

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::limits::{Amount, Quota, Window};
+
 /// A policy that loaded without an error.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -25,6 +27,8 @@ pub struct Policy {
     pub tools: BTreeMap<String, ToolPolicy>,
     /// Where counters are kept apart.
     pub limit_scope: LimitScope,
+    /// `approvals:`.
+    pub approvals: Approvals,
     /// `sandbox:`; absent gives the strictest.
     pub sandbox: SandboxSection,
     /// `audit:`.
@@ -71,10 +75,16 @@ pub struct Rule {
     pub action: RuleAction,
     /// The message that the agent reads on a denial by this rule (`reason` or `on_deny`).
     pub reason: Option<String>,
-    /// All must hold.
-    pub conditions: Vec<super::Condition>,
+    /// All must hold of the arguments.
+    pub conditions: Vec<super::Clause>,
+    /// Conditions on `state.` paths: judged with the limits, in the store.
+    pub state_conditions: Vec<StateCondition>,
     /// `rate_limit:`.
-    pub rate_limit: Option<crate::limits::Quota>,
+    pub rate_limit: Option<Quota>,
+    /// `pace:`.
+    pub pace: Option<Pace>,
+    /// `state:`: the counter that this rule feeds.
+    pub state: Option<Counter>,
     /// `validate.required_args: true`.
     pub required_args: bool,
 }
@@ -87,6 +97,79 @@ pub enum RuleAction {
     Evaluate,
     /// `deny`: refuses always.
     Deny,
+    /// `require_approval`: passes when its checks do and a person has approved the call.
+    RequireApproval,
+}
+
+/// `pace:`: calls of a session no closer together than `every`, but for a burst. In memory, beside the exact limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// One more call is free after each of these, milliseconds.
+    pub every_ms: u64,
+    /// Calls that may come at once after a rest; at least 1.
+    pub burst: u32,
+}
+
+/// `state:` of a rule: every allowed call adds to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// `counter:`; conditions name it `state.TOOL.COUNTER`, or `state._global.COUNTER` under `*`.
+    pub name: String,
+    /// `window:`, with `align:`.
+    pub window: Window,
+    /// What a call adds.
+    pub increment: Increment,
+}
+
+/// What a call adds to a counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Increment {
+    /// `increment:`; 1 when absent.
+    Fixed(Amount),
+    /// `increment_from:`: the keys below `args` of a number, 0 to 10^18 with at most nine decimals.
+    From(Vec<String>),
+}
+
+/// A condition on a counter. On the counter that its own rule feeds, upper bounds hold with the call counted in, as in
+/// Intercept; every other bound is on what stands before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateCondition {
+    /// The path as written.
+    pub path: String,
+    /// The tool whose rules feed the counter; `*` for `_global`.
+    pub tool: String,
+    /// The counter's name.
+    pub counter: String,
+    /// The counter's window, as its `state:` block says.
+    pub window: Window,
+    /// Whether the condition's own rule feeds the counter.
+    pub own: bool,
+    /// The operator: `lt`, `lte`, `gt`, `gte` or `eq`.
+    pub op: &'static str,
+    /// The value as written.
+    pub value: super::Number,
+    /// What must stand before the call.
+    pub at_least: Amount,
+    /// What may stand: with the call where `own`, else before it.
+    pub at_most: Amount,
+    /// Line of the condition, from 1.
+    pub line: u32,
+}
+
+/// `approvals:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// `timeout`: how long a call waits for a person before it is denied.
+    pub timeout: Duration,
+    /// `valid`: how long an approval that comes too late waits for the same call to be made again.
+    pub valid: Duration,
+}
+
+impl Default for Approvals {
+    /// 50 s, since clients give up after 60; 10 min.
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(50), valid: Duration::from_secs(600) }
+    }
 }
 
 /// `limits.scope:` of the counters' keys.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::condition::{Condition, Literal, Test};
+use super::condition::{Clause, Condition, Literal, Test};
 use super::model::{
     DefaultEffect, Durability, HostRule, LimitScope, Policy, Rule, RuleAction, SandboxSection, TlsMode,
 };
@@ -88,6 +88,7 @@ fn rule(out: &mut Writer, rule: &Rule) {
     let action = match rule.action {
         RuleAction::Evaluate => "allow",
         RuleAction::Deny => "deny",
+        RuleAction::RequireApproval => "require_approval",
     };
     out.line(3, &format!("- action: {action}"));
     if let Some(name) = &rule.name {
@@ -101,7 +102,7 @@ fn rule(out: &mut Writer, rule: &Rule) {
     }
     if !rule.conditions.is_empty() {
         out.line(4, "conditions:");
-        for entry in &rule.conditions {
+        for entry in rule.conditions.iter().flat_map(Clause::tests) {
             condition(out, entry);
         }
     }

@@ -1,7 +1,7 @@
 //! The ready policies load without a warning and decide as their comments say.
 
 use super::testing::{loaded_at, value};
-use super::verdict::{Call, DenialCode, SchemaKnowledge, Verdict, Visibility};
+use super::verdict::{Call, DenialCode, Limited, SchemaKnowledge, Verdict, Visibility};
 use super::{Policy, Source, TlsMode, load};
 use crate::limits::Quota;
 
@@ -16,7 +16,8 @@ fn together(arguments: &str) -> Option<(String, DenialCode)> {
     match policy.judge(&Call { tool: "generate_image", arguments: Some(&arguments), schema }) {
         Verdict::Allow(allowance) => {
             assert_eq!(allowance.limits.len(), 1);
-            assert_eq!(allowance.limits[0].quota, Quota::Sliding { max: 10, window_ms: 60_000 });
+            let quota = Quota::Sliding { max: 10, window_ms: 60_000 };
+            assert!(matches!(allowance.limits[0].what, Limited::Calls(found) if found == quota));
             None
         }
         Verdict::Deny(denial) => Some((denial.rule.map(|rule| rule.id.clone()).unwrap_or_default(), denial.code)),

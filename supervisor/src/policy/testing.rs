@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use super::condition::Condition;
 use super::holds::Outcome;
 use super::load::{Source, load};
 use super::model::Policy;
@@ -48,8 +47,7 @@ pub(super) fn judge_condition(op: &str, operand: &str, if_present: bool, argumen
     let text =
         format!("tools: {{t: {{rules: [{{conditions: [{{path: args.x, op: {op}, value: {operand}{extra}}}]}}]}}}}");
     let policy = loaded(&text);
-    let condition: &Condition = &policy.tools["t"].rules[0].conditions[0];
-    condition.check(Some(&value(arguments)))
+    policy.tools["t"].rules[0].conditions[0].check(Some(&value(arguments)))
 }
 
 static PROMPT: LazyLock<Vec<String>> = LazyLock::new(|| vec!["p".to_owned()]);

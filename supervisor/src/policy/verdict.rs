@@ -1,6 +1,6 @@
 //! What the policy says of one call.
 
-use crate::limits::Quota;
+use crate::limits::{Amount, Quota, Window};
 use crate::wire::json::Value;
 
 /// A tools/call as the policy sees it.
@@ -60,13 +60,26 @@ pub struct Denial<'p> {
     pub message: String,
 }
 
-/// What an allowed call still owes.
+/// What an allowed call still owes, all or none of it.
 #[derive(Clone, Debug, Default)]
 pub struct Allowance<'p> {
     /// The last rule that was evaluated, for the record.
     pub rule: Option<&'p super::Rule>,
+    /// The first rule that asks for a person's approval.
+    pub approval: Option<&'p super::Rule>,
+    /// Paces to keep.
+    pub paces: Vec<PlannedPace<'p>>,
     /// Limits to reserve.
     pub limits: Vec<PlannedLimit<'p>>,
+}
+
+/// The pace of one rule.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedPace<'p> {
+    /// The rule that sets it.
+    pub rule: &'p super::Rule,
+    /// What it allows.
+    pub pace: super::Pace,
 }
 
 /// One limit of one rule.
@@ -74,8 +87,30 @@ pub struct Allowance<'p> {
 pub struct PlannedLimit<'p> {
     /// The rule that sets it.
     pub rule: &'p super::Rule,
-    /// What it allows.
-    pub quota: Quota,
+    /// What it counts.
+    pub what: Limited<'p>,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Limited<'p> {
+    /// `rate_limit:`: calls.
+    Calls(Quota),
+    /// A counter of `state:`: fed by this rule, or only read by its conditions.
+    Counter {
+        /// The tool whose rules feed it, `*` for all.
+        tool: &'p str,
+        /// Its name.
+        counter: &'p str,
+        /// Its window.
+        window: Window,
+        /// What this call adds.
+        amount: Amount,
+        /// What must stand before the call.
+        at_least: Amount,
+        /// What may stand with it.
+        at_most: Amount,
+    },
 }
 
 /// Codes of wire.md, stable.
@@ -95,6 +130,8 @@ pub enum DenialCode {
     Hidden,
     /// The schema that a rule needs could not be had.
     SchemaUnavailable,
+    /// `require_approval`: no one approved in time, or someone refused.
+    ApprovalRequired,
     /// The limit store did not answer.
     StoreDown,
     /// The decision could not be recorded.
@@ -113,6 +150,7 @@ impl DenialCode {
             Self::NotListed => "not_listed",
             Self::Hidden => "hidden",
             Self::SchemaUnavailable => "schema_unavailable",
+            Self::ApprovalRequired => "approval_required",
             Self::StoreDown => "store_down",
             Self::AuditUnavailable => "audit_unavailable",
         }

@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Write as _};
 
-use super::condition::{Condition, Literal, Test};
+use super::condition::{Clause, Condition, Literal, Test};
 use super::model::Rule;
+use super::verdict::{Limited, PlannedLimit};
+use crate::limits::Window;
 use crate::report::printable;
 
 /// Characters of a name from elsewhere that a message repeats.
@@ -21,8 +23,8 @@ pub(super) fn message(rule: &Rule, default: impl FnOnce() -> String) -> String {
     rule.reason.clone().unwrap_or_else(default)
 }
 
-pub(super) fn condition_failed(rule: &Rule, condition: &Condition) -> String {
-    format!("{condition} (rule {}).", rule.id)
+pub(super) fn condition_failed(rule: &Rule, clause: &Clause) -> String {
+    format!("{clause} (rule {}).", rule.id)
 }
 
 pub(super) fn denied_by_rule(rule: &Rule) -> String {
@@ -35,6 +37,26 @@ pub(super) fn missing_argument(rule: &Rule, name: &str) -> String {
 
 pub(super) fn schema_unavailable(rule: &Rule) -> String {
     format!("The tool's input schema could not be had, and rule {} needs it.", rule.id)
+}
+
+impl fmt::Display for Clause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let group = |f: &mut fmt::Formatter<'_>, clauses: &[Clause], between: &str| {
+            for (index, clause) in clauses.iter().enumerate() {
+                if index > 0 {
+                    f.write_str(between)?;
+                }
+                write!(f, "{clause}")?;
+            }
+            Ok(())
+        };
+        match self {
+            Self::Test(condition) => write!(f, "{condition}"),
+            Self::Any(clauses, _) => group(f, clauses, " or "),
+            Self::All(clauses, _) => group(f, clauses, " and "),
+            Self::Not(clause, _) => write!(f, "it must not be that {clause}"),
+        }
+    }
 }
 
 impl fmt::Display for Condition {
@@ -98,13 +120,56 @@ impl fmt::Display for Literal {
     }
 }
 
+impl PlannedLimit<'_> {
+    /// What the agent reads when the limit is reached: `Rate limit of 10 per 60 s reached.`
+    #[must_use]
+    pub fn reached(&self) -> String {
+        match self.what {
+            Limited::Calls(quota) => format!("Rate limit of {} per {} reached.", quota.max(), Span(quota.window())),
+            Limited::Counter { counter, window, at_most, .. } => {
+                format!(
+                    "Limit of {at_most} per {} reached for {} (rule {}).",
+                    Span(window),
+                    quoted(counter),
+                    self.rule.id
+                )
+            }
+        }
+    }
+}
+
+/// `60 s` or `hour`.
+struct Span(Window);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Window::Sliding { window_ms } => write!(f, "{} s", window_ms / 1000),
+            Window::Calendar { unit } => f.write_str(unit.name()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Verdict;
+    use crate::policy::testing::{call, loaded};
 
     #[test]
     fn names_from_elsewhere_are_cut_and_escaped() {
         assert_eq!(quoted("a\u{1b}[2Jb"), "\"a\\u{1b}[2Jb\"");
         assert_eq!(quoted(&"x".repeat(500)).chars().count(), NAME_CHARS_MAX + 3);
+    }
+
+    #[test]
+    fn limit_text_is_the_catalogues() {
+        let reached = |limit: &str| {
+            let policy = loaded(&format!("tools: {{t: {{rules: [{{rate_limit: {limit}}}]}}}}"));
+            let Verdict::Allow(allowance) = policy.judge(&call("t", None)) else { panic!("denied") };
+            allowance.limits[0].reached()
+        };
+        assert_eq!(reached("{max: 10, window: 60}"), "Rate limit of 10 per 60 s reached.");
+        assert_eq!(reached("5/hour"), "Rate limit of 5 per hour reached.");
     }
 }

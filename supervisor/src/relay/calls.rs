@@ -6,7 +6,7 @@ use super::schemas::Lookup;
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
 use crate::bounds::PARKED_BYTES_MAX;
 use crate::clock::Now;
-use crate::limits::{CalendarUnit, Claim, NEVER_MS, Quota, Reservation};
+use crate::limits::{Amount, Claim, NEVER_MS, Reservation, Window};
 use crate::policy::{self, Call, Denial, DenialCode, SchemaKnowledge, Verdict};
 use crate::wire::fold;
 use crate::wire::jsonrpc::{self, Message, Request, RequestId};
@@ -24,7 +24,7 @@ struct Refused<'p> {
 #[derive(Debug)]
 struct LimitHit {
     claim: Claim,
-    used: u64,
+    used: Amount,
     retry_after_ms: Option<u64>,
 }
 
@@ -184,11 +184,7 @@ fn rule<'p>(
     if allowance.limits.is_empty() {
         return Ruling::Granted { rule: allowance.rule, limit: None };
     }
-    let claims: Vec<Claim> = allowance
-        .limits
-        .iter()
-        .map(|limit| Claim { key: limit.key(policy, policy.limit_scope, session), quota: limit.quota })
-        .collect();
+    let claims: Vec<Claim> = allowance.limits.iter().map(|limit| limit.claim(policy, session)).collect();
     match store.reserve(now, &claims) {
         Ok(Reservation::Granted { used }) => {
             let limit = claims.into_iter().zip(used).next();
@@ -199,7 +195,7 @@ fn rule<'p>(
             let planned = allowance.limits[index];
             let code = DenialCode::RateLimited;
             let retry_after_ms = Some(retry_after_ms).filter(|wait_ms| *wait_ms != NEVER_MS);
-            let message = limit_text(planned.rule.reason.as_deref(), planned.quota, retry_after_ms);
+            let message = limit_text(planned, retry_after_ms);
             let claim = claims.into_iter().nth(index);
             Ruling::Refused(Refused {
                 denial: Denial { rule: Some(planned.rule), code, message },
@@ -216,26 +212,11 @@ fn rule<'p>(
 }
 
 /// `Rate limit of 10 per 60 s reached. Try again in 42 s.`; the policy's own words in place of the first sentence.
-fn limit_text(reason: Option<&str>, quota: Quota, retry_after_ms: Option<u64>) -> String {
-    let (max, span) = match quota {
-        Quota::Sliding { max, window_ms } => (max, format!("{} s", window_ms / 1000)),
-        Quota::Calendar { max, unit } => (max, unit_name(unit).to_owned()),
-    };
-    let first = match reason {
-        Some(reason) => reason.to_owned(),
-        None => format!("Rate limit of {max} per {span} reached."),
-    };
+fn limit_text(limit: policy::PlannedLimit<'_>, retry_after_ms: Option<u64>) -> String {
+    let first = limit.rule.reason.clone().unwrap_or_else(|| limit.reached());
     match retry_after_ms {
         Some(wait_ms) => format!("{first} Try again in {} s.", wait_ms.div_ceil(1000)),
         None => first,
-    }
-}
-
-const fn unit_name(unit: CalendarUnit) -> &'static str {
-    match unit {
-        CalendarUnit::Minute => "minute",
-        CalendarUnit::Hour => "hour",
-        CalendarUnit::Day => "day",
     }
 }
 
@@ -260,34 +241,10 @@ fn record_rule(rule: &policy::Rule) -> audit::Rule<'_> {
 }
 
 fn record_limit(hit: &LimitHit) -> audit::Limit<'_> {
-    let (max, window_s) = match hit.claim.quota {
-        Quota::Sliding { max, window_ms } => (max, window_ms / 1000),
-        Quota::Calendar { max, unit } => (max, unit_seconds(unit)),
+    let window_s = match hit.claim.window {
+        Window::Sliding { window_ms } => window_ms / 1000,
+        Window::Calendar { unit } => unit.seconds(),
     };
-    audit::Limit { key: &hit.claim.key, max, window_s, used: hit.used, retry_after_ms: hit.retry_after_ms }
-}
-
-const fn unit_seconds(unit: CalendarUnit) -> u64 {
-    match unit {
-        CalendarUnit::Minute => 60,
-        CalendarUnit::Hour => 3600,
-        CalendarUnit::Day => 86_400,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limit_text_is_the_catalogues() {
-        let sliding = Quota::Sliding { max: 10, window_ms: 60_000 };
-        let text = "Rate limit of 10 per 60 s reached. Try again in 42 s.";
-        assert_eq!(limit_text(None, sliding, Some(41_001)), text);
-        assert_eq!(limit_text(Some("Slow down."), sliding, Some(1)), "Slow down. Try again in 1 s.");
-        let hourly = Quota::Calendar { max: 5, unit: CalendarUnit::Hour };
-        assert_eq!(limit_text(None, hourly, Some(60_000)), "Rate limit of 5 per hour reached. Try again in 60 s.");
-        let never = Quota::Sliding { max: 0, window_ms: 60_000 };
-        assert_eq!(limit_text(None, never, None), "Rate limit of 0 per 60 s reached.");
-    }
+    let (max, used) = (hit.claim.at_most.whole(), hit.used.whole());
+    audit::Limit { key: &hit.claim.key, max, window_s, used, retry_after_ms: hit.retry_after_ms }
 }

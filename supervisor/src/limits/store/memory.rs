@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 
-use super::weigh;
+use super::{quota_of, weigh};
 use crate::clock::Now;
 use crate::limits::timeline::Timeline;
 use crate::limits::window::{CallLog, first_standing};
@@ -32,7 +32,7 @@ impl Store for MemoryStore {
         if let Reservation::Granted { .. } = answer {
             for claim in claims {
                 let counter = self.counters.entry(claim.key.clone()).or_default();
-                let Ok(standing) = first_standing(&mut View(counter), claim.quota, instant.log_ns);
+                let Ok(standing) = first_standing(&mut View(counter), quota_of(claim), instant.log_ns);
                 counter.forget_before(standing);
                 counter.times.push_back(instant.log_ns);
             }

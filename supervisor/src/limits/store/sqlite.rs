@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::weigh;
+use super::{quota_of, weigh};
 use crate::bounds::{LIMIT_PRUNE_ROWS_MAX, LIMIT_STORE_WAIT_MS};
 use crate::clock::Now;
 use crate::limits::timeline::{Instant, Timeline, signed, unsigned};
@@ -155,7 +155,7 @@ impl<'t> Ledger<'t> {
 
     /// Logs one call, and forgets some of those that no longer stand.
     fn charge(&self, claim: &Claim, instant: Instant) -> rusqlite::Result<()> {
-        let expires_ns = signed(stands_until_ns(claim.quota, instant.log_ns));
+        let expires_ns = signed(stands_until_ns(quota_of(claim), instant.log_ns));
         let mut log = self.log(&claim.key)?;
         if log.counter == 0 {
             self.0
@@ -163,7 +163,7 @@ impl<'t> Ledger<'t> {
                 .execute(params![claim.key, expires_ns])?;
             log.counter = self.0.last_insert_rowid();
         } else {
-            let standing = first_standing(&mut log, claim.quota, instant.log_ns)?;
+            let standing = first_standing(&mut log, quota_of(claim), instant.log_ns)?;
             let keep_from = standing.min(log.first + LIMIT_PRUNE_ROWS_MAX);
             self.forget(log.counter, log.first, keep_from)?;
             self.0

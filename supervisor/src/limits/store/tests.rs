@@ -25,7 +25,7 @@ const fn at(ns: u64) -> Now {
 }
 
 fn sliding(key: &str, max: u64, window_ms: u64) -> Claim {
-    Claim { key: key.to_owned(), quota: Quota::Sliding { max, window_ms } }
+    Claim::call(key.to_owned(), Quota::Sliding { max, window_ms })
 }
 
 fn open(directory: &TempDir) -> SqliteStore {
@@ -50,7 +50,7 @@ struct Oracle(Vec<(u64, String)>);
 
 impl Oracle {
     fn used(&self, claim: &Claim, ns: u64) -> u64 {
-        let stands = |at_ns: u64| match claim.quota {
+        let stands = |at_ns: u64| match quota_of(claim) {
             Quota::Sliding { window_ms, .. } => at_ns + window_ms * MS > ns,
             Quota::Calendar { .. } => (WALL + at_ns) / (60_000 * MS) == (WALL + ns) / (60_000 * MS),
         };
@@ -59,13 +59,13 @@ impl Oracle {
 
     /// Whether claim `index` fits at `ns`, the earlier ones of its key charged.
     fn fits(&self, claims: &[Claim], index: usize, ns: u64) -> bool {
-        let (Quota::Sliding { max, .. } | Quota::Calendar { max, .. }) = claims[index].quota;
+        let (Quota::Sliding { max, .. } | Quota::Calendar { max, .. }) = quota_of(&claims[index]);
         self.used(&claims[index], ns) + wanted(claims, index) <= max
     }
 
     /// Milliseconds until claim `index` fits: the first of the instants at which anything changes.
     fn wait_ms(&self, claims: &[Claim], index: usize, ns: u64) -> u64 {
-        let ends = |at_ns: u64| match claims[index].quota {
+        let ends = |at_ns: u64| match quota_of(&claims[index]) {
             Quota::Sliding { window_ms, .. } => at_ns + window_ms * MS,
             Quota::Calendar { .. } => (at_ns / (60_000 * MS) + 1) * 60_000 * MS,
         };
@@ -78,13 +78,15 @@ impl Oracle {
     fn reserve(&mut self, ns: u64, claims: &[Claim]) -> Reservation {
         let full: Vec<usize> = (0..claims.len()).filter(|index| !self.fits(claims, *index, ns)).collect();
         if full.is_empty() {
-            let used = (0..claims.len()).map(|index| self.used(&claims[index], ns) + wanted(claims, index)).collect();
+            let used = (0..claims.len())
+                .map(|index| Amount::calls(self.used(&claims[index], ns) + wanted(claims, index)))
+                .collect();
             self.0.extend(claims.iter().map(|claim| (ns, claim.key.clone())));
             return Reservation::Granted { used };
         }
         let retry_after_ms = full.iter().map(|index| self.wait_ms(claims, *index, ns)).max().unwrap();
         let index = full.into_iter().find(|index| self.wait_ms(claims, *index, ns) == retry_after_ms).unwrap();
-        Reservation::Exhausted { index, used: self.used(&claims[index], ns), retry_after_ms }
+        Reservation::Exhausted { index, used: Amount::calls(self.used(&claims[index], ns)), retry_after_ms }
     }
 }
 
@@ -96,10 +98,7 @@ fn claim() -> impl Strategy<Value = Claim> {
     // One quota a key, so that what the store has forgotten is what no longer stands.
     prop_oneof![
         (0u64..4).prop_map(|max| sliding(&format!("s{max}"), max, 2 + 3 * max)),
-        (1u64..4).prop_map(|max| Claim {
-            key: format!("c{max}"),
-            quota: Quota::Calendar { max, unit: CalendarUnit::Minute }
-        }),
+        (1u64..4).prop_map(|max| Claim::call(format!("c{max}"), Quota::Calendar { max, unit: CalendarUnit::Minute })),
     ]
 }
 
@@ -150,11 +149,11 @@ fn eleventh_call_in_a_minute_is_refused_and_granted_exactly_when_said() {
     for second in 0..10 {
         assert_eq!(
             store.reserve(at(second * 1000 * MS), &claims).unwrap(),
-            Reservation::Granted { used: vec![second + 1] }
+            Reservation::Granted { used: vec![Amount::calls(second + 1)] }
         );
     }
     let now = 18_000 * MS + 1;
-    let refused = Reservation::Exhausted { index: 0, used: 10, retry_after_ms: 42_000 };
+    let refused = Reservation::Exhausted { index: 0, used: Amount::calls(10), retry_after_ms: 42_000 };
     assert_eq!(store.reserve(at(now), &claims).unwrap(), refused);
     assert!(!is_granted(&mut store, at(now + 41_999 * MS - 1), &claims));
     assert!(is_granted(&mut store, at(now + 42_000 * MS), &claims));
@@ -168,10 +167,10 @@ fn all_claims_are_charged_or_none() {
     let (wide, narrow) = (sliding("wide", 5, 60_000), sliding("narrow", 1, 60_000));
     assert!(is_granted(&mut store, at(0), &[wide.clone(), narrow.clone()]));
     for _ in 0..9 {
-        let refused = Reservation::Exhausted { index: 1, used: 1, retry_after_ms: 60_000 };
+        let refused = Reservation::Exhausted { index: 1, used: Amount::calls(1), retry_after_ms: 60_000 };
         assert_eq!(store.reserve(at(0), &[wide.clone(), narrow.clone()]).unwrap(), refused);
     }
-    assert_eq!(store.reserve(at(1), &[wide]).unwrap(), Reservation::Granted { used: vec![2] });
+    assert_eq!(store.reserve(at(1), &[wide]).unwrap(), Reservation::Granted { used: vec![Amount::calls(2)] });
 }
 
 #[test]
@@ -179,7 +178,7 @@ fn no_claims_are_granted_and_a_maximum_of_zero_never() {
     let directory = TempDir::new().unwrap();
     for store in [&mut open(&directory) as &mut dyn Store, &mut MemoryStore::new()] {
         assert_eq!(store.reserve(at(0), &[]).unwrap(), Reservation::Granted { used: vec![] });
-        let refused = Reservation::Exhausted { index: 0, used: 0, retry_after_ms: NEVER_MS };
+        let refused = Reservation::Exhausted { index: 0, used: Amount::calls(0), retry_after_ms: NEVER_MS };
         assert_eq!(store.reserve(at(0), &[sliding("k", 0, 1)]).unwrap(), refused);
     }
 }
@@ -200,19 +199,20 @@ fn changed_quota_finds_its_count_again() {
     for _ in 0..3 {
         assert!(is_granted(&mut store, at(0), &[sliding("a", 3, 60_000)]));
     }
-    assert_eq!(store.reserve(at(0), &[sliding("a", 4, 60_000)]).unwrap(), Reservation::Granted { used: vec![4] });
-    let calendar = Claim { key: "a".to_owned(), quota: Quota::Calendar { max: 4, unit: CalendarUnit::Minute } };
-    let refused = Reservation::Exhausted { index: 0, used: 4, retry_after_ms: 60_000 };
+    assert_eq!(
+        store.reserve(at(0), &[sliding("a", 4, 60_000)]).unwrap(),
+        Reservation::Granted { used: vec![Amount::calls(4)] }
+    );
+    let calendar = Claim::call("a".to_owned(), Quota::Calendar { max: 4, unit: CalendarUnit::Minute });
+    let refused = Reservation::Exhausted { index: 0, used: Amount::calls(4), retry_after_ms: 60_000 };
     assert_eq!(store.reserve(at(0), &[calendar]).unwrap(), refused);
 }
 
 #[test]
 fn wall_clock_steps_free_nothing() {
     let directory = TempDir::new().unwrap();
-    let claims = [
-        sliding("a", 1, 60_000),
-        Claim { key: "c".to_owned(), quota: Quota::Calendar { max: 1, unit: CalendarUnit::Day } },
-    ];
+    let claims =
+        [sliding("a", 1, 60_000), Claim::call("c".to_owned(), Quota::Calendar { max: 1, unit: CalendarUnit::Day })];
     assert!(is_granted(&mut open(&directory), at(0), &claims));
     let forward = Now { wall_ns: WALL + 400_000_000 * MS, boot_ns: 5 };
     assert!(!is_granted(&mut open(&directory), forward, &claims[..1]));
@@ -226,7 +226,7 @@ fn count_survives_a_reboot_even_with_the_clock_set_back() {
     assert!(is_granted(&mut open(&directory), at(0), &claims));
     let mut store = SqliteStore::open(directory.path(), "boot-2").unwrap();
     let back = |ns| Now { wall_ns: 5 + ns, boot_ns: 7 + ns };
-    let refused = Reservation::Exhausted { index: 0, used: 1, retry_after_ms: 60_000 };
+    let refused = Reservation::Exhausted { index: 0, used: Amount::calls(1), retry_after_ms: 60_000 };
     assert_eq!(store.reserve(back(0), &claims).unwrap(), refused);
     drop(store);
     let mut store = SqliteStore::open(directory.path(), "boot-2").unwrap();
@@ -255,7 +255,7 @@ fn reading_behind_another_supervisors_is_refused_with_its_own_wait() {
     let directory = TempDir::new().unwrap();
     let claims = [sliding("a", 1, 60_000)];
     assert!(is_granted(&mut open(&directory), at(5 * MS), &claims));
-    let refused = Reservation::Exhausted { index: 0, used: 1, retry_after_ms: 60_002 };
+    let refused = Reservation::Exhausted { index: 0, used: Amount::calls(1), retry_after_ms: 60_002 };
     assert_eq!(open(&directory).reserve(at(3 * MS), &claims).unwrap(), refused);
 }
 
@@ -268,7 +268,10 @@ fn rows_that_no_longer_stand_are_pruned() {
         assert!(is_granted(&mut store, at(0), &[sliding("a", 1000, 1)]));
     }
     assert_eq!(rows(&directory, "calls"), burst);
-    assert_eq!(store.reserve(at(MS), &[sliding("a", 1000, 1)]).unwrap(), Reservation::Granted { used: vec![1] });
+    assert_eq!(
+        store.reserve(at(MS), &[sliding("a", 1000, 1)]).unwrap(),
+        Reservation::Granted { used: vec![Amount::calls(1)] }
+    );
     assert_eq!(rows(&directory, "calls"), 9 + 1, "the bound's worth is gone");
     assert!(is_granted(&mut store, at(MS), &[sliding("a", 1000, 1)]));
     assert_eq!(rows(&directory, "calls"), 2);
@@ -348,7 +351,7 @@ fn two_processes_allow_the_maximum_together_and_a_kill_forgets_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let refused = Reservation::Exhausted { index: 0, used: 10, retry_after_ms: 60_000 };
+    let refused = Reservation::Exhausted { index: 0, used: Amount::calls(10), retry_after_ms: 60_000 };
     assert_eq!(open(&directory).reserve(at(0), &[sliding("a", 10, 60_000)]).unwrap(), refused);
 }
 

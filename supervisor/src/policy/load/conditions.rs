@@ -1,12 +1,11 @@
 //! `conditions:` of a rule.
 
-use super::paths;
-use super::pattern;
 use super::read::{Fields, Reader, Section, scalar};
 use super::suggest::nearest;
+use super::{paths, pattern, state};
 use crate::bounds::{POLICY_CONDITIONS_MAX, POLICY_REGEXES_MAX};
 use crate::policy::codes::Code;
-use crate::policy::condition::{Condition, Literal, Number, Test};
+use crate::policy::condition::{Clause, Condition, Literal, Number, Step, Test};
 use crate::policy::yaml::{Kind, Meaning, Node, meaning};
 
 pub(super) const CONDITION: Section =
@@ -23,7 +22,7 @@ pub(super) struct Budget {
 }
 
 /// Reads the list. Every condition that has no error is returned.
-pub(super) fn conditions(reader: &mut Reader<'_>, node: &Node, budget: &mut Budget) -> Vec<Condition> {
+pub(super) fn conditions(reader: &mut Reader<'_>, node: &Node, budget: &mut Budget) -> Vec<Clause> {
     let Some(items) = reader.list(node, "conditions", POLICY_CONDITIONS_MAX) else { return Vec::new() };
     budget.conditions += items.len();
     if budget.conditions > POLICY_CONDITIONS_MAX {
@@ -31,10 +30,11 @@ pub(super) fn conditions(reader: &mut Reader<'_>, node: &Node, budget: &mut Budg
         reader.error(Code::TooMany, node.span, message);
         return Vec::new();
     }
-    items.iter().filter_map(|item| condition(reader, item, budget)).collect()
+    // Those on counters are read by state.rs.
+    items.iter().filter(|item| !state::is_on_state(item)).filter_map(|item| condition(reader, item, budget)).collect()
 }
 
-fn condition(reader: &mut Reader<'_>, node: &Node, budget: &mut Budget) -> Option<Condition> {
+fn condition(reader: &mut Reader<'_>, node: &Node, budget: &mut Budget) -> Option<Clause> {
     let fields = reader.section(node, &CONDITION)?;
     if fields.get("any").or(fields.get("all")).or(fields.get("not")).is_some() {
         return None; // refused as not enforced yet
@@ -42,30 +42,28 @@ fn condition(reader: &mut Reader<'_>, node: &Node, budget: &mut Budget) -> Optio
     let path = fields.require(reader, "path", "a condition").and_then(|node| argument_path(reader, node));
     let if_present = fields.get("if_present").is_some_and(|node| reader.boolean(node, "if_present").unwrap_or(false));
     let test = fields.require(reader, "op", "a condition").and_then(|op| test(reader, op, &fields, budget));
-    let (path, keys) = path?;
+    let (path, steps) = path?;
     let test = test?;
     if let (Test::Exists(_), true, Some(entry)) = (&test, if_present, fields.entry("if_present")) {
         reader.error(Code::Exclusive, entry.key_span, "`if_present` says nothing with `exists`").help =
             Some("leave one of the two out".into());
         return None;
     }
-    Some(Condition { path, line: node.span.line, keys, if_present, test })
+    Some(Clause::Test(Condition { path, line: node.span.line, steps, if_present, test }))
 }
 
 /// `args.a.b` and its keys below `args`.
-fn argument_path(reader: &mut Reader<'_>, node: &Node) -> Option<(String, Vec<String>)> {
+fn argument_path(reader: &mut Reader<'_>, node: &Node) -> Option<(String, Vec<Step>)> {
     let text = reader.text(node, "path")?;
-    if text == "state" || text.starts_with("state.") {
-        reader.not_enforced(node, "a `state.` path");
-        return None;
-    }
     if text.contains(['[', ']']) {
         reader.not_enforced(node, "an array path");
         return None;
     }
     let keys: Option<Vec<String>> = text.strip_prefix("args.").map(|rest| rest.split('.').map(str::to_owned).collect());
     match keys {
-        Some(keys) if keys.iter().all(|key| !key.is_empty() && key.trim() == key) => Some((text.to_owned(), keys)),
+        Some(keys) if keys.iter().all(|key| !key.is_empty() && key.trim() == key) => {
+            Some((text.to_owned(), keys.into_iter().map(Step::Key).collect()))
+        }
         _ => {
             reader.error(Code::BadArgumentPath, node.span, format!("\"{text}\" names no argument")).help =
                 Some("write args.NAME, or args.NAME.KEY for a value inside".into());

@@ -7,6 +7,7 @@ mod paths;
 mod pattern;
 mod read;
 mod sandbox;
+mod state;
 mod suggest;
 mod tools;
 mod top;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::conditions::{self, Budget};
-use super::limits;
 use super::read::{Fields, Reader, Section};
+use super::{limits, state};
 use crate::bounds::{
     POLICY_NAME_BYTES_MAX, POLICY_REASON_BYTES_MAX, POLICY_RULES_MAX, POLICY_TOOLS_MAX, TOOL_NAME_BYTES_MAX,
 };
@@ -128,7 +128,10 @@ fn rule(reader: &mut Reader<'_>, tool: &str, index: usize, node: &Node, seen: &m
         action: action?,
         reason,
         conditions,
+        state_conditions: fields.get("conditions").map(|node| state::conditions(reader, node)).unwrap_or_default(),
         rate_limit,
+        pace: None,
+        state: None,
         required_args,
     })
 }

@@ -6,7 +6,7 @@ use super::read::{Fields, Reader, Section};
 use super::{Source, sandbox, tools};
 use crate::bounds::{POLICY_NAME_BYTES_MAX, POLICY_TOOLS_MAX};
 use crate::policy::codes::Code;
-use crate::policy::model::{AuditSection, DefaultEffect, Durability, LimitScope, Policy, ToolPolicy};
+use crate::policy::model::{Approvals, AuditSection, DefaultEffect, Durability, LimitScope, Policy, ToolPolicy};
 use crate::policy::yaml::Node;
 
 pub(super) const TOP: Section = Section {
@@ -58,6 +58,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, 
         hide,
         tools,
         limit_scope: limit_scope(reader, &fields),
+        approvals: Approvals::default(),
         sandbox: sandbox::sandbox(reader, fields.get("sandbox")),
         audit: audit(reader, &fields),
         server_command: server_command(reader, &fields),
