@@ -1,7 +1,9 @@
 //! What a call and a launch cost, side by side in one run; writes docs/performance.md.
 
 mod calls;
+mod decisions;
 mod launches;
+mod stores;
 
 use std::fs;
 use std::io::Write;
@@ -50,6 +52,9 @@ fn main() -> std::io::Result<()> {
     text += &section("One allowed call", &format!("64-byte arguments, sequential, median of {CALLS}"), &roads);
     text +=
         &section("One launch", &format!("start to exit of a program that does nothing, median of {LAUNCHES}"), &starts);
+    text += &decisions_section();
+    let reserved = stores::rows(&arena.folder("limits"));
+    text += &section("One reservation", "one call on one limit, median of 2000", &reserved);
     fs::write(paths::workspace().join("docs/performance.md"), &text)?;
     std::io::stdout().write_all(text.as_bytes())
 }
@@ -60,6 +65,19 @@ Written by `cargo xtask bench`, which measures every line in one run on one mach
 with another machine's. `strict` (the default) waits for `fdatasync` of the record before each call goes on, so its figure is
 mostly the disk's.
 ";
+
+fn decisions_section() -> String {
+    let cells = |row: &decisions::Row| {
+        let nanos = row.median.as_nanos();
+        vec![row.rules.to_string(), nanos.to_string(), row.allocations.to_string()]
+    };
+    let rows: Vec<Vec<String>> = decisions::rows().iter().map(cells).collect();
+    let lines = table::lines(&["rules", "median, ns", "allocations"], &rows);
+    format!(
+        "\n## One decision\n\nAn allowed call that passes every rule of its tool, each with one condition; the policy alone.\n\n```text\n{}\n```\n",
+        lines.join("\n")
+    )
+}
 
 fn section(title: &str, what: &str, rows: &[(&str, Duration)]) -> String {
     let base = rows[0].1.as_secs_f64();
