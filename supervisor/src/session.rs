@@ -92,7 +92,7 @@ fn live(
     let walled = wall.answers();
     let Wall { netns, listeners, mut probes } = wall;
     let mut crew = Crew::fork(plan, cage.leaf(), listeners, &mut probes)?; // janitor and egress: confined, serving
-    let Stdio { server: inside, pipes } = Stdio::open(cage.identity())?;
+    let Stdio { server: inside, pipes } = Stdio::open()?;
     let server = cage.launch(plan, inside.over(&netns))?; // self-tested, waits at the gate
     let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
     let brief = RelayBrief { log, policy, limits_dir, pipes, layers, server_pid: server.init_pid() };

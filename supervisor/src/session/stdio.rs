@@ -4,11 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::{Gid, Uid, fchown, pipe2};
+use nix::unistd::pipe2;
 
 use crate::relay::Pipes;
 use crate::relay::pipes::{Sink, Source, client_streams};
-use crate::sandbox::identity::RunIdentity;
 use crate::sandbox::launch::LaunchIo;
 
 /// Both sides of a session's streams.
@@ -32,16 +31,11 @@ impl Stdio {
     /// Makes the pipes and takes over our own stdin, stdout and stderr for the relay.
     ///
     /// # Errors
-    /// pipe2(2), fchown(2), or a stream of the client that cannot be opened again.
-    pub(super) fn open(identity: &RunIdentity) -> io::Result<Self> {
+    /// pipe2(2), or a stream of the client that cannot be opened again.
+    pub(super) fn open() -> io::Result<Self> {
         let (stdin, to_server) = pipe2(OFlag::O_CLOEXEC)?;
         let (from_server, stdout) = pipe2(OFlag::O_CLOEXEC)?;
         let (errors, stderr) = pipe2(OFlag::O_CLOEXEC)?;
-        // A server that opens /dev/stderr again does so as its own uid.
-        let (uid, gid) = (Uid::from_raw(identity.uid()), Gid::from_raw(identity.gid()));
-        for end in [&stdin, &stdout, &stderr] {
-            fchown(end, Some(uid), Some(gid))?;
-        }
         // Our ends: the relay drains them to the last byte when the server is gone, so a read must not wait.
         for end in [&from_server, &errors] {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

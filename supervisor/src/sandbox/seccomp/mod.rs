@@ -92,14 +92,6 @@ impl Filter {
         Self::ours(Who::Janitor, own, "confine-janitor-seccomp")
     }
 
-    /// The filter of PID 1 in the server's pid namespace, where `own` is 1.
-    ///
-    /// # Errors
-    /// A mistake in the table.
-    pub fn init(own: Pid) -> Result<Self, FilterError> {
-        Self::ours(Who::Init, own, "confine-init-seccomp")
-    }
-
     /// Installs the filter on the calling thread, which needs no_new_privs. It cannot be taken off, and holds over exec.
     ///
     /// # Errors
@@ -150,7 +142,7 @@ pub fn workload_groups() -> impl Iterator<Item = &'static Group> {
 /// The name of a call by its number on this architecture, as far as the tables know it.
 #[must_use]
 pub fn name_of(number: u32) -> Option<&'static str> {
-    let ours = [Who::Relay, Who::Egress, Who::Janitor, Who::Init].into_iter().flat_map(|who| who.groups().iter());
+    let ours = [Who::Relay, Who::Egress, Who::Janitor].into_iter().flat_map(|who| who.groups().iter());
     workload::TABLE
         .iter()
         .chain(ours)

@@ -14,8 +14,6 @@ pub enum Who {
     Egress,
     /// Cleans up after a dead monitor.
     Janitor,
-    /// PID 1 of the server's pid namespace.
-    Init,
 }
 
 impl Who {
@@ -26,7 +24,6 @@ impl Who {
             Self::Relay => "relay",
             Self::Egress => "egress",
             Self::Janitor => "janitor",
-            Self::Init => "init",
         }
     }
 
@@ -36,7 +33,6 @@ impl Who {
             Self::Relay => &[EVERY, RUNTIME, RELAY, STORE_HERE],
             Self::Egress => &[EVERY, RUNTIME, EGRESS],
             Self::Janitor => &[EVERY, JANITOR, JANITOR_HERE],
-            Self::Init => &[EVERY, INIT],
         }
     }
 }
@@ -242,12 +238,3 @@ const JANITOR_HERE: &[Group] =
     &[allowed(calls![SYS_open, SYS_rmdir, SYS_unlink, SYS_stat], "the same, as libc words it on this architecture")];
 #[cfg(not(target_arch = "x86_64"))]
 const JANITOR_HERE: &[Group] = &[];
-
-const INIT: &[Group] = &[
-    #[cfg(target_arch = "x86_64")]
-    allowed(calls![SYS_poll], "waiting, as libc words it on this architecture"),
-    allowed(
-        calls![SYS_wait4, SYS_waitid, SYS_kill, SYS_rt_sigtimedwait, SYS_signalfd4, SYS_pidfd_send_signal],
-        "reaping, and passing signals on inside the pid namespace",
-    ),
-];

@@ -102,9 +102,7 @@ fn other_architectures_and_x32_are_killed() {
 
 #[test]
 fn every_filter_assembles_and_fits() {
-    for filter in
-        [Filter::workload(), Filter::relay(OTHER), Filter::egress(OTHER), Filter::janitor(OTHER), Filter::init(OTHER)]
-    {
+    for filter in [Filter::workload(), Filter::relay(OTHER), Filter::egress(OTHER), Filter::janitor(OTHER)] {
         let filter = filter.unwrap();
         assert!(filter.instructions() < 1500, "{} instructions", filter.instructions());
     }
@@ -377,14 +375,14 @@ fn our_own_processes_die_of_a_call_that_is_not_theirs() {
             name_of(number(constant))
         );
     };
-    for filter in [Filter::relay, Filter::egress, Filter::janitor, Filter::init] {
+    for filter in [Filter::relay, Filter::egress, Filter::janitor] {
         for constant in [libc::SYS_execve, libc::SYS_clone, libc::SYS_ptrace, libc::SYS_unshare, libc::SYS_setresuid] {
             dies(filter, constant, [0; 6]);
         }
         dies(filter, libc::SYS_mmap, [0, 4096, 4, 0x22, u64::MAX, 0]); // PROT_EXEC
         dies(filter, libc::SYS_tgkill, [1, 1, 9, 0, 0, 0]);
     }
-    for filter in [Filter::relay, Filter::janitor, Filter::init] {
+    for filter in [Filter::relay, Filter::janitor] {
         dies(filter, libc::SYS_socket, inet);
         dies(filter, libc::SYS_connect, [0; 6]);
         dies(filter, libc::SYS_bpf, [1, 0, 0, 0, 0, 0]);
@@ -405,7 +403,7 @@ fn ours_says(filter: fn(Pid) -> Result<Filter, FilterError>, own: i32, number: l
 
 #[test]
 fn our_own_processes_abort_themselves_and_nobody_else() {
-    for filter in [Filter::relay, Filter::egress, Filter::janitor, Filter::init] {
+    for filter in [Filter::relay, Filter::egress, Filter::janitor] {
         let says = |own, number, args| ours_says(filter, own, number, args);
         for (own, target, signal, expected) in [
             (4711, 4711, 6, Action::Allow),
