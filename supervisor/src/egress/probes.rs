@@ -16,6 +16,8 @@ use aya::programs::{
 use aya::sys::{BpfHelper, is_helper_supported, is_program_supported};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use intercept_sandbox_abi as abi;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::events::{EventReader, HostNames};
 use super::kernel_events::KernelEvents;
@@ -48,12 +50,26 @@ impl Features {
     }
 }
 
+/// aya's loader without the kernel's types. `EbpfLoader::new` reads and parses all of /sys/kernel/btf/vmlinux (6 MB, 30 ms:
+/// half of a launch) before it can be told not to, and goes on without where it cannot be opened; our programs use none of
+/// it. So for that one call no file can be opened.
+fn loader() -> Result<EbpfLoader<'static>, ProbeError> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(ProbeError::Limit)?;
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).map_err(ProbeError::Limit)?;
+    let loader = EbpfLoader::new();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(ProbeError::Limit)?;
+    Ok(loader)
+}
+
 /// Why the probes are not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// The kernel could not be asked for a feature.
     #[error("cannot ask the kernel for its eBPF features")]
     Feature(#[source] Box<ProgramError>),
+    /// The limit on open files cannot be set.
+    #[error("cannot set the limit on open files")]
+    Limit(#[source] Errno),
     /// The object does not parse, or a map cannot be made.
     #[error("cannot load the eBPF object")]
     Object(#[source] Box<EbpfError>),
@@ -121,7 +137,7 @@ impl Loaded {
         let destinations = destinations(network)?;
         let says_why = u8::from(features.set_retval);
         let slots = u32::try_from(destinations.len().max(1)).unwrap_or(u32::MAX); // a map of 0 entries is EINVAL
-        let mut ebpf = EbpfLoader::new()
+        let mut ebpf = loader()?
             .override_global(abi::GLOBAL_SET_RETVAL, &says_why, true)
             .map_max_entries(abi::MAP_ALLOWED, slots)
             .load(OBJECT)
