@@ -179,23 +179,24 @@ fn a_full_memory_refuses_and_recovers_when_calls_have_fallen_out() {
     assert_eq!(store.reserve(at(1_000 * MS), &[call("x")]).unwrap(), granted(&[1]));
 }
 
-/// Not a test of anything: `cargo test -p intercept-sandbox --lib -- --ignored --nocapture reserve_takes`.
+/// `ISB_MEASURE_DIR=/a/folder/on/a/disk cargo test -p intercept-sandbox --lib -- --ignored --nocapture reserve_takes`
 #[test]
 #[ignore = "a measurement"]
 fn reserve_takes() {
-    let directory = std::env::var_os("ISB_MEASURE_DIR").map_or_else(|| TempDir::new().unwrap().keep(), Into::into);
-    let mut sqlite = SqliteStore::open(&directory, "boot-1").unwrap();
-    let mut memory = MemoryStore::new();
-    let stores: [(&str, u64, &mut dyn Store); 2] = [("memory", 50_000, &mut memory), ("sqlite", 2_000, &mut sqlite)];
-    for (name, calls, store) in stores {
-        for at_most in [i128::MAX, 0] {
+    let parent = std::env::var_os("ISB_MEASURE_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let directory = TempDir::new_in(parent).unwrap();
+    let mut stores: [(&str, u64, Box<dyn Store>); 2] = [
+        ("memory", 50_000, Box::new(MemoryStore::new())),
+        ("sqlite", 2_000, Box::new(SqliteStore::open(directory.path(), "boot-1").unwrap())),
+    ];
+    for (name, calls, store) in &mut stores {
+        for (answer, at_most, begun_ns) in [("granted", i128::MAX, 0), ("refused", 1, *calls)] {
             let begun = std::time::Instant::now();
-            for call in 0..calls {
-                let claims = [sliding_claim("k", 60_000, 1, at_most.max(1))];
-                let _ = store.reserve(at(call * 1_000), &claims).unwrap();
+            for call in 0..*calls {
+                let _ = store.reserve(at(begun_ns + call), &[sliding_claim("k", 60_000, 1, at_most)]).unwrap();
             }
-            let each_ns = begun.elapsed().as_nanos() / u128::from(calls);
-            eprintln!("{name}: {each_ns} ns {}", if at_most == 0 { "refused" } else { "granted" });
+            let each_ns = begun.elapsed().as_nanos() / u128::from(*calls);
+            eprintln!("{name}: {each_ns} ns, {answer}, up to {calls} calls standing");
         }
     }
 }
