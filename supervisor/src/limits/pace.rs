@@ -102,7 +102,9 @@ impl Paces {
             return Err(NEVER_MS);
         };
         let quota = Quota::with_period(Duration::from_millis(every_ms)).ok_or(NEVER_MS)?.allow_burst(cells);
-        let calls = u32::try_from(calls).ok().and_then(NonZeroU32::new).ok_or(NEVER_MS)?;
+        // Governor multiplies before it compares with the burst; what exceeds it must not get there.
+        let calls =
+            u32::try_from(calls).ok().filter(|calls| *calls <= burst).and_then(NonZeroU32::new).ok_or(NEVER_MS)?;
         let stored = self.rules.get(rule_id).filter(|paced| (paced.every_ms, paced.burst) == (every_ms, burst));
         let rested = stored.map(|paced| paced.rested);
 

@@ -151,6 +151,8 @@ fn a_pace_that_cannot_be_kept_allows_nothing() {
     for (every_ms, burst) in [(0, 1), (1, 0), (century_ms + 1, 1), (century_ms / 2 + 1, 2), (u64::MAX, u32::MAX)] {
         assert_eq!(passes(&mut Paces::new(), 5, &[("a", every_ms, burst)]), never, "{every_ms} {burst}");
     }
+    let often = [("a", century_ms, 1); 9];
+    assert_eq!(passes(&mut Paces::new(), 5, &often), Err(Early { index: 1, retry_after_ms: NEVER_MS }));
     let mut paces = Paces::new();
     assert_eq!(passes(&mut paces, u64::MAX / 4, &[("a", century_ms, 1)]), Ok(()));
     assert_eq!(
