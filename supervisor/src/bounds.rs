@@ -87,6 +87,13 @@ pub const CANCELLED_CALLS_MAX: usize = 1024;
 pub const LIMIT_STORE_WAIT_MS: u64 = 2_000;
 /// Most calls forgotten in one reservation, so that a burst that expires at once does not stall the next call.
 pub const LIMIT_PRUNE_ROWS_MAX: u64 = 64;
+/// Most calls that the limit store in memory keeps: some 10 MB. It serves tests and `policy test`, whose cases make a few calls each.
+pub const MEMORY_STORE_CALLS_MAX: usize = 100_000;
+/// Most rules whose pace is remembered at once: as many as a policy may have. Rules of earlier policies leave when they have rested.
+pub const PACES_MAX: usize = POLICY_RULES_MAX;
+/// Longest rest that a pace may need, `every` times `burst`, milliseconds: 100 years of 366 days. Nanoseconds in `u64` end after 584 years.
+pub const PACE_REST_MS_MAX: u64 = 100 * 366 * 86_400_000;
+
 // sandbox: layers
 
 /// Most memory that a process of the server may pin, bytes. Key stores of crypto libraries pin a few pages.

@@ -40,6 +40,15 @@ impl Amount {
         self.0
     }
 
+    /// The sum, where it can be told.
+    #[must_use]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+
     /// The sum, or the largest amount where it would be larger.
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {

@@ -1,9 +1,10 @@
-//! Quotas: how many calls stand in a window, and where the count is kept.
+//! Quotas: how much stands in a window, and where the count is kept; paces, which keep calls apart.
 
 #![forbid(unsafe_code)]
 
 mod amount;
 mod calendar;
+pub mod pace;
 mod store;
 mod timeline;
 mod window;
@@ -13,7 +14,7 @@ pub use store::{MemoryStore, SqliteStore};
 
 use crate::clock::Now;
 
-/// The `retry_after_ms` of a limit that never allows the call (`max: 0`). Say "never", not a number.
+/// The `retry_after_ms` of a limit that no passing of time frees (`max: 0`, a lower bound). Say "never", not a number.
 pub const NEVER_MS: u64 = u64::MAX;
 
 /// How much is allowed in which span of time.
@@ -103,13 +104,18 @@ impl CalendarUnit {
 }
 
 /// One counter that a call touches. `key` names it: scope, tool and rule, never the policy's hash.
+///
+/// It fits while `at_least <= standing` and `standing + amount <= at_most`, where `standing` is the exact sum of the amounts logged in
+/// the window. Claims on one counter in one reservation are charged one after the other, so that a later one's `at_most` counts the
+/// earlier ones in; `at_least`, and a claim that only reads, see what stands before the whole call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The counter.
     pub key: String,
     /// The span it counts in.
     pub window: Window,
-    /// What the call adds; [`Amount::ZERO`] only reads.
+    /// What the call adds, at most [`Amount::CALL_MAX`]; more, or less than nothing, never fits. [`Amount::ZERO`] only reads: nothing is
+    /// logged.
     pub amount: Amount,
     /// What must already stand in the window before the call; [`Amount::MIN`] for no such bound.
     pub at_least: Amount,
@@ -130,9 +136,10 @@ impl Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Reservation {
-    /// Every claim was charged once.
+    /// Every claim that does not only read was charged once.
     Granted {
-        /// What stands in each claim's window now, this call included; same order as the claims.
+        /// What stands in each claim's window now, in the order of the claims: with the claim and the earlier ones on its counter charged;
+        /// before the call where the claim only reads.
         used: Vec<Amount>,
     },
     /// At least one bound does not hold; nothing was charged.
@@ -142,7 +149,8 @@ pub enum Reservation {
         /// What stands in its window, this call not included.
         used: Amount,
         /// Milliseconds until all claims could be granted, if nothing else is charged: rounded up to the millisecond, so that a retry
-        /// after exactly that long is granted. [`NEVER_MS`] when the passing of time alone does not free it.
+        /// after exactly that long is granted, and one a millisecond earlier is not. [`NEVER_MS`] when the passing of time alone does
+        /// not free it; passing time only lowers what stands, so it also undoes lower bounds.
         retry_after_ms: u64,
     },
 }
@@ -158,9 +166,15 @@ pub enum StoreError {
         /// What the database said.
         what: String,
     },
+    /// Every call that the memory may hold still stands.
+    #[error("limit store in memory: full with {calls_max} calls")]
+    MemoryFull {
+        /// Calls that it may hold.
+        calls_max: usize,
+    },
 }
 
-/// Where counts are kept. Implementations: memory (tests), SQLite (default).
+/// Where counts are kept. Implementations: memory (tests, `policy test`), SQLite (default).
 pub trait Store {
     /// Charges every claim or none, atomically against every other supervisor on the same store.
     ///

@@ -36,7 +36,13 @@ pub(crate) const TABLE: &[Row] = &[
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
     // The policy and its limits.
     row("limit-clock", "lib", "limits::timeline::tests::wall_clock_set_back_between_boots_does_not_take_time_back"),
+    row(
+        "limit-longest-window",
+        "lib",
+        "limits::store::tests::amounts::a_shorter_window_forgets_nothing_that_a_longer_one_counts",
+    ),
     row("loosening-flags", "policy_trust", "a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy"),
+    row("pace", "lib", "limits::pace::tests::a_burst_then_one_each_six_seconds_granted_exactly_when_said"),
     row("policy-conditions", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
     row("policy-default-deny", "main_job", "an_unlisted_tool_is_refused_and_not_executed"),
     row("policy-deny-rule", "lib", "policy::decide::tests::every_rule_must_pass_and_allow_never_short_circuits"),

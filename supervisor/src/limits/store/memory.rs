@@ -1,19 +1,28 @@
-//! Counts that die with the process. For tests.
+//! Counts that die with the process: for tests, and for `policy test`, whose cases bring their own time.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 
-use super::{quota_of, weigh};
+use super::weigh;
+use crate::bounds::MEMORY_STORE_CALLS_MAX;
 use crate::clock::Now;
 use crate::limits::timeline::Timeline;
-use crate::limits::window::{CallLog, first_standing};
-use crate::limits::{Claim, Reservation, Store, StoreError};
+use crate::limits::window::{CallLog, Logged, first_standing, kept, longest_reach_ms, total_before};
+use crate::limits::{Amount, Claim, Reservation, Store, StoreError};
 
-/// Counts in memory.
+/// Counts in memory, by the same rules as [`super::SqliteStore`].
+///
+/// Its time begins with the first reservation, at that reading's wall clock, and runs with `boot_ns`; it never goes back. A story
+/// that begins earlier needs a store of its own.
+///
+/// It keeps at most [`MEMORY_STORE_CALLS_MAX`] calls that may still stand in a window; a reservation that would need more is an error
+/// and charges nothing.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     timeline: Option<Timeline>,
     counters: HashMap<String, Counter>,
+    /// Calls kept, over all counters. Each counter keeps at least one, so it bounds them too.
+    calls_kept: usize,
 }
 
 impl MemoryStore {
@@ -21,6 +30,30 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes room for `wanted` more calls.
+    fn make_room(&mut self, wanted: usize, log_ns: u64) -> Result<(), StoreError> {
+        if self.calls_kept + wanted > MEMORY_STORE_CALLS_MAX {
+            self.counters.retain(|_, counter| {
+                counter.forget(log_ns);
+                !counter.calls.is_empty()
+            });
+            self.calls_kept = self.counters.values().map(|counter| counter.calls.len()).sum();
+        }
+        if self.calls_kept + wanted > MEMORY_STORE_CALLS_MAX {
+            return Err(StoreError::MemoryFull { calls_max: MEMORY_STORE_CALLS_MAX });
+        }
+        Ok(())
+    }
+
+    fn charge(&mut self, claim: &Claim, log_ns: u64) {
+        let counter = self.counters.entry(claim.key.clone()).or_default();
+        counter.reach_ms = longest_reach_ms(counter.reach_ms, claim);
+        self.calls_kept -= counter.forget(log_ns);
+        counter.total = counter.total.saturating_add(claim.amount);
+        counter.calls.push_back(Logged { at_ns: log_ns, total: counter.total });
+        self.calls_kept += 1;
     }
 }
 
@@ -30,12 +63,9 @@ impl Store for MemoryStore {
         let empty = Counter::default();
         let Ok(answer) = weigh(claims, instant, |claim| Ok(View(self.counters.get(&claim.key).unwrap_or(&empty))));
         if let Reservation::Granted { .. } = answer {
-            for claim in claims {
-                let counter = self.counters.entry(claim.key.clone()).or_default();
-                let Ok(standing) = first_standing(&mut View(counter), quota_of(claim), instant.log_ns);
-                counter.forget_before(standing);
-                counter.times.push_back(instant.log_ns);
-            }
+            let charges = || claims.iter().filter(|claim| claim.amount != Amount::ZERO);
+            self.make_room(charges().count(), instant.log_ns)?;
+            charges().for_each(|claim| self.charge(claim, instant.log_ns));
         }
         Ok(answer)
     }
@@ -43,14 +73,26 @@ impl Store for MemoryStore {
 
 #[derive(Debug, Default)]
 struct Counter {
+    /// Number of the oldest call kept.
     first: u64,
-    times: VecDeque<u64>,
+    /// All that was charged before it.
+    base: Amount,
+    /// All that was ever charged.
+    total: Amount,
+    /// The longest window that it was charged under, milliseconds.
+    reach_ms: u64,
+    calls: VecDeque<Logged>,
 }
 
 impl Counter {
-    fn forget_before(&mut self, seq: u64) {
-        self.times.drain(..(seq - self.first) as usize);
-        self.first = seq;
+    /// Forgets the calls that stand in no window any more, and says how many.
+    fn forget(&mut self, log_ns: u64) -> usize {
+        let Ok(standing) = first_standing(&mut View(self), kept(self.reach_ms), log_ns);
+        let Ok(base) = total_before(&mut View(self), standing);
+        let count = (standing - self.first) as usize;
+        self.calls.drain(..count);
+        (self.first, self.base) = (standing, base);
+        count
     }
 }
 
@@ -64,10 +106,18 @@ impl CallLog for View<'_> {
     }
 
     fn next(&self) -> u64 {
-        self.0.first + self.0.times.len() as u64
+        self.0.first + self.0.calls.len() as u64
     }
 
-    fn at_ns(&mut self, seq: u64) -> Result<u64, Infallible> {
-        Ok(self.0.times[(seq - self.0.first) as usize])
+    fn base(&self) -> Amount {
+        self.0.base
+    }
+
+    fn total(&self) -> Amount {
+        self.0.total
+    }
+
+    fn call(&mut self, seq: u64) -> Result<Logged, Infallible> {
+        Ok(self.0.calls[(seq - self.0.first) as usize])
     }
 }
