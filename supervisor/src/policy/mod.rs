@@ -23,6 +23,8 @@ mod wording;
 mod yaml;
 
 #[cfg(test)]
+mod intercept;
+#[cfg(test)]
 mod ready;
 #[cfg(test)]
 mod testing;
