@@ -17,8 +17,8 @@ use crate::policy::yaml::Span;
 const GLOBAL: &str = "_global";
 /// Longest path that can name a counter, bytes: `state.TOOL.COUNTER`.
 const PATH_BYTES_MAX: usize = "state..".len() + TOOL_NAME_BYTES_MAX + POLICY_NAME_BYTES_MAX;
-/// Unknown paths for which a near one is searched; the work is theirs times the counters.
-const SUGGESTIONS_MAX: usize = 20;
+/// Comparisons of unknown paths with known ones that the search for suggestions may cost.
+const COMPARISONS_MAX: usize = 4_000;
 
 /// A condition on a counter as written.
 pub(super) struct Asked {
@@ -138,7 +138,7 @@ impl Counters {
             }
         }
         *unknown += 1;
-        let near = (*unknown <= SUGGESTIONS_MAX).then(|| {
+        let near = (*unknown * self.fed.len() <= COMPARISONS_MAX).then(|| {
             let paths: Vec<String> = self.fed.iter().map(path).collect();
             nearest(&asked.path, paths.iter().map(String::as_str)).map(|near| format!("did you mean \"{near}\"?"))
         });

@@ -13,8 +13,11 @@ fn allowed<'p>(policy: &'p Policy, tool: &str, arguments: &str) -> Allowance<'p>
     }
 }
 
-/// Tool, counter, amount, at_least, at_most of each counter that the call touches; whole amounts.
-fn counted<'p>(allowance: &Allowance<'p>) -> Vec<(&'p str, &'p str, i128, Option<i128>, Option<i128>)> {
+/// Tool, counter, amount, at_least, at_most; whole amounts.
+type Counted<'p> = (&'p str, &'p str, i128, Option<i128>, Option<i128>);
+
+/// Each counter that the call touches.
+fn counted<'p>(allowance: &Allowance<'p>) -> Vec<Counted<'p>> {
     let whole = |amount: Amount| amount.billionths() / Amount::ONE.billionths();
     let bound = |amount: Amount, none| (amount != none).then(|| whole(amount));
     let one = |limit: &PlannedLimit<'p>| match limit.what {

@@ -1,8 +1,9 @@
 //! What counts, from text to model: `state`, conditions on it, `pace`, `align`, `approvals`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::place;
+use crate::bounds::{POLICY_BYTES_MAX, POLICY_CONDITIONS_MAX};
 use crate::limits::{Amount, CalendarUnit, Quota, Window};
 use crate::policy::codes::Code;
 use crate::policy::model::{Approvals, Counter, Increment, Pace, Rule, RuleAction};
@@ -316,4 +317,44 @@ fn two_counters_of_one_name_under_two_tools_are_two() {
     };
     let text = format!("tools:\n{}{}", of("a"), of("b"));
     assert_eq!(reads(&text, "b", 0), [counted("b", "c", true)]);
+}
+
+#[test]
+fn policies_full_of_counters_load_in_bounded_time() {
+    let started = Instant::now();
+    let counters = |count: usize, reading: &str| {
+        let one = |n: usize| {
+            format!(
+                " t{n}: {{rules: [{{state: {{counter: c, window: day}}, conditions: [{{path: state.t{n}.{reading}, op: lt, value: 1}}]}}]}}\n"
+            )
+        };
+        format!("tools:\n{}", (0..count).map(one).collect::<String>())
+    };
+    let full = counters(9_500, "c");
+    assert!(full.len() > POLICY_BYTES_MAX as usize * 9 / 10, "{}", full.len());
+    assert_eq!(loaded(&full).tools["t9499"].rules[0].state_conditions.len(), 1);
+    // Neither a path nor a block finds the other.
+    assert_eq!(errors(&counters(9_500, "d")).len(), crate::bounds::POLICY_DIAGNOSTICS_MAX + 1);
+    // A path that could be split in many places.
+    let dots = ".a".repeat(POLICY_BYTES_MAX as usize / 2 - 200);
+    let long = format!("tools: {{t: {{rules: [{{conditions: [{{path: state{dots}, op: lt, value: 1}}]}}]}}}}");
+    assert_eq!(errors(&long)[0].code, Code::BadStatePath.as_str());
+    // Many rules that read one counter.
+    let readers = "   - {conditions: [{path: state.t.c, op: lt, value: 1}]}\n".repeat(10_000);
+    let text = format!("tools:\n t:\n  rules:\n   - {{state: {{counter: c, window: day}}}}\n{readers}");
+    assert_eq!(loaded(&text).tools["t"].rules[10_000].state_conditions[0].counter, "c");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn conditions_on_counters_are_within_the_bound_of_all_conditions() {
+    let conditions = |count: usize| {
+        let again = ", *c".repeat(count - 1);
+        format!(
+            "tools: {{t: {{rules: [{{state: {{counter: c, window: day}}, conditions: [&c {{path: state.t.c, op: lt, value: 1}}{again}]}}]}}}}"
+        )
+    };
+    let most = loaded(&conditions(POLICY_CONDITIONS_MAX));
+    assert_eq!(most.tools["t"].rules[0].state_conditions.len(), POLICY_CONDITIONS_MAX);
+    assert_eq!(errors(&conditions(POLICY_CONDITIONS_MAX + 1))[0].code, Code::TooMany.as_str());
 }
