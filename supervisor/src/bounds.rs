@@ -34,6 +34,14 @@ pub const SCHEMA_PAGES_MAX: usize = 100;
 pub const WINDOW_CALLS_MAX: u64 = 10_000_000;
 /// Longest window, seconds (366 days).
 pub const WINDOW_SECONDS_MAX: u64 = 366 * 86_400;
+/// Longest `pace.every`, milliseconds (a day). What is slower is a rate limit.
+pub const PACE_EVERY_MS_MAX: u64 = 86_400_000;
+/// Largest `pace.burst`, calls. With the longest `every` it is 8.64e17 ns, far below what 64 bits hold.
+pub const PACE_BURST_MAX: u64 = 10_000;
+/// Longest `approvals.timeout`, seconds (an hour). Clients give up long before.
+pub const APPROVAL_TIMEOUT_SECONDS_MAX: u64 = 3_600;
+/// Longest `approvals.valid`, seconds (a week). An approval is for a call that someone has looked at, not for good.
+pub const APPROVAL_VALID_SECONDS_MAX: u64 = 7 * 86_400;
 /// Largest audit record, bytes. Longer strings inside are cut and marked.
 pub const AUDIT_RECORD_BYTES_MAX: usize = 64 << 10;
 /// Most audit bytes of one session; past it the session ends.

@@ -68,6 +68,12 @@ codes! {
     DuplicateRule = "ISB-P025",
     /// A name that cannot be used as one.
     BadName = "ISB-P026",
+    /// A `state.` path that names no counter of the policy, or several.
+    BadStatePath = "ISB-P027",
+    /// A `state` block whose counter no condition reads.
+    UnreadCounter = "ISB-P028",
+    /// Two `state` blocks with the same counter under one tool.
+    DuplicateCounter = "ISB-P029",
     /// A key of the language that this build does not enforce yet.
     KeyNotEnforced = "ISB-P030",
     /// A value of the language that this build does not enforce yet.
@@ -98,6 +104,8 @@ codes! {
     HiddenRules = "ISB-P062",
     /// Warning: no `sandbox:` section, so no network and no writes.
     NoSandbox = "ISB-P063",
+    /// Warning: an `approvals` section without a rule that asks for one.
+    UnusedApprovals = "ISB-P064",
     /// More problems than are listed.
     More = "ISB-P099",
 }

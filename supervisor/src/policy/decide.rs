@@ -7,10 +7,8 @@ use std::collections::BTreeSet;
 
 use super::condition::{Clause, Condition};
 use super::holds::Outcome;
-use super::model::{DefaultEffect, Policy, Rule, RuleAction};
-use super::verdict::{
-    Allowance, Call, Denial, DenialCode, Limited, PlannedLimit, SchemaKnowledge, Verdict, Visibility,
-};
+use super::model::{Counter, DefaultEffect, Policy, Rule, RuleAction};
+use super::verdict::{Allowance, Call, Denial, DenialCode, SchemaKnowledge, Verdict, Visibility};
 use super::wording;
 use crate::weaken::in_force;
 use crate::wire::json::Value;
@@ -32,7 +30,7 @@ impl Policy {
         Visibility::Listed
     }
 
-    /// Decides one call. Pure. Allocates only for a denial's message and for limits.
+    /// Decides one call. Pure. Allocates only for a denial's message, for limits and for paces.
     pub fn judge<'p>(&'p self, call: &Call<'_>) -> Verdict<'p> {
         if let Some(denial) = refused_by_visibility(self.visibility(call.tool), call.tool) {
             return Verdict::Deny(denial);
@@ -45,7 +43,9 @@ impl Policy {
                 RuleVerdict::Denies(denial) => return Verdict::Deny(denial),
             }
             allowance.rule = Some(rule);
-            rule.owes(&mut allowance);
+            if let Err(denial) = rule.owes(call, &mut allowance) {
+                return Verdict::Deny(denial);
+            }
         }
         Verdict::Allow(allowance)
     }
@@ -68,12 +68,13 @@ impl Policy {
         self.tools.values().flat_map(|tool| &tool.rules).any(|rule| rule.required_args)
     }
 
-    /// The arguments that the conditions on `tool` read, each once: an argument key that equals one of them but for case
-    /// must be refused before the policy is asked, since some servers would take it for that argument.
+    /// The arguments that the conditions and counters of `tool` read, each once: an argument key that equals one of them but
+    /// for case must be refused before the policy is asked, since some servers would take it for that argument.
     pub fn argument_names<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p str> + use<'p> {
         let names =
             self.rules_for(tool).flat_map(|rule| &rule.conditions).flat_map(Clause::tests).map(Condition::argument);
-        names.collect::<BTreeSet<_>>().into_iter()
+        let counted = self.rules_for(tool).filter_map(|rule| rule.state.as_ref()).filter_map(Counter::argument);
+        names.chain(counted).collect::<BTreeSet<_>>().into_iter()
     }
 }
 
@@ -100,7 +101,8 @@ pub(super) enum RuleVerdict<'p> {
 }
 
 impl Rule {
-    /// Action, then required arguments, then conditions in order. Limits are reserved by the caller, after every rule passed.
+    /// Action, then required arguments, then conditions in order. What counts comes last, in `owes`; limits are reserved by the
+    /// caller, after every rule passed.
     pub(super) fn decide<'p>(&'p self, call: &Call<'_>) -> RuleVerdict<'p> {
         let deny = |code, default: &dyn Fn() -> String| {
             RuleVerdict::Denies(Denial { rule: Some(self), code, message: wording::message(self, default) })
@@ -123,12 +125,6 @@ impl Rule {
             Some(clause) => deny(DenialCode::ConditionFailed, &|| wording::condition_failed(self, clause)),
             None => RuleVerdict::Passes,
         }
-    }
-
-    /// What a call that passes this rule still owes.
-    pub(super) fn owes<'p>(&'p self, allowance: &mut Allowance<'p>) {
-        let rule = self;
-        allowance.limits.extend(rule.rate_limit.map(|quota| PlannedLimit { rule, what: Limited::Calls(quota) }));
     }
 
     /// `validate.required_args`: what the schema requires is present and not null.

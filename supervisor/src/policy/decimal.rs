@@ -65,6 +65,11 @@ impl<'a> Decimal<'a> {
         self.negative
     }
 
+    /// Its significant digits in ASCII, and the place of the point before the first of them: `0.DIGITS * 10^place`.
+    pub(super) fn significant(&self) -> (impl Iterator<Item = u8> + use<'a>, i64) {
+        (self.whole.iter().chain(self.fraction).copied(), self.magnitude)
+    }
+
     fn cmp_magnitude(&self, other: &Self) -> Ordering {
         let digits = self.whole.iter().chain(self.fraction);
         self.magnitude.cmp(&other.magnitude).then_with(|| digits.cmp(other.whole.iter().chain(other.fraction)))

@@ -3,10 +3,9 @@
 use super::condition::Clause;
 use super::decide::{Required, refused_by_visibility};
 use super::holds::Outcome;
-use super::model::{Policy, Rule, RuleAction};
-use super::verdict::{Allowance, Call, Denial, DenialCode, Limited, PlannedLimit, Verdict, Visibility};
-use super::wording;
-use crate::limits::{CalendarUnit, Quota};
+use super::model::{Increment, Policy, Rule, RuleAction};
+use super::verdict::{Allowance, Call, Denial, DenialCode, Verdict, Visibility};
+use super::{limit_words, owes, wording};
 use crate::wire::json::Value;
 
 /// What the policy says of a call, and why.
@@ -84,12 +83,17 @@ fn conclude<'p>(rules: &[RuleTrace<'p>], call: &Call<'_>) -> Verdict<'p> {
     let mut allowance = Allowance::default();
     for trace in rules {
         allowance.rule = Some(trace.rule);
-        trace.rule.owes(&mut allowance);
+        if let Err(denial) = trace.rule.owes(call, &mut allowance) {
+            return Verdict::Deny(denial);
+        }
     }
     Verdict::Allow(allowance)
 }
 
 fn default_message(rule: &Rule, check: &CheckTrace<'_>, code: DenialCode, call: &Call<'_>) -> String {
+    if let (DenialCode::ConditionFailed, None, Some(counter)) = (code, check.condition, &rule.state) {
+        return limit_words::uncountable(rule, counter);
+    }
     match (code, check.condition, rule.arguments_required(call)) {
         (DenialCode::ConditionFailed, Some(condition), _) => wording::condition_failed(rule, condition),
         (DenialCode::MissingArgument, _, Required::Missing(name)) => wording::missing_argument(rule, name),
@@ -124,6 +128,12 @@ fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
         };
         check(Some(condition), condition.to_string(), found, value);
     }
+    if let Some(Increment::From(keys)) = rule.state.as_ref().map(|counter| &counter.increment) {
+        let counts = rule.state.as_ref().is_some_and(|counter| counter.amount(call.arguments).is_some());
+        let found = if counts { Found::Passes } else { Found::Refuses(DenialCode::ConditionFailed) };
+        let value = owes::find(keys, call.arguments).map_or_else(|| "absent".into(), shown);
+        check(None, format!("{} (is {value})", limit_words::countable(keys)), found, None);
+    }
     RuleTrace { rule, checks }
 }
 
@@ -136,32 +146,6 @@ fn shown(value: &Value<'_>) -> String {
         Value::String(text) => wording::quoted(text),
         Value::Array(items) => format!("an array of {}", items.len()),
         Value::Object(members) => format!("an object of {}", members.len()),
-    }
-}
-
-/// A quota in words: `10 in any 60 s`, `100 a UTC hour`.
-pub(super) fn quota_in_words(quota: Quota) -> String {
-    match quota {
-        Quota::Sliding { max, window_ms } => format!("{max} in any {} s", window_ms / 1000),
-        Quota::Calendar { max, unit } => {
-            let unit = match unit {
-                CalendarUnit::Minute => "minute",
-                CalendarUnit::Hour => "hour",
-                CalendarUnit::Day => "day",
-            };
-            format!("{max} a UTC {unit}")
-        }
-    }
-}
-
-impl std::fmt::Display for PlannedLimit<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.what {
-            Limited::Calls(quota) => write!(f, "{}: at most {}", self.rule.id, quota_in_words(quota)),
-            Limited::Counter { tool, counter, amount, at_most, .. } => {
-                write!(f, "{}: {tool}.{counter} plus {amount} at most {at_most}", self.rule.id)
-            }
-        }
     }
 }
 
@@ -181,15 +165,20 @@ tools:
       - {conditions: [{path: args.n, op: lte, value: 4, if_present: true}], rate_limit: {max: 1, window: 1}}
       - {validate: {required_args: true}, conditions: [{path: args.p, op: length_lte, value: 3}], reason: short}
   d: {rules: [{action: deny}]}
-  '*': {rules: [{name: all, conditions: [{path: args.z, op: exists, value: false}], rate_limit: 5/day}]}
+  counted:
+    rules:
+      - {name: ask, action: require_approval, pace: {every: 6s, burst: 3}}
+      - {name: cap, conditions: [{path: state.counted.sum, op: lte, value: 9}, {path: args.z, op: exists, value: false}], state: {counter: sum, window: day, increment_from: args.n}}
+      - {conditions: [{path: state._global.all, op: lt, value: 5}]}
+  '*': {rules: [{name: all, conditions: [{path: args.z, op: exists, value: false}], rate_limit: 5/day, state: {counter: all, window: 1h, increment: 0.5}}]}
 "#;
 
     proptest! {
         #[test]
         fn explain_agrees_with_judge(
             default in prop::sample::select(vec!["allow", "deny"]),
-            tool in prop::sample::select(vec!["t", "d", "other", "secret", "*"]),
-            n in prop::option::of(0_i32..9),
+            tool in prop::sample::select(vec!["t", "d", "counted", "other", "secret", "*"]),
+            n in prop::option::of(prop::sample::select(vec!["-1", "0", "0.5", "3", "5", "1e19", "1e-10", "\"3\"", "null"])),
             p in prop::option::of("[a-z]{0,5}"),
             z in any::<bool>(),
             schema in 0_usize..3,
@@ -219,5 +208,24 @@ tools:
             .collect();
         assert_eq!(refusing, ["t.rules[0]", "t.rules[1]", "*.all"]);
         assert_eq!(explained.rules[0].checks[0].value.as_deref(), Some("9"));
+    }
+
+    #[test]
+    fn what_a_call_adds_is_a_check_where_an_argument_says_it() {
+        let policy = loaded(POLICY);
+        let told = |arguments: &str| {
+            let arguments = value(arguments);
+            let explained = policy.explain(&call_with("counted", Some(&arguments), 2));
+            let check = explained.rules[1].checks.last().expect("a check").clone();
+            (check.what, check.found, format!("{:?}", explained.verdict))
+        };
+        let (what, found, _) = told("{\"n\": 3}");
+        assert_eq!(what, "args.n must be a number from 0 to 10^18 with at most nine decimals (is 3)");
+        assert_eq!(found, Found::Passes);
+        let (what, found, verdict) = told("{\"n\": -3}");
+        assert!(what.ends_with("(is -3)"), "{what}");
+        assert_eq!(found, Found::Refuses(DenialCode::ConditionFailed));
+        assert!(!verdict.contains("-3"), "the agent is not told what it sent: {verdict}");
+        assert!(told("{}").0.ends_with("(is absent)"));
     }
 }

@@ -157,4 +157,68 @@ mod tests {
             .collect();
         assert_eq!(global.len(), 2);
     }
+
+    /// Every pair of tool, kind of counter and name that a policy can hold has a key of its own.
+    #[test]
+    fn no_two_counters_of_a_policy_share_a_key() {
+        let names = ["state", "name", "rules", "0", "c", "state/c", "name/c", "rules/0", "%2F", "/", "*", "rules[0]"];
+        let mut text = String::from("default: allow\ntools:\n");
+        for tool in names.iter().filter(|name| **name != "*").chain(&["*"]) {
+            text.push_str(&format!("  '{tool}':\n    rules:\n      - rate_limit: 1/day\n"));
+            let path = if *tool == "*" { "_global" } else { tool };
+            for name in names.iter().filter(|name| **name != "rules[0]") {
+                text.push_str(&format!(
+                    "      - {{name: '{name}', rate_limit: 1/day, state: {{counter: '{name}', window: day}}, conditions: [{{path: 'state.{path}.{name}', op: lt, value: 2}}]}}\n"
+                ));
+            }
+        }
+        let wildcard = 1 + 2 * (names.len() - 1);
+        let mut seen = BTreeSet::new();
+        for scope in [LimitScope::Profile, LimitScope::Session, LimitScope::Global] {
+            for tool in names.iter().filter(|name| **name != "*") {
+                let keys = keys("/x", &text, tool, scope);
+                assert_eq!(keys.len(), 2 * wildcard);
+                for key in &keys[..wildcard] {
+                    assert!(seen.insert(key.clone()), "{key} twice");
+                }
+            }
+            for key in keys("/x", &text, "unlisted", scope) {
+                assert!(seen.insert(key.clone()), "{key} twice");
+            }
+        }
+    }
+
+    #[test]
+    fn counters_go_by_tool_and_name_not_by_the_rule_that_feeds_or_reads_them() {
+        let fed =
+            "{name: feed, state: {counter: c/d, window: day}, conditions: [{path: state.t.c/d, op: lt, value: 2}]}";
+        let read = "{name: read, conditions: [{path: state.t.c/d, op: lt, value: 9}]}";
+        let text = format!("name: p\ntools: {{t: {{rules: [{fed}, {read}]}}}}");
+        assert_eq!(keys("/x", &text, "t", LimitScope::Profile), ["profile/name/p/t/state/c%2Fd"; 2]);
+        let moved = format!("name: p\ntools: {{t: {{rules: [{read}, {fed}]}}}}").replace("feed", "other");
+        assert_eq!(keys("/x", &moved, "t", LimitScope::Profile), ["profile/name/p/t/state/c%2Fd"; 2]);
+    }
+
+    #[test]
+    fn an_edit_of_the_window_or_the_bound_finds_the_count_again() {
+        use crate::clock::Now;
+        use crate::limits::{MemoryStore, Reservation, Store};
+
+        let now = |second: u64| Now {
+            boot_ns: second * 1_000_000_000,
+            wall_ns: 1_800_000_000_000_000_000 + second * 1_000_000_000,
+        };
+        let ask = |store: &mut MemoryStore, second, limit: &str| {
+            let policy =
+                loaded_at("/x", &format!("name: p\ntools: {{t: {{rules: [{{name: r, rate_limit: {limit}}}]}}}}"));
+            let Verdict::Allow(allowance) = policy.judge(&call("t", None)) else { panic!("denied") };
+            let claims: Vec<_> = allowance.limits.iter().map(|limit| limit.claim(&policy, "5e55")).collect();
+            matches!(store.reserve(now(second), &claims).expect("memory"), Reservation::Granted { .. })
+        };
+        let mut store = MemoryStore::new();
+        assert!(ask(&mut store, 0, "{max: 2, window: 60}") && ask(&mut store, 1, "{max: 2, window: 60}"));
+        assert!(!ask(&mut store, 2, "{max: 2, window: 1h}"), "the calls before the edit are counted");
+        assert!(!ask(&mut store, 3, "2/day"), "in a calendar window as well");
+        assert!(ask(&mut store, 4, "{max: 3, window: 1h}"));
+    }
 }

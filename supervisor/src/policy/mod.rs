@@ -5,6 +5,7 @@
 //! - [`Policy::normalised`] prints what was understood, every default written out.
 #![forbid(unsafe_code)]
 
+mod amount;
 mod codes;
 mod condition;
 mod decide;
@@ -12,13 +13,17 @@ mod decimal;
 mod explain;
 mod holds;
 mod key;
+mod limit_words;
 mod load;
 mod model;
 mod normalised;
+mod owes;
 mod verdict;
 mod wording;
 mod yaml;
 
+#[cfg(test)]
+mod intercept;
 #[cfg(test)]
 mod ready;
 #[cfg(test)]

@@ -150,7 +150,7 @@ pub struct StateCondition {
     pub value: super::Number,
     /// What must stand before the call.
     pub at_least: Amount,
-    /// What may stand: with the call where `own`, else before it.
+    /// What may stand: for `lt` and `lte` where `own`, with the call; else before it.
     pub at_most: Amount,
     /// Line of the condition, from 1.
     pub line: u32,

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use super::condition::{Clause, Condition, Literal, Test};
 use super::model::{
-    DefaultEffect, Durability, HostRule, LimitScope, Policy, Rule, RuleAction, SandboxSection, TlsMode,
+    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Policy, Rule, RuleAction,
+    SandboxSection, TlsMode,
 };
-use crate::limits::{CalendarUnit, Quota};
+use crate::limits::{Quota, Window};
 
 impl Policy {
     /// YAML text. Keys stand in a fixed order; a key that changes nothing when left out is left out, except the defaults
-    /// of `default`, `limits.scope`, `audit` and each host's `ports` and `tls`.
+    /// of `default`, `limits.scope`, `audit`, `pace.burst`, `state.increment` and each host's `ports` and `tls`.
     #[must_use]
     pub fn normalised(&self) -> String {
         let mut out = Writer::default();
@@ -36,6 +37,10 @@ impl Policy {
             LimitScope::Global => "global",
         };
         out.line(0, &format!("limits: {{scope: {scope}}}"));
+        if self.approvals != Approvals::default() {
+            let (timeout, valid) = (self.approvals.timeout.as_secs(), self.approvals.valid.as_secs());
+            out.line(0, &format!("approvals: {{timeout: {timeout}s, valid: {valid}s}}"));
+        }
         if self.sandbox.present {
             sandbox(&mut out, &self.sandbox);
         }
@@ -100,15 +105,39 @@ fn rule(out: &mut Writer, rule: &Rule) {
     if rule.required_args {
         out.line(4, "validate: {required_args: true}");
     }
-    if !rule.conditions.is_empty() {
+    if !rule.conditions.is_empty() || !rule.state_conditions.is_empty() {
         out.line(4, "conditions:");
         for entry in rule.conditions.iter().flat_map(Clause::tests) {
             condition(out, entry);
         }
+        for entry in &rule.state_conditions {
+            let (path, value) = (text(&entry.path), entry.value.text());
+            out.line(5, &format!("- {{path: {path}, op: {}, value: {value}}}", entry.op));
+        }
     }
+    owed(out, rule);
+}
+
+/// What counts: `rate_limit`, `pace`, `state`.
+fn owed(out: &mut Writer, rule: &Rule) {
     if let Some(quota) = rule.rate_limit {
         out.line(4, &format!("rate_limit: {}", rate_limit(quota)));
     }
+    if let Some(Pace { every_ms, burst }) = rule.pace {
+        let every =
+            if every_ms.is_multiple_of(1000) { format!("{}s", every_ms / 1000) } else { format!("{every_ms}ms") };
+        out.line(4, &format!("pace: {{every: {every}, burst: {burst}}}"));
+    }
+    let Some(counter) = &rule.state else { return };
+    let window = match counter.window {
+        Window::Sliding { window_ms } => format!("{}s", window_ms / 1000),
+        Window::Calendar { unit } => unit.name().to_owned(),
+    };
+    let increment = match &counter.increment {
+        Increment::Fixed(amount) => format!("increment: {amount}"),
+        Increment::From(keys) => format!("increment_from: {}", text(&format!("args.{}", keys.join(".")))),
+    };
+    out.line(4, &format!("state: {{counter: {}, window: {window}, {increment}}}", text(&counter.name)));
 }
 
 fn condition(out: &mut Writer, condition: &Condition) {
@@ -129,9 +158,7 @@ fn condition(out: &mut Writer, condition: &Condition) {
 fn rate_limit(quota: Quota) -> String {
     match quota {
         Quota::Sliding { max, window_ms } => format!("{{max: {max}, window: {}s}}", window_ms / 1000),
-        Quota::Calendar { max, unit: CalendarUnit::Minute } => format!("{max}/minute"),
-        Quota::Calendar { max, unit: CalendarUnit::Hour } => format!("{max}/hour"),
-        Quota::Calendar { max, unit: CalendarUnit::Day } => format!("{max}/day"),
+        Quota::Calendar { max, unit } => format!("{max}/{}", unit.name()),
     }
 }
 
@@ -265,8 +292,18 @@ tools:
         on_deny: "no"
       - {action: deny, reason: "007"}
       - {rate_limit: 4/day}
+      - {rate_limit: {max: 4, window: 1h, align: calendar}, pace: {every: 250ms, burst: 3}}
+      - {action: require_approval, name: ask, pace: {every: 1m}}
+      - name: cap
+        conditions:
+          - {path: args.n, op: exists}
+          - {path: 'state.weird: [name].a: b', op: lt, value: 1e2}
+          - {path: state._global.all, op: eq, value: 0.50}
+        state: {counter: 'a: b', window: 1h, align: calendar, increment_from: 'args.n.a#'}
+  '*': {rules: [{state: {counter: all, window: 90m, increment: 2.50}}]}
   empty: {}
 limits: {scope: session}
+approvals: {timeout: 20s, valid: 0}
 sandbox:
   network: {allow: [{host: a.example, ports: [443, 8443], max_bytes_out: 1M}, {host: b.example, tls: none, reason: lab}]}
   filesystem: {read: [/opt/a], write: [/srv/b, {path: /images, from: /srv/c, owner: images}]}
@@ -286,6 +323,14 @@ cli: {allow: [connect-to]}
             "cpu: 0.250",
             "wall: 3600s",
             "window: 120s",
+            "rate_limit: 4/hour",
+            "pace: {every: 250ms, burst: 3}",
+            "pace: {every: 60s, burst: 1}",
+            "- action: require_approval",
+            "- {path: \"state.weird: [name].a: b\", op: lt, value: 1e2}",
+            "state: {counter: \"a: b\", window: hour, increment_from: \"args.n.a#\"}",
+            "state: {counter: all, window: 5400s, increment: 2.5}",
+            "approvals: {timeout: 20s, valid: 0s}",
         ] {
             assert!(first.contains(part), "{part} in\n{first}");
         }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::condition::{Clause, Condition, Literal, Test};
+use super::limit_words::Standing;
 use super::model::Rule;
 use super::verdict::{Limited, PlannedLimit};
 use crate::limits::Window;
@@ -126,14 +127,7 @@ impl PlannedLimit<'_> {
     pub fn reached(&self) -> String {
         match self.what {
             Limited::Calls(quota) => format!("Rate limit of {} per {} reached.", quota.max(), Span(quota.window())),
-            Limited::Counter { counter, window, at_most, .. } => {
-                format!(
-                    "Limit of {at_most} per {} reached for {} (rule {}).",
-                    Span(window),
-                    quoted(counter),
-                    self.rule.id
-                )
-            }
+            Limited::Counter { .. } => format!("{} (rule {}).", Standing(self), self.rule.id),
         }
     }
 }

@@ -35,6 +35,12 @@ pub(crate) const TABLE: &[Row] = &[
     row("line-bytes", "wire", "a_line_over_the_limit_is_refused_and_the_session_lives"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
     // The policy and its limits.
+    row(
+        "approval-asked",
+        "lib",
+        "policy::owes::tests::approval_is_asked_for_by_the_first_rule_that_wants_it_when_all_rules_pass",
+    ),
+    row("counter-amount", "lib", "policy::owes::tests::amounts_that_cannot_be_counted_refuse_the_call"),
     row("limit-clock", "lib", "limits::timeline::tests::wall_clock_set_back_between_boots_does_not_take_time_back"),
     row(
         "limit-longest-window",

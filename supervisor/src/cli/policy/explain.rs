@@ -85,8 +85,8 @@ fn tell(policy: &Policy, explanation: &Explanation<'_>, out: &mut impl Write) ->
         }
         Verdict::Allow(allowance) => {
             writeln!(out, "verdict: allow, if the limits hold")?;
-            for limit in &allowance.limits {
-                writeln!(out, "  limit {}", printable(&limit.to_string()))?;
+            for owed in allowance.in_words() {
+                writeln!(out, "  {}", printable(&owed))?;
             }
             Ok(())
         }

@@ -1,12 +1,13 @@
 //! No accepted key is inert: for each, a policy whose normal form differs with and without it.
 
 use super::read::Section;
-use super::{conditions, hosts, limits, sandbox, tools, top};
+use super::{conditions, hosts, limits, sandbox, state, tools, top};
 use crate::policy::testing::{errors, loaded};
 
 const SECTIONS: &[&Section] = &[
     &top::TOP,
     &top::LIMITS,
+    &top::APPROVALS,
     &top::AUDIT,
     &top::SERVER,
     &top::CLI,
@@ -15,6 +16,9 @@ const SECTIONS: &[&Section] = &[
     &tools::VALIDATE,
     &conditions::CONDITION,
     &limits::RATE_LIMIT,
+    &limits::PACE,
+    &state::STATE,
+    &state::STATE_CONDITION,
     &sandbox::SANDBOX,
     &sandbox::FILESYSTEM,
     &sandbox::WRITE,
@@ -61,6 +65,67 @@ const KEYS: &[(&str, &str, &str, &str)] = &[
         "tools: {t: {rules: [{conditions: [{path: args.a, op: eq, value: 1, @}]}]}}",
         "if_present: true",
     ),
+    ("a policy", "approvals", "{@ name: p}", "approvals: {timeout: 20s},"),
+    ("approvals", "timeout", "approvals: {@}", "timeout: 20s"),
+    ("approvals", "valid", "approvals: {@}", "valid: 1h"),
+    ("a rule", "pace", "tools: {t: {rules: [{@}]}}", "pace: {every: 6s}"),
+    (
+        "a rule",
+        "state",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], @}]}}",
+        "state: {counter: c, window: day}",
+    ),
+    ("pace", "every", "tools: {t: {rules: [{pace: {burst: 2, @}}]}}", "every: 6s"),
+    ("pace", "burst", "tools: {t: {rules: [{pace: {every: 6s, @}}]}}", "burst: 3"),
+    (
+        "state",
+        "counter",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], state: {window: hour, @}}]}}",
+        "counter: c",
+    ),
+    (
+        "state",
+        "window",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], state: {counter: c, @}}]}}",
+        "window: hour",
+    ),
+    (
+        "state",
+        "align",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], state: {counter: c, window: hour, @}}]}}",
+        "align: sliding",
+    ),
+    (
+        "state",
+        "increment",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], state: {counter: c, window: hour, @}}]}}",
+        "increment: 0.5",
+    ),
+    (
+        "state",
+        "increment_from",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], state: {counter: c, window: hour, @}}]}}",
+        "increment_from: args.a",
+    ),
+    (
+        "a condition on a counter",
+        "path",
+        "tools: {t: {rules: [{conditions: [{op: lt, value: 2, @}], state: {counter: c, window: day}}]}}",
+        "path: state.t.c",
+    ),
+    (
+        "a condition on a counter",
+        "op",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, value: 2, @}], state: {counter: c, window: day}}]}}",
+        "op: lt",
+    ),
+    (
+        "a condition on a counter",
+        "value",
+        "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, @}], state: {counter: c, window: day}}]}}",
+        "value: 2",
+    ),
+    ("a rate limit", "align", "tools: {t: {rules: [{rate_limit: {max: 1, window: 1h, @}}]}}", "align: calendar"),
     ("a rate limit", "max", "tools: {t: {rules: [{rate_limit: {window: 60, @}}]}}", "max: 1"),
     ("a rate limit", "window", "tools: {t: {rules: [{rate_limit: {max: 1, @}}]}}", "window: 60"),
     ("sandbox", "network", "sandbox: {@}", "network: {allow: [{host: a.b}]}"),

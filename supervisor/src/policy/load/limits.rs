@@ -1,22 +1,31 @@
-//! `rate_limit:` of a rule.
+//! `rate_limit:` and `pace:` of a rule, and the windows of `state:`.
 
-use super::read::{Reader, Section, scalar};
+use super::read::{Fields, Reader, Section, scalar};
 use super::suggest::nearest;
 use super::units;
-use crate::bounds::{WINDOW_CALLS_MAX, WINDOW_SECONDS_MAX};
-use crate::limits::{CalendarUnit, Quota};
+use crate::bounds::{PACE_BURST_MAX, PACE_EVERY_MS_MAX, WINDOW_CALLS_MAX, WINDOW_SECONDS_MAX};
+use crate::limits::{CalendarUnit, Quota, Window};
 use crate::policy::codes::Code;
+use crate::policy::model::Pace;
 use crate::policy::yaml::{Kind, Node};
 
-pub(super) const RATE_LIMIT: Section = Section { what: "a rate limit", keys: &["max", "window"], later: &["align"] };
+pub(super) const RATE_LIMIT: Section = Section { what: "a rate limit", keys: &["max", "window", "align"], later: &[] };
+pub(super) const PACE: Section = Section { what: "pace", keys: &["every", "burst"], later: &[] };
 
 const UNITS: &[(&str, CalendarUnit)] =
     &[("minute", CalendarUnit::Minute), ("hour", CalendarUnit::Hour), ("day", CalendarUnit::Day)];
 
-/// `{max, window}`: sliding. `N/minute`, `N/hour`, `N/day`: units of the UTC calendar.
+/// `align:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Align {
+    Calendar,
+    Sliding,
+}
+
+/// `{max, window, align}`: sliding where `align` does not say calendar. `N/minute`, `N/hour`, `N/day`: units of the UTC calendar.
 pub(super) fn rate_limit(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {
     match &node.kind {
-        Kind::Map(_) => sliding(reader, node),
+        Kind::Map(_) => in_window(reader, node),
         Kind::Scalar(_) => calendar(reader, node),
         Kind::List(_) => {
             reader.wrong_type(node, "rate_limit", "{max, window} or N/minute, N/hour, N/day");
@@ -25,13 +34,70 @@ pub(super) fn rate_limit(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> 
     }
 }
 
-fn sliding(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {
+fn in_window(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {
     let fields = reader.section(node, &RATE_LIMIT)?;
     let max = fields.require(reader, "max", "a rate limit");
     let max = max.and_then(|node| reader.integer(node, "rate_limit.max", 0..=WINDOW_CALLS_MAX));
     let window = fields.require(reader, "window", "a rate limit");
-    let window = window.and_then(|node| units::seconds(reader, node, "rate_limit.window", 1, WINDOW_SECONDS_MAX));
-    Some(Quota::Sliding { max: max?, window_ms: window? * 1000 })
+    let seconds = window.and_then(|node| units::seconds(reader, node, "rate_limit.window", 1, WINDOW_SECONDS_MAX));
+    let window = aligned(reader, &fields, seconds?, Align::Sliding);
+    let max = max?;
+    Some(match window? {
+        Window::Sliding { window_ms } => Quota::Sliding { max, window_ms },
+        Window::Calendar { unit } => Quota::Calendar { max, unit },
+    })
+}
+
+/// `window` and `align` of `state`: `minute`, `hour` and `day` are of the UTC calendar, times such as `60s` slide, unless
+/// `align` says otherwise.
+pub(super) fn state_window(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Window> {
+    let node = fields.require(reader, "window", "state")?;
+    let text = reader.text(node, "state.window")?;
+    if let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == text) {
+        return aligned(reader, fields, unit.seconds(), Align::Calendar);
+    }
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        let help = match nearest(text, UNITS.iter().map(|(name, _)| *name)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "write minute, hour or day of the UTC calendar, or a time such as 60s, 5m, 1h or 1d".into(),
+        };
+        let message = format!("`state.window` cannot be read: \"{text}\"");
+        reader.error(Code::BadRateLimit, node.span, message).help = Some(help);
+        return None;
+    }
+    let seconds = units::seconds(reader, node, "state.window", 1, WINDOW_SECONDS_MAX)?;
+    aligned(reader, fields, seconds, Align::Sliding)
+}
+
+fn aligned(reader: &mut Reader<'_>, fields: &Fields<'_>, seconds: u64, default: Align) -> Option<Window> {
+    const WORDS: &[(&str, Align)] = &[("calendar", Align::Calendar), ("sliding", Align::Sliding)];
+    let align = match fields.get("align") {
+        Some(node) => reader.choice(node, "align", WORDS, &[])?,
+        None => default,
+    };
+    if align == Align::Sliding {
+        return Some(Window::Sliding { window_ms: seconds * 1000 });
+    }
+    let unit = UNITS.iter().find(|(_, unit)| unit.seconds() == seconds);
+    if unit.is_none()
+        && let Some(entry) = fields.entry("align")
+    {
+        let message = "the calendar has minutes, hours and days: this needs a window of exactly 1m, 1h or 1d";
+        reader.error(Code::BadRateLimit, entry.value.span, message);
+    }
+    unit.map(|&(_, unit)| Window::Calendar { unit })
+}
+
+/// `{every, burst}`.
+pub(super) fn pace(reader: &mut Reader<'_>, node: &Node) -> Option<Pace> {
+    let fields = reader.section(node, &PACE)?;
+    let every = fields.require(reader, "every", "pace");
+    let every = every.and_then(|node| units::milliseconds(reader, node, "pace.every", 1, PACE_EVERY_MS_MAX));
+    let burst = match fields.get("burst") {
+        Some(node) => reader.integer(node, "pace.burst", 1..=PACE_BURST_MAX)?,
+        None => 1,
+    };
+    Some(Pace { every_ms: every?, burst: u32::try_from(burst).ok()? })
 }
 
 fn calendar(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {

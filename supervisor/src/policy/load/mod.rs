@@ -1,6 +1,7 @@
 //! The strict loader: YAML text to model. Everything that is wrong is said at once, each with its place.
 
 mod conditions;
+mod counters;
 mod hosts;
 mod limits;
 mod paths;

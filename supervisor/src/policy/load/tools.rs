@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::conditions::{self, Budget};
+use super::counters::Counters;
 use super::read::{Fields, Reader, Section};
 use super::{limits, state};
 use crate::bounds::{
@@ -15,13 +16,17 @@ use crate::policy::yaml::{Entry, Kind, Node, Span};
 pub(super) const TOOL: Section = Section { what: "a tool", keys: &["rules"], later: &["network"] };
 pub(super) const RULE: Section = Section {
     what: "a rule",
-    keys: &["name", "action", "conditions", "rate_limit", "validate", "reason", "on_deny"],
-    later: &["state", "pace"],
+    keys: &["name", "action", "conditions", "rate_limit", "state", "pace", "validate", "reason", "on_deny"],
+    later: &[],
 };
 pub(super) const VALIDATE: Section = Section { what: "validate", keys: &["required_args"], later: &["schema"] };
 
-const ACTIONS: &[(&str, RuleAction)] =
-    &[("allow", RuleAction::Evaluate), ("evaluate", RuleAction::Evaluate), ("deny", RuleAction::Deny)];
+const ACTIONS: &[(&str, RuleAction)] = &[
+    ("allow", RuleAction::Evaluate),
+    ("evaluate", RuleAction::Evaluate),
+    ("deny", RuleAction::Deny),
+    ("require_approval", RuleAction::RequireApproval),
+];
 
 /// What stays known from rule to rule.
 #[derive(Default)]
@@ -29,6 +34,7 @@ struct Seen {
     rules: usize,
     ids: HashMap<String, u32>,
     budget: Budget,
+    counters: Counters,
 }
 
 /// Reads `tools:`. Nothing after the key reads as no tools.
@@ -53,6 +59,7 @@ pub(super) fn tools(reader: &mut Reader<'_>, node: &Node) -> BTreeMap<String, To
         let message = format!("{} rules; a policy holds at most {POLICY_RULES_MAX}", seen.rules);
         reader.error(Code::TooMany, node.span, message);
     }
+    seen.counters.settle(reader, &mut tools);
     tools
 }
 
@@ -95,7 +102,7 @@ fn rule(reader: &mut Reader<'_>, tool: &str, index: usize, node: &Node, seen: &m
     let fields = reader.section(node, &RULE)?;
     let name = fields.get("name").and_then(|node| rule_name(reader, node));
     let action = match fields.get("action") {
-        Some(node) => reader.choice(node, "action", ACTIONS, &["require_approval"]),
+        Some(node) => reader.choice(node, "action", ACTIONS, &[]),
         None => Some(RuleAction::Evaluate),
     };
     if action == Some(RuleAction::Deny) {
@@ -103,22 +110,25 @@ fn rule(reader: &mut Reader<'_>, tool: &str, index: usize, node: &Node, seen: &m
     }
     let conditions =
         fields.get("conditions").map(|node| conditions::conditions(reader, node, &mut seen.budget)).unwrap_or_default();
+    seen.counters.ask(
+        tool,
+        index,
+        fields.get("conditions").map(|node| state::conditions(reader, node)).unwrap_or_default(),
+    );
     let rate_limit = fields.get("rate_limit").and_then(|node| limits::rate_limit(reader, node));
+    let pace = fields.get("pace").and_then(|node| limits::pace(reader, node));
+    let state = fields.get("state").and_then(|node| {
+        let block = state::block(reader, node);
+        seen.counters.feed(reader, tool, index, &block);
+        block.counter
+    });
     let required_args = fields
         .get("validate")
         .and_then(|node| reader.section(node, &VALIDATE))
         .and_then(|fields| fields.get("required_args"))
         .is_some_and(|node| reader.boolean(node, "validate.required_args").unwrap_or(false));
     let reason = reason(reader, &fields);
-    let id = match &name {
-        Some(name) => format!("{tool}.{name}"),
-        None => format!("{tool}.rules[{index}]"),
-    };
-    if let Some(line) = seen.ids.insert(id.clone(), node.span.line) {
-        let span = fields.get("name").map_or(node.span, |name| name.span);
-        let message = format!("two rules are called \"{id}\", the first on line {line}");
-        reader.error(Code::DuplicateRule, span, message).help = Some("give each rule of a tool its own name".into());
-    }
+    let id = rule_id(reader, tool, index, node, fields.get("name").zip(name.as_deref()), seen);
     Some(Rule {
         id,
         tool: tool.to_owned(),
@@ -128,17 +138,38 @@ fn rule(reader: &mut Reader<'_>, tool: &str, index: usize, node: &Node, seen: &m
         action: action?,
         reason,
         conditions,
-        state_conditions: fields.get("conditions").map(|node| state::conditions(reader, node)).unwrap_or_default(),
+        state_conditions: Vec::new(), // when every counter is known
         rate_limit,
-        pace: None,
-        state: None,
+        pace,
+        state,
         required_args,
     })
 }
 
+/// `TOOL.NAME`, or `TOOL.rules[INDEX]`; two rules of a policy never have the same.
+fn rule_id(
+    reader: &mut Reader<'_>,
+    tool: &str,
+    index: usize,
+    node: &Node,
+    name: Option<(&Node, &str)>,
+    seen: &mut Seen,
+) -> String {
+    let id = match name {
+        Some((_, name)) => format!("{tool}.{name}"),
+        None => format!("{tool}.rules[{index}]"),
+    };
+    if let Some(line) = seen.ids.insert(id.clone(), node.span.line) {
+        let span = name.map_or(node.span, |(node, _)| node.span);
+        let message = format!("two rules are called \"{id}\", the first on line {line}");
+        reader.error(Code::DuplicateRule, span, message).help = Some("give each rule of a tool its own name".into());
+    }
+    id
+}
+
 /// A deny rule refuses always, so checks beside it would be read by people only.
 fn refuse_checks(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    for key in ["conditions", "rate_limit", "validate"] {
+    for key in ["conditions", "rate_limit", "state", "pace", "validate"] {
         let Some(entry) = fields.entry(key) else { continue };
         if matches!(&entry.value.kind, Kind::List(items) if items.is_empty()) {
             continue;

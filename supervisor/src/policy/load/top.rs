@@ -1,12 +1,17 @@
 //! The top level of a policy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::read::{Fields, Reader, Section};
-use super::{Source, sandbox, tools};
-use crate::bounds::{POLICY_NAME_BYTES_MAX, POLICY_TOOLS_MAX};
+use super::{Source, sandbox, tools, units};
+use crate::bounds::{
+    APPROVAL_TIMEOUT_SECONDS_MAX, APPROVAL_VALID_SECONDS_MAX, POLICY_NAME_BYTES_MAX, POLICY_TOOLS_MAX,
+};
 use crate::policy::codes::Code;
-use crate::policy::model::{Approvals, AuditSection, DefaultEffect, Durability, LimitScope, Policy, ToolPolicy};
+use crate::policy::model::{
+    Approvals, AuditSection, DefaultEffect, Durability, LimitScope, Policy, RuleAction, ToolPolicy,
+};
 use crate::policy::yaml::Node;
 
 pub(super) const TOP: Section = Section {
@@ -19,14 +24,16 @@ pub(super) const TOP: Section = Section {
         "hide",
         "tools",
         "limits",
+        "approvals",
         "sandbox",
         "audit",
         "server",
         "cli",
     ],
-    later: &["methods", "approvals", "prepare"],
+    later: &["methods", "prepare"],
 };
 pub(super) const LIMITS: Section = Section { what: "limits", keys: &["scope"], later: &[] };
+pub(super) const APPROVALS: Section = Section { what: "approvals", keys: &["timeout", "valid"], later: &[] };
 pub(super) const AUDIT: Section = Section { what: "audit", keys: &["durability", "capture"], later: &[] };
 pub(super) const SERVER: Section = Section { what: "server", keys: &["command"], later: &["sha256"] };
 pub(super) const CLI: Section = Section { what: "cli", keys: &["allow"], later: &[] };
@@ -48,6 +55,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, 
     let hide = fields.get("hide").map(|node| hide(reader, node)).unwrap_or_default();
     let tools = fields.get("tools").map(|node| tools::tools(reader, node)).unwrap_or_default();
     warn_of_hidden_rules(reader, &hide, &tools, &fields);
+    let approvals = approvals(reader, &fields, &tools);
     Some(Policy {
         name: name.unwrap_or_else(stem),
         named,
@@ -58,7 +66,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, 
         hide,
         tools,
         limit_scope: limit_scope(reader, &fields),
-        approvals: Approvals::default(),
+        approvals,
         sandbox: sandbox::sandbox(reader, fields.get("sandbox")),
         audit: audit(reader, &fields),
         server_command: server_command(reader, &fields),
@@ -133,6 +141,25 @@ fn limit_scope(reader: &mut Reader<'_>, fields: &Fields<'_>) -> LimitScope {
     let section = fields.get("limits").and_then(|node| reader.section(node, &LIMITS));
     let scope = section.and_then(|fields| fields.get("scope"));
     scope.and_then(|node| reader.choice(node, "limits.scope", SCOPES, &[])).unwrap_or_default()
+}
+
+/// `approvals:`; a warning where no rule asks for one.
+fn approvals(reader: &mut Reader<'_>, fields: &Fields<'_>, tools: &BTreeMap<String, ToolPolicy>) -> Approvals {
+    let mut approvals = Approvals::default();
+    let Some(entry) = fields.entry("approvals") else { return approvals };
+    let Some(section) = reader.section(&entry.value, &APPROVALS) else { return approvals };
+    let mut time = |key: &str, least, most| {
+        let seconds =
+            section.get(key).and_then(|node| units::seconds(reader, node, &format!("approvals.{key}"), least, most));
+        seconds.map(Duration::from_secs)
+    };
+    approvals.timeout = time("timeout", 1, APPROVAL_TIMEOUT_SECONDS_MAX).unwrap_or(approvals.timeout);
+    approvals.valid = time("valid", 0, APPROVAL_VALID_SECONDS_MAX).unwrap_or(approvals.valid);
+    if !tools.values().flat_map(|tool| &tool.rules).any(|rule| rule.action == RuleAction::RequireApproval) {
+        let message = "`approvals` says nothing here: no rule has `action: require_approval`";
+        reader.warning(Code::UnusedApprovals, entry.key_span, message);
+    }
+    approvals
 }
 
 fn audit(reader: &mut Reader<'_>, fields: &Fields<'_>) -> AuditSection {

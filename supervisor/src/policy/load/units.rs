@@ -20,6 +20,18 @@ pub(super) fn seconds(reader: &mut Reader<'_>, node: &Node, what: &str, min: u64
     in_range(reader, node, what, value, min, max)
 }
 
+/// Milliseconds: digits, then ms, s, m, h or d; digits alone are seconds, as everywhere.
+pub(super) fn milliseconds(reader: &mut Reader<'_>, node: &Node, what: &str, min: u64, max: u64) -> Option<u64> {
+    const UNITS: &[(&str, u64)] =
+        &[("", 1000), ("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let value = amount(reader, node, what, UNITS, "a time such as 6, 6s, 500ms or 1m")?;
+    if (min..=max).contains(&value) {
+        return Some(value);
+    }
+    reader.error(Code::OutOfRange, node.span, format!("`{what}` must be from {min} ms to {max} ms, not {value} ms"));
+    None
+}
+
 /// A time that may be 0 for "no limit".
 pub(super) fn duration(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<Option<Duration>> {
     let value = seconds(reader, node, what, 0, max)?;
