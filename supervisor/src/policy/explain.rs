@@ -2,12 +2,11 @@
 
 use super::condition::Clause;
 use super::decide::{Required, refused_by_visibility};
-use super::holds::Outcome;
 use super::model::{Policy, Rule, RuleAction};
+use super::trace::ConditionTrace;
 use super::verdict::{Allowance, Call, Denial, DenialCode, Limited, PlannedLimit, Verdict, Visibility};
 use super::wording;
 use crate::limits::{CalendarUnit, Quota};
-use crate::wire::json::Value;
 
 /// What the policy says of a call, and why.
 #[derive(Clone, Debug)]
@@ -38,8 +37,8 @@ pub struct CheckTrace<'p> {
     pub what: String,
     /// What was found.
     pub found: Found,
-    /// What the call brought at the condition's path, shortened. For the person who asks, not for the agent.
-    pub value: Option<String>,
+    /// For an entry of `conditions`: what it and, in a group, every member found.
+    pub tree: Option<ConditionTrace>,
 }
 
 /// The result of a check.
@@ -100,7 +99,7 @@ fn default_message(rule: &Rule, check: &CheckTrace<'_>, code: DenialCode, call: 
 
 fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
     let mut checks = Vec::new();
-    let mut check = |condition, what: String, found, value| checks.push(CheckTrace { condition, what, found, value });
+    let mut check = |condition, what: String, found, tree| checks.push(CheckTrace { condition, what, found, tree });
     if rule.action == RuleAction::Deny {
         check(None, "action: deny".into(), Found::Refuses(DenialCode::DeniedByRule), None);
     }
@@ -114,29 +113,14 @@ fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
         check(None, "every argument that the tool's schema requires is given".into(), found, None);
     }
     for condition in &rule.conditions {
-        let found = match condition.check(call.arguments) {
-            Outcome::Holds | Outcome::Absent => Found::Passes,
-            Outcome::Fails => Found::Refuses(DenialCode::ConditionFailed),
+        let tree = ConditionTrace::of(condition, call.arguments);
+        let found = match tree.outcome.passes() {
+            true => Found::Passes,
+            false => Found::Refuses(DenialCode::ConditionFailed),
         };
-        let value = match condition {
-            Clause::Test(test) => test.find(call.arguments).map(shown),
-            Clause::Any(..) | Clause::All(..) | Clause::Not(..) => None,
-        };
-        check(Some(condition), condition.to_string(), found, value);
+        check(Some(condition), wording::sentence(condition), found, Some(tree));
     }
     RuleTrace { rule, checks }
-}
-
-/// A value in one short line.
-fn shown(value: &Value<'_>) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.text().chars().take(64).collect(),
-        Value::String(text) => wording::quoted(text),
-        Value::Array(items) => format!("an array of {}", items.len()),
-        Value::Object(members) => format!("an object of {}", members.len()),
-    }
 }
 
 /// A quota in words: `10 in any 60 s`, `100 a UTC hour`.
@@ -170,6 +154,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::FoundValue;
     use crate::policy::testing::{call_with, loaded, value};
 
     const POLICY: &str = r#"
@@ -206,6 +191,100 @@ tools:
         }
     }
 
+    /// A test on a path of the arguments below, any operator.
+    fn test(negated: bool) -> impl Strategy<Value = String> {
+        let paths: &[&str] = if negated { &["a", "b", "o.k"] } else { &["a", "b", "o.k", "l[*]", "l[*].k", "m[*][*]"] };
+        let tests = vec![
+            "eq, value: 1",
+            "eq, value: a",
+            "eq, value: null",
+            "neq, value: a",
+            "in, value: [a, 1, null]",
+            "not_in, value: [a, 2]",
+            "lt, value: 2",
+            "lte, value: 1.5",
+            "gt, value: 1",
+            "gte, value: 1",
+            "regex, value: '^a'",
+            "not_regex, value: b",
+            "contains, value: a",
+            "not_contains, value: 1",
+            "starts_with, value: /",
+            "under_path, value: /a",
+            "length_lte, value: 1",
+            "host_in, value: [a, '*.a.example']",
+        ];
+        let exists = vec!["exists", "exists, value: false"];
+        let judged = (prop::sample::select(tests), any::<bool>())
+            .prop_map(|(test, leave)| format!("{test}{}", if leave { ", if_present: true" } else { "" }));
+        let op = prop_oneof![4 => judged, 1 => prop::sample::select(exists).prop_map(str::to_owned)];
+        (prop::sample::select(paths), op).prop_map(|(path, op)| format!("{{path: 'args.{path}', op: {op}}}"))
+    }
+
+    fn clause() -> impl Strategy<Value = String> {
+        let grouped = |leaf: BoxedStrategy<String>| {
+            leaf.prop_recursive(3, 12, 3, |inner| {
+                let many = prop::collection::vec(inner.clone(), 1..4).prop_map(|clauses| clauses.join(", "));
+                prop_oneof![
+                    many.clone().prop_map(|clauses| format!("{{any: [{clauses}]}}")),
+                    many.prop_map(|clauses| format!("{{all: [{clauses}]}}")),
+                ]
+            })
+        };
+        let negated = grouped(test(true).boxed()).prop_map(|clause| format!("{{not: {clause}}}"));
+        let twice = negated.clone().prop_map(|clause| format!("{{not: {clause}}}"));
+        grouped(prop_oneof![4 => test(false), 2 => negated, 1 => twice].boxed())
+    }
+
+    fn argument() -> impl Strategy<Value = String> {
+        let leaf = prop::sample::select(vec![
+            "null",
+            "true",
+            "1",
+            "1.5",
+            "2",
+            "\"a\"",
+            "\"b\"",
+            "\"/a/x\"",
+            "\"/a/../x\"",
+            "\"http://x.a.example\"",
+            "\"\"",
+        ]);
+        leaf.prop_map(str::to_owned).prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
+                prop::option::of(inner).prop_map(|k| k.map_or("{}".to_owned(), |value| format!("{{\"k\": {value}}}"))),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn explain_agrees_with_judge_on_groups_arrays_and_every_operator(
+            clauses in prop::collection::vec(clause(), 1..4),
+            members in prop::collection::btree_map(prop::sample::select(vec!["a", "b", "o", "l", "m"]), argument(), 0..5),
+        ) {
+            let entries: String = clauses.iter().map(|clause| format!("          - {clause}\n")).collect();
+            let policy = loaded(&format!("tools:\n  t:\n    rules:\n      - conditions:\n{entries}"));
+            let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+            let arguments = value(&format!("{{{}}}", members.join(", ")));
+            let call = call_with("t", Some(&arguments), 1);
+            let explained = policy.explain(&call);
+            prop_assert_eq!(format!("{:?}", explained.verdict), format!("{:?}", policy.judge(&call)));
+            let rule = &policy.tools["t"].rules[0];
+            for (clause, check) in rule.conditions.iter().zip(&explained.rules[0].checks) {
+                let told = check.tree.as_ref().map(|tree| tree.outcome);
+                prop_assert_eq!(told, Some(clause.check(Some(&arguments))));
+            }
+            // What is printed decides the same.
+            let again = loaded(&policy.normalised());
+            let allows = |policy: &Policy| matches!(policy.judge(&call), Verdict::Allow(_));
+            prop_assert_eq!(allows(&again), allows(&policy));
+        }
+    }
+
     #[test]
     fn rules_after_the_deciding_one_are_told_too() {
         let policy = loaded(POLICY);
@@ -218,6 +297,7 @@ tools:
             .map(|trace| trace.rule.id.as_str())
             .collect();
         assert_eq!(refusing, ["t.rules[0]", "t.rules[1]", "*.all"]);
-        assert_eq!(explained.rules[0].checks[0].value.as_deref(), Some("9"));
+        let tree = explained.rules[0].checks[0].tree.as_ref().expect("a condition");
+        assert_eq!(tree.found, Some(FoundValue::Value("9".into())));
     }
 }

@@ -5,16 +5,20 @@
 //! - [`Policy::normalised`] prints what was understood, every default written out.
 #![forbid(unsafe_code)]
 
+mod argument_keys;
 mod codes;
+mod compare;
 mod condition;
 mod decide;
 mod decimal;
 mod explain;
 mod holds;
+mod host_name;
 mod key;
 mod load;
 mod model;
 mod normalised;
+mod trace;
 mod verdict;
 mod wording;
 mod yaml;
@@ -24,11 +28,14 @@ mod ready;
 #[cfg(test)]
 mod testing;
 
+pub use argument_keys::ArgumentKeys;
 pub use codes::Code;
 pub use condition::{Clause, Condition, Literal, Number, Step, Test};
 pub use decimal::Decimal;
 pub use explain::{CheckTrace, Explanation, Found, RuleTrace};
 pub use holds::Outcome;
+pub use host_name::HostPattern;
 pub use load::{Loaded, Source, decode, load};
 pub use model::*;
+pub use trace::{ConditionTrace, FoundValue};
 pub use verdict::*;
