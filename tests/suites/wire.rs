@@ -262,7 +262,7 @@ sandbox:
             json!({"text": "on", "items": [{"price": 5}, {"price": 5.01}]}),
             json!({"text": "on", "items": {"price": 9}}),
             json!({"text": "a secret"}),
-            json!({"text": ["on"]}),
+            json!({"text": [["on"]]}),
             json!({"text": "a secret", "url": "https://api.example.com@evil.com/x"}),
             json!({}),
         ] {
