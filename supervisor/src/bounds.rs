@@ -200,7 +200,13 @@ pub const POLICY_NODES_MAX: usize = 1 << 18;
 pub const POLICY_DIAGNOSTICS_MAX: usize = 100;
 /// Most conditions in one policy, over all rules.
 pub const POLICY_CONDITIONS_MAX: usize = 50_000;
-/// Most `regex` conditions in one policy: with the next bound, 64 MiB of programs.
+/// Deepest nesting of `any`, `all` and `not` in one condition. People lose count at three.
+pub const POLICY_GROUP_DEPTH_MAX: usize = 8;
+/// Most steps of a condition's path: no message is nested deeper, so a longer one would name nothing.
+pub const POLICY_PATH_STEPS_MAX: usize = JSON_DEPTH_MAX;
+/// Longest sentence that names a condition, bytes: groups can hold thousands of tests.
+pub const CONDITION_TEXT_BYTES_MAX: usize = 1024;
+/// Most `regex` and `not_regex` conditions in one policy: with the next bound, 64 MiB of programs.
 pub const POLICY_REGEXES_MAX: usize = 128;
 /// Largest compiled pattern, bytes.
 pub const POLICY_REGEX_BYTES_MAX: usize = 512 << 10;

@@ -229,6 +229,53 @@ fn a_line_over_the_limit_is_refused_and_the_session_lives() {
 }
 
 #[test]
+fn groups_and_array_paths_bind_the_calls_that_reach_the_server() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        let policy = format!(
+            "name: grouped
+default: deny
+tools:
+  echo:
+    rules:
+      - conditions:
+          - {{path: 'args.items[*].price', op: lte, value: 5, if_present: true}}
+          - any:
+              - {{path: args.url, op: host_in, value: [api.example.com]}}
+              - not: {{path: args.text, op: contains, value: secret}}
+sandbox:
+  filesystem:
+    read: [{ROOT}/bin]
+"
+        );
+        let mut session = Run::new(arena, &policy).command([&program]).start();
+        session.initialize();
+        for arguments in [
+            json!({"text": "on"}),
+            json!({"text": "on", "items": [{"price": 5}, {"price": 0.5}]}),
+            json!({"text": "a secret", "url": "https://api.example.com/x"}),
+        ] {
+            let answer = session.call("echo", arguments.clone());
+            assert!(answer["result"].is_object() && denial_code(&answer).is_none(), "{arguments}: {answer}");
+        }
+        for arguments in [
+            json!({"text": "on", "items": [{"price": 5}, {"price": 5.01}]}),
+            json!({"text": "on", "items": {"price": 9}}),
+            json!({"text": "a secret"}),
+            json!({"text": [["on"]]}),
+            json!({"text": "a secret", "url": "https://api.example.com@evil.com/x"}),
+            json!({}),
+        ] {
+            let answer = session.call("echo", arguments.clone());
+            assert_eq!(denial_code(&answer), Some("condition_failed"), "{arguments}: {answer}");
+        }
+        let answer = session.call("echo", json!({"text": "on", "items": [{"price": 5}, {"Price": 9}]}));
+        assert_eq!(answer["error"]["code"], -32_602, "a key that differs from the policy's only in case: {answer}");
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
 fn a_reused_id_is_refused_while_in_flight_and_refunds_nothing() {
     arena::run(|arena| {
         let program = arena.program("echo_server");

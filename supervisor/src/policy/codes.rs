@@ -78,6 +78,10 @@ codes! {
     KeyNotEnforced = "ISB-P030",
     /// A value of the language that this build does not enforce yet.
     ValueNotEnforced = "ISB-P031",
+    /// A group of conditions that is empty, too deep, or holds what no group can.
+    BadGroup = "ISB-P032",
+    /// An entry that stands twice in a list of names.
+    DuplicateEntry = "ISB-P033",
     /// Not a host name that the gateway can hold a server to.
     BadHost = "ISB-P040",
     /// The same host and port twice.

@@ -2,6 +2,8 @@
 
 use regex::Regex;
 
+use super::host_name::HostPattern;
+
 /// One entry of `conditions:`: a test, or a group of them.
 #[derive(Clone, Debug)]
 pub enum Clause {
@@ -16,7 +18,7 @@ pub enum Clause {
 }
 
 impl Clause {
-    /// Every test in it, in file order.
+    /// Every test in it, in file order. Collects them: for the loader and for people, not for the way of a call.
     pub fn tests(&self) -> impl Iterator<Item = &Condition> {
         let mut found = Vec::new();
         self.collect(&mut found);
@@ -59,24 +61,22 @@ pub struct Condition {
     pub line: u32,
     /// The path below `args`; it begins with a key.
     pub steps: Vec<Step>,
-    /// An absent path passes.
+    /// An absent path passes; one that ends at a value of the wrong type does not.
     pub if_present: bool,
     /// What must hold of the value.
     pub test: Test,
 }
 
 impl Condition {
-    /// The argument that the path begins with.
+    /// Whether the path stands for every element of an array somewhere.
     #[must_use]
-    pub fn argument(&self) -> &str {
-        match self.steps.first() {
-            Some(Step::Key(key)) => key,
-            Some(Step::EachItem) | None => "",
-        }
+    pub fn is_array_path(&self) -> bool {
+        self.steps.contains(&Step::EachItem)
     }
 }
 
-/// An operator with its checked value. A path that is absent fails every one but `exists`.
+/// An operator with its checked value. Each judges values of some types; of a value of another type, and of an absent path,
+/// it says nothing, which lets no call pass. `exists` alone judges everything.
 #[derive(Clone, Debug)]
 pub enum Test {
     /// `eq`: same type and same value; numbers by value.
@@ -97,19 +97,27 @@ pub enum Test {
     Gte(Number),
     /// `regex`: the pattern matches somewhere in the string. The pattern as written stands beside.
     Regex(Regex, String),
+    /// `not_regex`: it matches nowhere in the string.
+    NotRegex(Regex, String),
     /// `contains`: the string holds this string, or the array holds an element equal to it.
     Contains(Literal),
-    /// `exists`: the path is there (true) or is not (false).
+    /// `not_contains`: the string does not hold this string, or every element of the array is of its type and differs.
+    NotContains(Literal),
+    /// `starts_with`: the string begins with this one.
+    StartsWith(String),
+    /// `exists`: something other than null is there (true), or nothing or null is (false).
     Exists(bool),
     /// `under_path`: an absolute path that stays in this folder, itself absolute and normalised.
     UnderPath(String),
     /// `length_lte`: Unicode scalar values of a string, elements of an array.
     LengthLte(u64),
+    /// `host_in`: the host that a URL or bare name stands for is one of these.
+    HostIn(Vec<HostPattern>),
 }
 
 impl Test {
     /// The operators that this build enforces.
-    pub const OPERATORS: [&'static str; 13] = [
+    pub const OPERATORS: [&'static str; 17] = [
         "eq",
         "neq",
         "in",
@@ -119,10 +127,14 @@ impl Test {
         "gt",
         "gte",
         "regex",
+        "not_regex",
         "contains",
+        "not_contains",
+        "starts_with",
         "exists",
         "under_path",
         "length_lte",
+        "host_in",
     ];
 
     /// The operator's name in the policy.
@@ -138,10 +150,14 @@ impl Test {
             Self::Gt(_) => "gt",
             Self::Gte(_) => "gte",
             Self::Regex(..) => "regex",
+            Self::NotRegex(..) => "not_regex",
             Self::Contains(_) => "contains",
+            Self::NotContains(_) => "not_contains",
+            Self::StartsWith(_) => "starts_with",
             Self::Exists(_) => "exists",
             Self::UnderPath(_) => "under_path",
             Self::LengthLte(_) => "length_lte",
+            Self::HostIn(_) => "host_in",
         }
     }
 }

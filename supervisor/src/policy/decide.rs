@@ -3,11 +3,7 @@
 //! Hidden first, then default deny (`*` does not rescue an unlisted tool), then the tool's rules and those of `*`, in
 //! order; every one must pass and the first that does not decides.
 
-use std::collections::BTreeSet;
-
-use super::condition::{Clause, Condition};
-use super::holds::Outcome;
-use super::model::{Counter, DefaultEffect, Policy, Rule, RuleAction};
+use super::model::{DefaultEffect, Policy, Rule, RuleAction, ToolPolicy};
 use super::verdict::{Allowance, Call, Denial, DenialCode, SchemaKnowledge, Verdict, Visibility};
 use super::wording;
 use crate::weaken::in_force;
@@ -52,8 +48,13 @@ impl Policy {
 
     /// The rules that a call of `tool` must pass: its own, then those of `*`.
     pub fn rules_for<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p Rule> + use<'p> {
+        self.governing(tool).flat_map(|tool| &tool.rules)
+    }
+
+    /// What stands under the tool's own name, then what stands under `*`.
+    pub(super) fn governing<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p ToolPolicy> + use<'p> {
         let own = self.tools.get(tool).filter(|_| tool != EVERY_TOOL);
-        own.into_iter().chain(self.tools.get(EVERY_TOOL)).flat_map(|tool| &tool.rules)
+        own.into_iter().chain(self.tools.get(EVERY_TOOL))
     }
 
     /// Whether a call of `tool` may need its inputSchema.
@@ -66,15 +67,6 @@ impl Policy {
     #[must_use]
     pub fn needs_schemas(&self) -> bool {
         self.tools.values().flat_map(|tool| &tool.rules).any(|rule| rule.required_args)
-    }
-
-    /// The arguments that the conditions and counters of `tool` read, each once: an argument key that equals one of them but
-    /// for case must be refused before the policy is asked, since some servers would take it for that argument.
-    pub fn argument_names<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p str> + use<'p> {
-        let names =
-            self.rules_for(tool).flat_map(|rule| &rule.conditions).flat_map(Clause::tests).map(Condition::argument);
-        let counted = self.rules_for(tool).filter_map(|rule| rule.state.as_ref()).filter_map(Counter::argument);
-        names.chain(counted).collect::<BTreeSet<_>>().into_iter()
     }
 }
 
@@ -120,7 +112,7 @@ impl Rule {
                 return deny(DenialCode::MissingArgument, &|| wording::missing_argument(self, name));
             }
         }
-        let failed = self.conditions.iter().find(|clause| clause.check(call.arguments) == Outcome::Fails);
+        let failed = self.conditions.iter().find(|clause| !clause.check(call.arguments).passes());
         match failed {
             Some(clause) => deny(DenialCode::ConditionFailed, &|| wording::condition_failed(self, clause)),
             None => RuleVerdict::Passes,

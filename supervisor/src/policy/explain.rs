@@ -2,11 +2,10 @@
 
 use super::condition::Clause;
 use super::decide::{Required, refused_by_visibility};
-use super::holds::Outcome;
 use super::model::{Increment, Policy, Rule, RuleAction};
+use super::trace::{ConditionTrace, shown};
 use super::verdict::{Allowance, Call, Denial, DenialCode, Verdict, Visibility};
 use super::{limit_words, owes, wording};
-use crate::wire::json::Value;
 
 /// What the policy says of a call, and why.
 #[derive(Clone, Debug)]
@@ -37,8 +36,8 @@ pub struct CheckTrace<'p> {
     pub what: String,
     /// What was found.
     pub found: Found,
-    /// What the call brought at the condition's path, shortened. For the person who asks, not for the agent.
-    pub value: Option<String>,
+    /// For an entry of `conditions`: what it and, in a group, every member found.
+    pub tree: Option<ConditionTrace>,
 }
 
 /// The result of a check.
@@ -104,7 +103,7 @@ fn default_message(rule: &Rule, check: &CheckTrace<'_>, code: DenialCode, call: 
 
 fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
     let mut checks = Vec::new();
-    let mut check = |condition, what: String, found, value| checks.push(CheckTrace { condition, what, found, value });
+    let mut check = |condition, what: String, found, tree| checks.push(CheckTrace { condition, what, found, tree });
     if rule.action == RuleAction::Deny {
         check(None, "action: deny".into(), Found::Refuses(DenialCode::DeniedByRule), None);
     }
@@ -118,15 +117,12 @@ fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
         check(None, "every argument that the tool's schema requires is given".into(), found, None);
     }
     for condition in &rule.conditions {
-        let found = match condition.check(call.arguments) {
-            Outcome::Holds | Outcome::Absent => Found::Passes,
-            Outcome::Fails => Found::Refuses(DenialCode::ConditionFailed),
+        let tree = ConditionTrace::of(condition, call.arguments);
+        let found = match tree.outcome.passes() {
+            true => Found::Passes,
+            false => Found::Refuses(DenialCode::ConditionFailed),
         };
-        let value = match condition {
-            Clause::Test(test) => test.find(call.arguments).map(shown),
-            Clause::Any(..) | Clause::All(..) | Clause::Not(..) => None,
-        };
-        check(Some(condition), condition.to_string(), found, value);
+        check(Some(condition), wording::sentence(condition), found, Some(tree));
     }
     if let Some(Increment::From(keys)) = rule.state.as_ref().map(|counter| &counter.increment) {
         let counts = rule.state.as_ref().is_some_and(|counter| counter.amount(call.arguments).is_some());
@@ -137,23 +133,14 @@ fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
     RuleTrace { rule, checks }
 }
 
-/// A value in one short line.
-fn shown(value: &Value<'_>) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.text().chars().take(64).collect(),
-        Value::String(text) => wording::quoted(text),
-        Value::Array(items) => format!("an array of {}", items.len()),
-        Value::Object(members) => format!("an object of {}", members.len()),
-    }
-}
-
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::policy::FoundValue;
     use crate::policy::testing::{call_with, loaded, value};
 
     const POLICY: &str = r#"
@@ -207,7 +194,8 @@ tools:
             .map(|trace| trace.rule.id.as_str())
             .collect();
         assert_eq!(refusing, ["t.rules[0]", "t.rules[1]", "*.all"]);
-        assert_eq!(explained.rules[0].checks[0].value.as_deref(), Some("9"));
+        let tree = explained.rules[0].checks[0].tree.as_ref().expect("a condition");
+        assert_eq!(tree.found, Some(FoundValue::Value("9".into())));
     }
 
     #[test]

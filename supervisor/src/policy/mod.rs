@@ -6,18 +6,22 @@
 #![forbid(unsafe_code)]
 
 mod amount;
+mod argument_keys;
 mod codes;
+mod compare;
 mod condition;
 mod decide;
 mod decimal;
 mod explain;
 mod holds;
+mod host_name;
 mod key;
 mod limit_words;
 mod load;
 mod model;
 mod normalised;
 mod owes;
+mod trace;
 mod verdict;
 mod wording;
 mod yaml;
@@ -29,11 +33,14 @@ mod ready;
 #[cfg(test)]
 mod testing;
 
+pub use argument_keys::ArgumentKeys;
 pub use codes::Code;
 pub use condition::{Clause, Condition, Literal, Number, Step, Test};
 pub use decimal::Decimal;
 pub use explain::{CheckTrace, Explanation, Found, RuleTrace};
 pub use holds::Outcome;
+pub use host_name::HostPattern;
 pub use load::{Loaded, Source, decode, load};
 pub use model::*;
+pub use trace::{ConditionTrace, FoundValue};
 pub use verdict::*;

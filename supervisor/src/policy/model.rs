@@ -54,6 +54,8 @@ pub enum DefaultEffect {
 pub struct ToolPolicy {
     /// Rules in file order.
     pub rules: Vec<Rule>,
+    /// The argument keys that these rules read.
+    pub keys: super::ArgumentKeys,
     /// Line of the tool's key, from 1.
     pub line: u32,
 }

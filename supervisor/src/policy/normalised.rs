@@ -1,9 +1,10 @@
 //! The policy as understood: one dialect, defaults written out. The text is itself a policy and loads to the same.
 
+mod conditions;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::condition::{Clause, Condition, Literal, Test};
 use super::model::{
     Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Policy, Rule, RuleAction,
     SandboxSection, TlsMode,
@@ -107,9 +108,7 @@ fn rule(out: &mut Writer, rule: &Rule) {
     }
     if !rule.conditions.is_empty() || !rule.state_conditions.is_empty() {
         out.line(4, "conditions:");
-        for entry in rule.conditions.iter().flat_map(Clause::tests) {
-            condition(out, entry);
-        }
+        conditions::write(out, &rule.conditions);
         for entry in &rule.state_conditions {
             let (path, value) = (text(&entry.path), entry.value.text());
             out.line(5, &format!("- {{path: {path}, op: {}, value: {value}}}", entry.op));
@@ -138,21 +137,6 @@ fn owed(out: &mut Writer, rule: &Rule) {
         Increment::From(keys) => format!("increment_from: {}", text(&format!("args.{}", keys.join(".")))),
     };
     out.line(4, &format!("state: {{counter: {}, window: {window}, {increment}}}", text(&counter.name)));
-}
-
-fn condition(out: &mut Writer, condition: &Condition) {
-    let value = match &condition.test {
-        Test::Eq(value) | Test::Neq(value) | Test::Contains(value) => literal(value),
-        Test::In(values) | Test::NotIn(values) => list(values.iter().map(literal)),
-        Test::Lt(number) | Test::Lte(number) | Test::Gt(number) | Test::Gte(number) => number.text().to_owned(),
-        Test::Regex(_, pattern) => text(pattern),
-        Test::Exists(wanted) => wanted.to_string(),
-        Test::UnderPath(folder) => text(folder),
-        Test::LengthLte(max) => max.to_string(),
-    };
-    let if_present = if condition.if_present { ", if_present: true" } else { "" };
-    let path = text(&condition.path);
-    out.line(5, &format!("- {{path: {path}, op: {}, value: {value}{if_present}}}", condition.test.operator()));
 }
 
 fn rate_limit(quota: Quota) -> String {
@@ -215,16 +199,6 @@ fn host_rule(host: &HostRule) -> String {
     let reason = host.reason.as_ref().map(|reason| format!(", reason: {}", text(reason))).unwrap_or_default();
     let bytes = host.max_bytes_out.map(|bytes| format!(", max_bytes_out: {bytes}")).unwrap_or_default();
     format!("{{host: {}, ports: {ports}, tls: {tls}{reason}{bytes}}}", text(&host.host))
-}
-
-fn literal(value: &Literal) -> String {
-    match value {
-        Literal::Null => "null".into(),
-        Literal::Bool(value) => value.to_string(),
-        Literal::Number(number) => number.text().to_owned(),
-        Literal::String(value) => text(value),
-        Literal::List(items) => list(items.iter().map(literal)),
-    }
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

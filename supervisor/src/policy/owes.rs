@@ -75,14 +75,6 @@ impl Counter {
             Increment::From(keys) => amount::brought(find(keys, arguments)),
         }
     }
-
-    /// The argument that the amount is read from, its first key.
-    pub(super) fn argument(&self) -> Option<&str> {
-        match &self.increment {
-            Increment::Fixed(_) => None,
-            Increment::From(keys) => keys.first().map(String::as_str),
-        }
-    }
 }
 
 /// The value below `args` that the keys lead to.

@@ -6,6 +6,7 @@ use super::condition::{Clause, Condition, Literal, Test};
 use super::limit_words::Standing;
 use super::model::Rule;
 use super::verdict::{Limited, PlannedLimit};
+use crate::bounds::CONDITION_TEXT_BYTES_MAX;
 use crate::limits::Window;
 use crate::report::printable;
 
@@ -25,7 +26,28 @@ pub(super) fn message(rule: &Rule, default: impl FnOnce() -> String) -> String {
 }
 
 pub(super) fn condition_failed(rule: &Rule, clause: &Clause) -> String {
-    format!("{clause} (rule {}).", rule.id)
+    format!("{} (rule {}).", sentence(clause), rule.id)
+}
+
+/// What a condition wants, in at most `CONDITION_TEXT_BYTES_MAX` bytes.
+pub(super) fn sentence(clause: &Clause) -> String {
+    let mut text = Shortened(String::new());
+    match write!(text, "{clause}") {
+        Ok(()) => text.0,
+        Err(fmt::Error) => text.0 + "…", // it is full
+    }
+}
+
+/// Takes as much as fits, and refuses the rest.
+struct Shortened(String);
+
+impl fmt::Write for Shortened {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let left = CONDITION_TEXT_BYTES_MAX - '…'.len_utf8() - self.0.len();
+        let cut = (0..=left.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        self.0.push_str(&text[..cut]);
+        if cut < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 pub(super) fn denied_by_rule(rule: &Rule) -> String {
@@ -41,23 +63,28 @@ pub(super) fn schema_unavailable(rule: &Rule) -> String {
 }
 
 impl fmt::Display for Clause {
+    /// The condition as a sentence; groups inside groups in brackets. Not bounded: see `sentence`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group = |f: &mut fmt::Formatter<'_>, clauses: &[Clause], between: &str| {
-            for (index, clause) in clauses.iter().enumerate() {
-                if index > 0 {
-                    f.write_str(between)?;
-                }
-                write!(f, "{clause}")?;
-            }
-            Ok(())
-        };
         match self {
             Self::Test(condition) => write!(f, "{condition}"),
-            Self::Any(clauses, _) => group(f, clauses, " or "),
-            Self::All(clauses, _) => group(f, clauses, " and "),
-            Self::Not(clause, _) => write!(f, "it must not be that {clause}"),
+            Self::Any(clauses, _) => joined(f, clauses, " or "),
+            Self::All(clauses, _) => joined(f, clauses, " and "),
+            Self::Not(clause, _) => write!(f, "this must not hold: {clause}"),
         }
     }
+}
+
+fn joined(f: &mut fmt::Formatter<'_>, clauses: &[Clause], between: &str) -> fmt::Result {
+    for (index, clause) in clauses.iter().enumerate() {
+        if index > 0 {
+            f.write_str(between)?;
+        }
+        match clause {
+            Clause::Test(condition) => write!(f, "{condition}")?,
+            group => write!(f, "({group})")?,
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for Condition {
@@ -80,19 +107,23 @@ impl fmt::Display for Test {
             Self::Gt(number) => write!(f, "must be more than {}", number.text()),
             Self::Gte(number) => write!(f, "must be at least {}", number.text()),
             Self::Regex(_, pattern) => write!(f, "must match the regular expression {}", quoted(pattern)),
+            Self::NotRegex(_, pattern) => write!(f, "must not match the regular expression {}", quoted(pattern)),
             Self::Contains(literal) => write!(f, "must contain {literal}"),
+            Self::NotContains(literal) => write!(f, "must not contain {literal}"),
+            Self::StartsWith(prefix) => write!(f, "must start with {}", quoted(prefix)),
             Self::Exists(true) => f.write_str("must be given"),
             Self::Exists(false) => f.write_str("must not be given"),
             Self::UnderPath(folder) => write!(f, "must be an absolute path in {folder}, without .."),
             Self::LengthLte(max) => write!(f, "must have a length of at most {max}"),
+            Self::HostIn(hosts) => write!(f, "must name one of the hosts {}", Listed(hosts)),
         }
     }
 }
 
-/// Literals with commas; long lists are cut.
-struct Listed<'a>(&'a [Literal]);
+/// With commas; long lists are cut.
+struct Listed<'a, T>(&'a [T]);
 
-impl fmt::Display for Listed<'_> {
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 12;
         for (index, literal) in self.0.iter().take(SHOWN).enumerate() {
@@ -154,6 +185,24 @@ mod tests {
     fn names_from_elsewhere_are_cut_and_escaped() {
         assert_eq!(quoted("a\u{1b}[2Jb"), "\"a\\u{1b}[2Jb\"");
         assert_eq!(quoted(&"x".repeat(500)).chars().count(), NAME_CHARS_MAX + 3);
+    }
+
+    #[test]
+    fn groups_are_sentences_and_never_longer_than_their_bound() {
+        let said = |condition: &str| {
+            let policy = loaded(&format!("tools: {{t: {{rules: [{{conditions: [{condition}]}}]}}}}"));
+            sentence(&policy.tools["t"].rules[0].conditions[0])
+        };
+        let (a, b) =
+            ("{path: args.a, op: eq, value: 1}", "{path: args.b, op: host_in, value: [x.example, '*.y.example']}");
+        assert_eq!(
+            said(&format!("{{any: [{a}, {{all: [{b}, {{not: {a}}}]}}]}}")),
+            "args.a must be 1 or (args.b must name one of the hosts x.example, *.y.example and (this must not hold: args.a must be 1))"
+        );
+        let many = said(&format!("{{any: [{}]}}", vec![a; 10_000].join(", ")));
+        assert!(many.len() <= CONDITION_TEXT_BYTES_MAX && many.ends_with('…'), "{}", many.len());
+        let wide = said(&format!("{{path: args.a, op: starts_with, value: '{}'}}", "é".repeat(5000)));
+        assert!(wide.len() <= CONDITION_TEXT_BYTES_MAX, "{}", wide.len());
     }
 
     #[test]

@@ -150,17 +150,21 @@ impl Gate {
     }
 }
 
-/// An argument key that some servers would take for another one: equal under case folding to a name that matters.
+/// An argument key that some servers would take for another one: equal under case folding to a name that matters, along the
+/// paths of the policy or among the properties of the schema.
 fn ambiguous(call: ToolCall<'_>, policy: &policy::Policy, schema: Lookup<'_>) -> Option<String> {
-    let keys = call.arguments?.as_object()?;
+    let arguments = call.arguments?;
     let properties: &[String] = match schema {
         Lookup::Known(schema) => &schema.properties,
         Lookup::Pending | Lookup::Unavailable => &[],
     };
-    keys.iter().find_map(|(key, _)| {
-        let known = policy.argument_names(call.name).chain(properties.iter().map(String::as_str));
-        fold::collision(key, known).map(|known| format!("argument \"{key}\" differs from \"{known}\" only in case"))
-    })
+    let property = || {
+        arguments.as_object()?.iter().find_map(|(key, _)| {
+            fold::collision(key, properties.iter().map(String::as_str)).map(|known| (&**key, known))
+        })
+    };
+    let (key, known) = policy.ambiguous_argument(call.name, arguments).or_else(property)?;
+    Some(format!("argument \"{key}\" differs from \"{known}\" only in case"))
 }
 
 fn rule<'p>(

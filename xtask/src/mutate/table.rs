@@ -53,9 +53,15 @@ pub(crate) const TABLE: &[Row] = &[
     row("policy-default-deny", "main_job", "an_unlisted_tool_is_refused_and_not_executed"),
     row("policy-deny-rule", "lib", "policy::decide::tests::every_rule_must_pass_and_allow_never_short_circuits"),
     row("policy-hide", "lib", "policy::decide::tests::hidden_comes_first"),
+    row(
+        "policy-host-boundary",
+        "lib",
+        "policy::host_name::tests::a_wildcard_takes_whole_labels_and_never_the_bare_name",
+    ),
     row("policy-path-escape", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
     row("policy-required-args", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
     row("policy-trust", "policy_trust", "a_policy_that_others_can_write_is_refused"),
+    row("policy-unjudged", "lib", "policy::holds::tests::what_cannot_be_judged_passes_neither_itself_nor_negated"),
     row("policy-unknown-keys", "lifecycle", "a_bad_policy_is_125_with_place_and_hint_and_a_record"),
     row("rate-limit", "main_job", "the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait"),
     // The wall.

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::{Done, call, file};
-use crate::policy::{Call, Explanation, Found, Policy, RuleTrace, SchemaKnowledge, Verdict, Visibility};
+use crate::policy::{
+    Call, ConditionTrace, Explanation, Found, FoundValue, Outcome, Policy, RuleTrace, SchemaKnowledge, Verdict,
+    Visibility,
+};
 use crate::report::printable;
-use crate::wire::fold;
-use crate::wire::json::Value;
 
 /// What to explain.
 #[derive(Debug, Args)]
@@ -41,7 +42,8 @@ pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
         return Ok(0);
     };
     let (tool, values) = call::parse(text)?;
-    if let Some((key, known)) = ambiguous(&policy, &tool, values.as_ref()) {
+    // As the relay does it.
+    if let Some((key, known)) = values.as_ref().and_then(|values| policy.ambiguous_argument(&tool, values)) {
         writeln!(out, "refused before the policy is asked: argument \"{key}\" differs from \"{known}\" only in case")?;
         return Ok(1);
     }
@@ -51,14 +53,6 @@ pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
     let explanation = policy.explain(&Call { tool: &tool, arguments: values.as_ref(), schema });
     tell(&policy, &explanation, out)?;
     Ok(u8::from(!matches!(explanation.verdict, Verdict::Allow(_))))
-}
-
-/// As the relay does it: an argument key that some servers would take for one that the policy reads.
-fn ambiguous<'a>(policy: &'a Policy, tool: &str, values: Option<&'a Value<'_>>) -> Option<(&'a str, &'a str)> {
-    values?
-        .as_object()?
-        .iter()
-        .find_map(|(key, _)| fold::collision(key, policy.argument_names(tool)).map(|known| (key.as_ref(), known)))
 }
 
 fn tell(policy: &Policy, explanation: &Explanation<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -101,12 +95,33 @@ fn tell_rule(trace: &RuleTrace<'_>, out: &mut impl Write) -> io::Result<()> {
             Found::Pending => "open",
             Found::Refuses(_) => "FAIL",
         };
-        let value = match (&check.condition, &check.value) {
-            (Some(_), Some(value)) => format!(" (is {value})"),
-            (Some(_), None) => " (absent)".into(),
-            (None, _) => String::new(),
-        };
-        writeln!(out, "  {mark}  {}{}", printable(&check.what), printable(&value))?;
+        writeln!(out, "  {mark}  {}", printable(&check.tree.as_ref().map_or(check.what.clone(), line)))?;
+        for part in check.tree.iter().flat_map(|tree| &tree.parts) {
+            tell_part(part, 2, out)?;
+        }
     }
     Ok(())
+}
+
+/// The members of a group, indented below it.
+fn tell_part(part: &ConditionTrace, depth: usize, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "    {:indent$}{}", "", printable(&line(part)), indent = depth * 2)?;
+    part.parts.iter().try_for_each(|part| tell_part(part, depth + 1, out))
+}
+
+/// What is asked, what was there, and what follows.
+fn line(trace: &ConditionTrace) -> String {
+    let outcome = match trace.outcome {
+        Outcome::Holds => "holds",
+        Outcome::Absent => "absent, passes",
+        Outcome::Fails => "fails",
+        Outcome::Unjudged => "cannot be judged",
+    };
+    match &trace.found {
+        None => format!("{}: {outcome}", trace.what),
+        Some(FoundValue::Nothing) => format!("{} (absent): {outcome}", trace.what),
+        Some(FoundValue::Value(value)) => format!("{} (is {value}): {outcome}", trace.what),
+        Some(FoundValue::Element { at, value: Some(value) }) => format!("{} ({at} is {value}): {outcome}", trace.what),
+        Some(FoundValue::Element { at, value: None }) => format!("{} ({at} is absent): {outcome}", trace.what),
+    }
 }

@@ -24,7 +24,11 @@ fn checked(text: &[u8], json: bool) -> (u8, String) {
 }
 
 fn explained(call: Option<&str>, required: Option<&[&str]>) -> (u8, String) {
-    let file = written(POLICY.as_bytes());
+    explained_under(POLICY, call, required)
+}
+
+fn explained_under(policy: &str, call: Option<&str>, required: Option<&[&str]>) -> (u8, String) {
+    let file = written(policy.as_bytes());
     let arguments = explain::ExplainArgs {
         file: file::FileArgs::of(file.path()),
         call: call.map(str::to_owned),
@@ -92,6 +96,31 @@ fn explain_prints_the_normal_form_and_the_trace_of_a_call() {
     assert!(shown.contains("open until the server's inputSchema is known"), "{shown}");
     let (_, shown) = explained(Some(r#"{"name": "u"}"#), None);
     assert!(shown.contains("verdict: deny (not_listed)"), "{shown}");
+}
+
+#[test]
+fn explain_shows_groups_as_a_tree_with_what_every_member_found() {
+    let policy = "tools:\n  t:\n    rules:\n      - conditions:\n          - any:\n              - {path: args.a, op: eq, value: 1}\n              - not: {path: args.b, op: starts_with, value: /etc}\n          - {path: 'args.i[*].p', op: lte, value: 5, if_present: true}\n";
+    let call = r#"{"name": "t", "arguments": {"a": 2, "b": ["/etc/x"], "i": [{"p": 5}, {"p": 6}]}}"#;
+    let (code, shown) = explained_under(policy, Some(call), None);
+    let expected = r#"
+rule t.rules[0] (line 4)
+  FAIL  any of: cannot be judged
+        args.a must be 1 (is 2): fails
+        not: cannot be judged
+          args.b must start with "/etc" (is an array of 1): cannot be judged
+  FAIL  args.i[*].p must be at most 5, if present (args.i[1].p is 6): fails
+verdict: deny (condition_failed) by t.rules[0], line 4
+"#;
+    assert!(code == 1 && shown.contains(expected), "{shown}");
+    let (_, shown) = explained_under(policy, Some(r#"{"name": "t", "arguments": {"b": "/srv"}}"#), None);
+    assert!(
+        shown.contains("pass  any of: holds") && shown.contains("args.a must be 1 (absent): cannot be judged"),
+        "{shown}"
+    );
+    assert!(shown.contains("if present (absent): absent, passes"), "{shown}");
+    let (code, shown) = explained_under(policy, Some(r#"{"name": "t", "arguments": {"i": [{"P": 6}]}}"#), None);
+    assert!(code == 1 && shown.contains(r#"argument "P" differs from "p" only in case"#), "{shown}");
 }
 
 #[test]

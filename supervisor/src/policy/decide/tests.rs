@@ -107,16 +107,7 @@ fn an_allowed_call_owes_the_limits_of_all_its_rules() {
 }
 
 #[test]
-fn argument_names_are_the_first_keys_of_all_paths_that_apply() {
-    let policy = loaded(
-        "tools:\n  t: {rules: [{conditions: [{path: args.a.b, op: exists}, {path: args.a, op: exists}, {path: args.c, op: exists}]}]}\n  '*': {rules: [{conditions: [{path: args.z, op: exists}]}]}\n  u: {rules: [{conditions: [{path: args.q, op: exists}]}]}\n",
-    );
-    assert_eq!(policy.argument_names("t").collect::<Vec<_>>(), ["a", "c", "z"]);
-    assert_eq!(policy.argument_names("other").collect::<Vec<_>>(), ["z"]);
-}
-
-#[test]
 fn an_argument_that_equals_a_policy_path_but_for_case_is_the_callers_to_refuse() {
     let policy = loaded("tools: {t: {rules: [{conditions: [{path: args.n, op: lte, value: 4, if_present: true}]}]}}");
-    assert_eq!(code(&policy, &call("t", Some(&value("{\"N\": 9}")))), None, "keys are exact; see argument_names");
+    assert_eq!(code(&policy, &call("t", Some(&value("{\"N\": 9}")))), None, "keys are exact; see ambiguous_argument");
 }

@@ -103,7 +103,7 @@ fn host_name(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
 }
 
 /// What is wrong with a host name, as advice.
-fn fault(text: &str) -> Option<&'static str> {
+pub(in crate::policy) fn fault(text: &str) -> Option<&'static str> {
     let last = text.rsplit('.').next().unwrap_or_default();
     let hex = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let label_ok = |label: &str| {

@@ -1,9 +1,12 @@
 //! The strict loader: YAML text to model. Everything that is wrong is said at once, each with its place.
 
+mod argument_path;
 mod conditions;
 mod counters;
+mod groups;
 mod hosts;
 mod limits;
+mod operands;
 mod paths;
 mod pattern;
 mod read;
@@ -15,7 +18,12 @@ mod top;
 mod units;
 
 #[cfg(test)]
+pub(super) use hosts::fault as host_fault;
+
+#[cfg(test)]
 mod inert;
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod tests;
 

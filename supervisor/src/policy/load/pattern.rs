@@ -1,8 +1,9 @@
-//! Regular expressions of the `regex` operator.
+//! Regular expressions of the operators `regex` and `not_regex`.
 //!
 //! Intercept compiles them with Go's regexp, whose `\d`, `\w`, `\s` and `\b` are ASCII; the regex crate's are Unicode, so
-//! `^\d+$` would let Arabic digits pass. The classes are therefore spelled out before compiling. Everything else the two
-//! engines share is left as written: both search in linear time and know no back-references.
+//! `^\d+$` would let Arabic digits pass. The classes are therefore spelled out before compiling, and what the two engines would
+//! read differently is refused. Everything else that they share is left as written: both search in linear time and know no
+//! back-references.
 
 use std::borrow::Cow;
 
@@ -10,8 +11,19 @@ use regex::{Regex, RegexBuilder};
 
 use crate::bounds::POLICY_REGEX_BYTES_MAX;
 
+/// Classes that both engines know as `[:name:]`.
+const POSIX: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
+
 /// Compiles within `POLICY_REGEX_BYTES_MAX`, or says in one line why not.
 pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+    if let Some(what) = read_otherwise_in_go(pattern) {
+        return Err(format!(
+            "engines disagree on `{what}` inside a character class; write each of them with a backslash"
+        ));
+    }
     RegexBuilder::new(&ascii_classes(pattern))
         .size_limit(POLICY_REGEX_BYTES_MAX)
         .dfa_size_limit(POLICY_REGEX_BYTES_MAX)
@@ -26,6 +38,38 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
                 text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
             }
         })
+}
+
+/// What stands in a character class that the regex crate takes for an operation on sets, and Go for characters.
+fn read_otherwise_in_go(pattern: &str) -> Option<&'static str> {
+    let mut rest = pattern;
+    let mut in_class = false;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\\' => {
+                let escaped = rest.chars().next().map_or(0, char::len_utf8);
+                rest = &rest[escaped..];
+            }
+            '[' if !in_class => {
+                in_class = true;
+                rest = rest.strip_prefix('^').unwrap_or(rest);
+                rest = rest.strip_prefix(']').unwrap_or(rest); // the first one is a letter
+            }
+            '[' => {
+                let named = rest.strip_prefix(':').and_then(|name| name.split_once(":]"));
+                let known = named.filter(|(name, _)| POSIX.contains(&name.strip_prefix('^').unwrap_or(name)));
+                let Some((_, after)) = known else { return Some("[") };
+                rest = after;
+            }
+            ']' => in_class = false,
+            '&' if in_class && rest.starts_with('&') => return Some("&&"),
+            '-' if in_class && rest.starts_with('-') => return Some("--"),
+            '~' if in_class && rest.starts_with('~') => return Some("~~"),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The pattern with Perl classes and word boundaries limited to ASCII.
@@ -48,6 +92,9 @@ fn ascii_classes(pattern: &str) -> Cow<'_, str> {
             Some('s') => out.push_str(r"[\t\n\f\r\x20]"),
             Some('S') => out.push_str(r"[^\t\n\f\r\x20]"),
             Some('b') => out.push_str(r"(?-u:\b)"),
+            Some('B') => out.push_str(r"(?-u:\B)"),
+            // Letters to Go, edges of words to the regex crate.
+            Some(letter @ ('<' | '>')) => out.push(letter),
             Some(other) => out.extend(['\\', other]),
             None => out.push('\\'),
         }
@@ -75,6 +122,42 @@ mod tests {
         assert!(matches(r"\bcat\b", "a cat!") && matches(r"\bcat\b", "écaté".replace("é", "é ").trim()));
         assert!(matches(r"\\d", r"\d") && !matches(r"\\d", "5"));
         assert!(matches("cat", "concatenate"), "unanchored, as in Go");
+        assert!(!matches(r"a\Bé", "aé") && matches(r"a\Bb", "ab"), "é is no letter of a word in Go");
+        assert!(matches(r"^\<b\>$", "<b>"));
+        assert!(matches(r"(?i)^k$", "\u{212a}"), "both engines fold case by Unicode");
+        assert!(!matches("^a$", "a\n") && !matches("^a.b$", "a\nb"));
+    }
+
+    #[test]
+    fn what_go_reads_otherwise_inside_a_class_is_refused() {
+        for pattern in [
+            "[a-z&&[^b]]",
+            "[a[b]]",
+            "[[]",
+            "[a-c--b]",
+            "[+--]",
+            "[a~~b]",
+            "[^]&&]",
+            "[[:alfa:]]",
+            "[[.a.]]",
+            r"x[\]&&]",
+        ] {
+            assert!(compile(pattern).is_err_and(|why| why.contains("disagree")), "{pattern}");
+        }
+        for pattern in [
+            r"[a&&b]".replace("&&", r"\&\&"),
+            r"[\[\]]".into(),
+            "[[:alpha:]_[:^digit:]]+".into(),
+            "a&&b--c~~d".into(),
+            "[]a]".into(),
+            "[^]]".into(),
+            "[a-]".into(),
+            "[&]&[&]".into(),
+            r"\[&&".into(),
+        ] {
+            assert!(compile(&pattern).is_ok(), "{pattern}");
+        }
+        assert!(matches(r"^[\&\&a]+$", "&a&"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{limits, state};
 use crate::bounds::{
     POLICY_NAME_BYTES_MAX, POLICY_REASON_BYTES_MAX, POLICY_RULES_MAX, POLICY_TOOLS_MAX, TOOL_NAME_BYTES_MAX,
 };
+use crate::policy::ArgumentKeys;
 use crate::policy::codes::Code;
 use crate::policy::model::{Rule, RuleAction, ToolPolicy};
 use crate::policy::yaml::{Entry, Kind, Node, Span};
@@ -65,8 +66,8 @@ pub(super) fn tools(reader: &mut Reader<'_>, node: &Node) -> BTreeMap<String, To
 
 /// Whether `name` can be a tool's, or is `*` for all of them.
 pub(super) fn tool_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
-    let (fault, help) = if name.is_empty() || name.len() > TOOL_NAME_BYTES_MAX {
-        ("a tool's name has 1 to 256 bytes", None)
+    let (fault, help) = if name.trim().is_empty() || name.len() > TOOL_NAME_BYTES_MAX {
+        ("a tool's name has 1 to 256 bytes and is not blank", None)
     } else if name.chars().any(char::is_control) {
         ("a tool's name holds no control characters", None)
     } else if name != "*" && name.contains('*') {
@@ -79,7 +80,7 @@ pub(super) fn tool_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool
 }
 
 fn tool(reader: &mut Reader<'_>, entry: &Entry, seen: &mut Seen) -> ToolPolicy {
-    let mut policy = ToolPolicy { rules: Vec::new(), line: entry.key_span.line };
+    let mut policy = ToolPolicy { line: entry.key_span.line, ..ToolPolicy::default() };
     if entry.value.is_null() {
         return policy;
     }
@@ -95,6 +96,7 @@ fn tool(reader: &mut Reader<'_>, entry: &Entry, seen: &mut Seen) -> ToolPolicy {
             policy.rules.push(rule);
         }
     }
+    policy.keys = ArgumentKeys::of(&policy.rules);
     policy
 }
 

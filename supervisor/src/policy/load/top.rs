@@ -117,8 +117,10 @@ fn hide(reader: &mut Reader<'_>, node: &Node) -> BTreeSet<String> {
     for item in reader.list(node, "hide", POLICY_TOOLS_MAX).unwrap_or_default() {
         if let Some(name) = reader.text(item, "hide")
             && tools::tool_name(reader, name, item.span)
+            && !hidden.insert(name.to_owned())
         {
-            hidden.insert(name.to_owned());
+            reader.error(Code::DuplicateEntry, item.span, format!("\"{name}\" is hidden twice")).help =
+                Some("leave one of the two out, unless it was meant to be another tool".into());
         }
     }
     hidden
