@@ -14,7 +14,7 @@ mod top;
 mod units;
 
 #[cfg(test)]
-mod inert;
+pub(super) mod inert;
 #[cfg(test)]
 mod tests;
 
