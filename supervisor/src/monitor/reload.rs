@@ -19,6 +19,9 @@ use crate::report::{Diagnostic, chain, printable};
 use crate::sandbox::plan::ResourcesPlan;
 use crate::trust::{self, Caller, TrustedFile};
 
+/// Live downwards only: the cgroup's ceiling can be lowered and raised again, the rlimit of the start cannot.
+const PROCESSES: &str = "sandbox.process.max";
+
 /// The policy of a session, and where it came from.
 #[derive(Clone, Debug)]
 pub struct Governing {
@@ -78,6 +81,8 @@ enum Handed {
 /// The monitor's side of reloading.
 pub struct Reloader {
     governing: Governing,
+    /// Processes that the server's rlimits allow; they were set at start and nobody can raise them.
+    processes_max: u64,
     watch: Option<PolicyWatch>,
     directory: RuntimeDir,
     answered: u64,
@@ -102,6 +107,7 @@ impl Reloader {
         let directory = RuntimeDir::create(Path::new(RUNTIME), session)?;
         let watch = PolicyWatch::new(&governing.path);
         let mut reloader = Self {
+            processes_max: ResourcesPlan::of(&governing.policy.sandbox).pids_max,
             watch: watch.map_err(|errno| unwatched(&governing.path, errno)).ok(),
             governing,
             directory,
@@ -254,7 +260,10 @@ impl Reloader {
                 return Read::Refused(Refused { why: Rejection::Invalid, sha256, reason, told });
             }
         };
-        let fixed = policy::fixed_changes(old, &loaded.policy);
+        let mut fixed = policy::fixed_changes(old, &loaded.policy);
+        if ResourcesPlan::of(&loaded.policy.sandbox).pids_max > self.processes_max {
+            fixed.push(PROCESSES);
+        }
         if !fixed.is_empty() && crate::weaken::in_force("reload-sandbox") {
             let reason = bounded(&fixed_text(&fixed, &loaded.policy));
             return Read::Refused(Refused { why: Rejection::Fixed, sha256, told: reason.clone(), reason });
@@ -302,6 +311,9 @@ fn unwatched(path: &Path, errno: nix::errno::Errno) {
 /// `sandbox.filesystem.read cannot change while the server runs: restart the session`.
 fn fixed_text(keys: &[&str], new: &Policy) -> String {
     let mut text = format!("{} cannot change while the server runs: restart the session", keys.join(", "));
+    if keys.contains(&PROCESSES) {
+        text.push_str("; it may have fewer processes than it started with, not more");
+    }
     if keys.contains(&"name") && !new.named {
         text.push_str("; without a `name:` the counters go by the file's real path, which is another one now");
     }

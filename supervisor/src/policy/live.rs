@@ -86,7 +86,7 @@ fn sandbox_changes(old: &SandboxSection, new: &SandboxSection, changed: &mut Cha
     let SandboxSection {
         // An absent section and an empty one give the same sandbox.
         present: _,
-        // A ceiling of the cgroup, which is written anew.
+        // A ceiling of the cgroup, which is written anew; the monitor judges how high it may go.
         processes_max: _,
         hosts,
         read,
