@@ -426,7 +426,8 @@ fn reload_answers_who_asked() {
         assert!(!passes(&mut session));
 
         let rejected = records::of_type(DEFAULT_DIRECTORY, "policy.reject").len();
-        assert_eq!(rejected, 2 + usize::from(rejected == 3), "each question is answered, and recorded");
+        // Each question is answered and recorded; the watch may have recorded it before.
+        assert!((2..=3).contains(&rejected), "{rejected}");
         arena.file("policy.yaml", "toolz: {}\n");
         ask(1, "error[ISB-P011]");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("own file");
