@@ -141,3 +141,115 @@ impl Gate {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+    use crate::audit::{Opened, Redactor, SessionDirectory};
+    use crate::clock;
+    use crate::limits::MemoryStore;
+    use crate::policy::{DefaultEffect, Durability};
+
+    const OLD: &str = "name: p\ntools: {a: {}}\n";
+    const NEW: &str = "name: p\ndefault: allow\ntools: {a: {}}\n";
+
+    struct Ground {
+        root: tempfile::TempDir,
+        gate: Gate,
+        journal: Journal,
+    }
+
+    fn ground() -> Ground {
+        let root = tempfile::tempdir().unwrap();
+        let session = "a".repeat(32);
+        let Opened { journal, .. } =
+            SessionDirectory::create(root.path(), &session, Durability::Write, clock::now()).unwrap();
+        let source = policy::Source { path: Path::new("/etc/p.yaml"), text: OLD };
+        let policy = policy::load(&source).unwrap().policy;
+        let gate = Gate::new(session, policy, Box::new(MemoryStore::default()), Redactor::new(&[1; 32]));
+        Ground { root, gate, journal }
+    }
+
+    impl Ground {
+        fn hear(&mut self, message: ToRelay, text: OwnedFd) -> Result<FromRelay, SwapError> {
+            let mut outbox = Outbox::default();
+            self.gate.hear_of_policy(message, Some(text), clock::now(), &mut self.journal, &mut outbox)
+        }
+
+        fn log(&self) -> String {
+            let mut files = vec![self.root.path().to_owned()];
+            let mut text = String::new();
+            while let Some(path) = files.pop() {
+                match std::fs::read_dir(&path) {
+                    Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
+                    Err(_) if path.ends_with("000001.jsonl") => text = std::fs::read_to_string(path).unwrap(),
+                    Err(_) => {}
+                }
+            }
+            text
+        }
+    }
+
+    fn attached(text: &str) -> Attached {
+        Attached { bytes: text.len() as u64, sha256: Sha256::digest(text).into() }
+    }
+
+    #[test]
+    fn a_policy_takes_over_with_its_record() {
+        let mut ground = ground();
+        let answer = ground.hear(ToRelay::Policy(attached(NEW)), sealed::seal(NEW.as_bytes()).unwrap()).unwrap();
+        assert_eq!(answer, FromRelay::PolicyTaken(attached(NEW).sha256));
+        assert_eq!(ground.gate.policy.default, DefaultEffect::Allow);
+        let (old, new) = (Hash(attached(OLD).sha256), Hash(attached(NEW).sha256));
+        let expected = format!("\"policy\":{{\"name\":\"p\",\"sha256\":\"{new}\",\"previous\":\"{old}\"}}");
+        assert!(ground.log().contains(&expected), "{}", ground.log());
+    }
+
+    #[test]
+    fn a_text_that_is_not_what_the_monitor_says_changes_nothing_and_ends_the_session() {
+        let mut ground = ground();
+        let said = ToRelay::Policy(attached(NEW));
+        let mut open = std::fs::File::from(memfd_create(c"open", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+        std::io::Write::write_all(&mut open, NEW.as_bytes()).unwrap();
+        assert!(matches!(ground.hear(said, open.into()), Err(SwapError::Text(_))), "not sealed");
+        let shorter = sealed::seal(&NEW.as_bytes()[1..]).unwrap();
+        assert!(matches!(ground.hear(said, shorter), Err(SwapError::Text(_))), "another length");
+        let other = NEW.replace("allow", "deny ");
+        let sealed_other = sealed::seal(other.as_bytes()).unwrap();
+        assert!(matches!(ground.hear(said, sealed_other), Err(SwapError::Hash)), "another text");
+        let bad = "toolz: {}\n";
+        let sealed_bad = sealed::seal(bad.as_bytes()).unwrap();
+        assert!(matches!(ground.hear(ToRelay::Policy(attached(bad)), sealed_bad), Err(SwapError::Load(1))));
+        let long = Attached { bytes: POLICY_BYTES_MAX + 1, sha256: [0; 32] };
+        let sealed_long = sealed::seal(&vec![b' '; POLICY_BYTES_MAX as usize + 1]).unwrap();
+        assert!(matches!(ground.hear(ToRelay::Policy(long), sealed_long), Err(SwapError::Text(_))), "too long");
+        assert_eq!(ground.gate.policy.default, DefaultEffect::Deny);
+        assert!(!ground.log().contains("policy.reload"));
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_recorded_does_not_take_over() {
+        let mut ground = ground();
+        let full = std::fs::File::options().append(true).open("/dev/full").unwrap();
+        let mark = ground.journal.mark();
+        ground.journal = Journal::begin(full, "a".repeat(32), Durability::Write, mark, clock::now()).unwrap();
+        assert!(ground.hear(ToRelay::Policy(attached(NEW)), sealed::seal(NEW.as_bytes()).unwrap()).is_err());
+        assert_eq!(ground.gate.policy.default, DefaultEffect::Deny);
+    }
+
+    #[test]
+    fn a_rejection_is_recorded_with_its_reason() {
+        let mut ground = ground();
+        let reason = "sandbox.filesystem.read cannot change";
+        let said = Attached { bytes: reason.len() as u64, sha256: [0; 32] };
+        let answer = ground.hear(ToRelay::Rejected(Rejection::Fixed, said), sealed::seal(reason.as_bytes()).unwrap());
+        assert_eq!(answer.unwrap(), FromRelay::RejectionTaken);
+        let log = ground.log();
+        assert!(log.contains(&format!("\"reason\":{{\"code\":\"ISB-R018\",\"text\":\"{reason}\"}}")), "{log}");
+        assert!(log.contains("\"policy\":{\"name\":\"p\"}"), "no hash of a file that was not read: {log}");
+    }
+}
