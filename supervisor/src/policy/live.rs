@@ -135,8 +135,7 @@ fn variable(pass: &EnvPass) -> (&str, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::load::inert::KEYS;
-    use crate::policy::load::{Source, load};
+    use crate::policy::load::{KEYS, Source, load};
     use crate::policy::testing::{loaded, loaded_at};
 
     /// Keys of a policy and of its sandbox that are live, as sections and keys of the loader. Every other key there is fixed.

@@ -14,9 +14,12 @@ mod top;
 mod units;
 
 #[cfg(test)]
-pub(super) mod inert;
+mod inert;
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(super) use inert::KEYS;
 
 use std::fmt::Write as _;
 use std::path::Path;
