@@ -20,6 +20,16 @@ pub const POLICY_BYTES_MAX: u64 = 1 << 20;
 pub const POLICY_TOOLS_MAX: usize = 10_000;
 /// Most rules in one policy, over all tools.
 pub const POLICY_RULES_MAX: usize = 20_000;
+/// Quiet that a changed policy file must have kept before it is read again, milliseconds: editors write in several steps.
+pub const RELOAD_QUIET_MS: u64 = 100;
+/// Longest time that steady changes can put off the reading of a policy file, milliseconds.
+pub const RELOAD_WAIT_MAX_MS: u64 = 1_000;
+/// Longest reason of a rejected policy file, bytes.
+pub const RELOAD_REASON_BYTES_MAX: usize = 2 << 10;
+/// Problems of a rejected policy file that its record names; `policy check` shows all of them.
+pub const RELOAD_PROBLEMS_SHOWN: usize = 3;
+/// How long `reload` waits for the answer of one session, milliseconds.
+pub const RELOAD_ANSWER_WAIT_MS: u64 = 15_000;
 /// Longest wait for the tools/list that a call's check needs, milliseconds.
 pub const SCHEMA_WAIT_MS: u64 = 5_000;
 /// Most bytes of tool and argument names that are kept of the server's schemas.

@@ -11,10 +11,10 @@ use crate::clock;
 use crate::egress::wall::Wall;
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::ledger::{Ledger, RelayLog};
+use crate::monitor::reload::{Governing, Reloader};
 use crate::monitor::signals::Signals;
 use crate::monitor::state_dir;
 use crate::monitor::watch::{Ended, Watch};
-use crate::policy::Policy;
 use crate::relay::messages::{EndCause, ToRelay};
 use crate::sandbox::cgroup;
 use crate::sandbox::launch::Cage;
@@ -40,16 +40,17 @@ pub enum Outcome {
 /// [`SessionError`]: nothing was started, or nothing of it is left.
 pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     request.check_caller()?; // root, or nothing works
-    let policy = request.load_policy()?; // strict, or nothing starts
-    request.check_flags(&policy)?; // a flag that loosens is the policy's to allow
-    let plan = Plan::resolve(&policy, request.inputs()?)?; // what will be mounted, mapped, limited, allowed
+    let governing = request.load_policy()?; // strict, or nothing starts
+    let policy = &governing.policy;
+    request.check_flags(policy)?; // a flag that loosens is the policy's to allow
+    let plan = Plan::resolve(policy, request.inputs()?)?; // what will be mounted, mapped, limited, allowed
     if request.dry_run {
         return Ok(Outcome::Planned(Box::new(plan)));
     }
     let signals = Signals::block()?;
     cgroup::sweep()?; // what a crashed host left behind
-    let (mut ledger, log) = Ledger::open(&plan, &policy, &request.caller)?; // no journal, no session
-    match guard(&plan, policy, log, &signals, &mut ledger) {
+    let (mut ledger, log) = Ledger::open(&plan, policy, &request.caller)?; // no journal, no session
+    match guard(&plan, governing, log, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
         Err(error) => {
             ledger.close_for_the_dead(error.code(), &error.chain())?;
@@ -61,14 +62,14 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
 /// Everything between the first record and the last: build, launch, watch. Whatever fails, nothing of it survives.
 fn guard(
     plan: &Plan,
-    policy: Policy,
+    governing: Governing,
     log: RelayLog,
     signals: &Signals,
     ledger: &mut Ledger,
 ) -> Result<Ended, SessionError> {
-    let limits_dir = state_dir::prepare(&plan.state_dir, &policy)?;
+    let limits_dir = state_dir::prepare(&plan.state_dir, &governing.policy)?;
     let cage = Cage::build(plan)?; // cgroup, identity, filters
-    let ended = live(plan, policy, log, limits_dir, signals, ledger, &cage);
+    let ended = live(plan, governing, log, limits_dir, signals, ledger, &cage);
     let cleared = cage.leaf().clear(); // whatever happened
     let ended = ended?;
     cleared?;
@@ -78,7 +79,7 @@ fn guard(
 /// From the wall to the last process. When it returns, ours are dead and the server's pid 1 with them.
 fn live(
     plan: &Plan,
-    policy: Policy,
+    governing: Governing,
     log: RelayLog,
     limits_dir: PathBuf,
     signals: &Signals,
@@ -95,9 +96,11 @@ fn live(
     let Stdio { server: inside, pipes } = Stdio::open()?;
     let server = cage.launch(plan, inside.over(&netns))?; // self-tested, waits at the gate
     let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
+    let policy = governing.policy.clone();
     let brief = RelayBrief { log, policy, limits_dir, pipes, layers, server_pid: server.init_pid() };
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
+    let reload = Reloader::start(governing, &plan.session, opened_ns)?; // after the last fork: its watch is nobody else's
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen { opened_ns }.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
@@ -110,6 +113,7 @@ fn live(
         wall: plan.resources.wall,
         leaf: cage.leaf(),
         ledger,
+        reload,
     };
     Ok(watch.run()?)
 }

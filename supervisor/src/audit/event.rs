@@ -151,6 +151,9 @@ pub struct Policy<'a> {
     /// SHA-256 of the file, 64 hex digits; none where it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<&'a str>,
+    /// `policy.reload` only: SHA-256 of the policy that decided until this record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<&'a str>,
 }
 
 /// The rule that decided.

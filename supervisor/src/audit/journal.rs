@@ -76,7 +76,7 @@ impl<M: Medium> Journal<M> {
     ///
     /// # Errors
     /// When the reserve cannot be allocated: a session that could not say why it stopped does not start.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         mut medium: M,
         session: String,
         durability: Durability,

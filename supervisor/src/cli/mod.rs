@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod doctor;
 pub mod policy;
+mod reload;
 pub mod run;
 
 use std::ffi::OsString;
@@ -34,6 +35,10 @@ enum Command {
     /// Read and verify audit logs.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Let running sessions read their policy files again; prints what came of it. Needs root.
+    ///
+    /// Exit code 0: each runs the policy of its file; 1: one does not; 2: wrong usage, or not root.
+    Reload(reload::ReloadArgs),
     /// What this host can enforce, each by really trying.
     Doctor(doctor::Args),
     /// Print the version.
@@ -54,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Doctor(arguments) => match doctor::run(arguments, &mut std::io::stdout()) {
             Ok(code) => code,
             // A closed stdout leaves no one to tell.

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::child::{Child, Role};
 use super::ledger::Ledger;
+use super::reload::{ReloadError, Reloader};
 use super::signals::Signals;
 use crate::clock;
 use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
@@ -32,7 +33,7 @@ pub enum WatchError {
     /// A socket to the relay failed.
     #[error("the monitor cannot hear the relay")]
     Control(#[from] std::io::Error),
-    /// The cgroup could not be killed.
+    /// The cgroup could not be killed, or not be given a changed ceiling.
     #[error(transparent)]
     Kill(#[from] CgroupError),
     /// A note could not be signed or written.
@@ -71,6 +72,8 @@ pub struct Watch<'s> {
     pub leaf: &'s Leaf,
     /// The log's side that signs.
     pub ledger: &'s mut Ledger,
+    /// What looks after the policy file.
+    pub reload: Reloader,
 }
 
 /// What has been asked of the server so far.
@@ -94,6 +97,8 @@ enum Source {
     Signals,
     Control,
     Server,
+    /// The policy file, or what leads to it.
+    Policy,
     /// Its place in the crew.
     Crew(usize),
 }
@@ -105,6 +110,7 @@ struct State {
     ending: Option<Ending>,
     last: Option<LogPoint>,
     due_ns: Option<u64>,
+    start_ns: u64,
     wall_ns: Option<u64>,
     relay_alive: bool,
     terminated: bool,
@@ -123,6 +129,7 @@ impl Watch<'_> {
             ending: None,
             last: None,
             due_ns: None,
+            start_ns: start,
             wall_ns: self.wall.map(|wall| start.saturating_add(nanoseconds(wall))),
             relay_alive: true,
             terminated: false,
@@ -134,10 +141,12 @@ impl Watch<'_> {
                     Source::Signals => self.hear_signals(&mut state)?,
                     Source::Control => self.hear_relay(&mut state)?,
                     Source::Server => self.server_gone(&mut state)?,
+                    Source::Policy => self.reload.hear_changes(clock::now().boot_ns),
                     Source::Crew(index) => self.child_gone(index, &mut state)?,
                 }
             }
             self.clock(&mut state)?;
+            self.look_at_policy(&mut state)?;
         }
         // The namespace dies with its pid 1; the cgroup catches whatever was never in it.
         self.leaf.kill()?;
@@ -150,9 +159,11 @@ impl Watch<'_> {
         let mut wanted: Vec<(Source, BorrowedFd<'_>)> = vec![(Source::Signals, self.signals.fd())];
         wanted.extend(state.relay_alive.then(|| (Source::Control, self.control.as_fd())));
         wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
+        wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
         wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
         let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-        match poll(&mut polled, timeout(state)) {
+        let reload_ns = self.reload.due_ns().filter(|_| state.takes_policies());
+        match poll(&mut polled, timeout(state, reload_ns)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -191,6 +202,11 @@ impl Watch<'_> {
                 self.end(cause, state)?;
             }
             Ok(Some(FromRelay::Finished(point))) => state.last = Some(point),
+            Ok(Some(FromRelay::PolicyTaken(sha256))) => self.policy_taken(sha256, state)?,
+            Ok(Some(FromRelay::RejectionTaken)) => {
+                let done = self.reload.rejection_taken();
+                self.end_if_failed(done, state)?;
+            }
             // A relay that says something else is no relay of ours any more.
             Err(error) => {
                 tracing::error!("relay: {error}");
@@ -223,7 +239,7 @@ impl Watch<'_> {
     fn hear_signals(&mut self, state: &mut State) -> Result<(), WatchError> {
         while let Some(signal) = self.signals.next()? {
             match signal {
-                Signal::SIGHUP => tracing::warn!("SIGHUP: this build does not reload a policy; restart the session"),
+                Signal::SIGHUP => self.reload.ask(),
                 _ => {
                     state.cause.get_or_insert(EndCause::Signal);
                     self.terminate(state)?;
@@ -231,6 +247,36 @@ impl Watch<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A policy file that changed, or that somebody asks about, is read and handed to the relay.
+    fn look_at_policy(&mut self, state: &mut State) -> Result<(), WatchError> {
+        if !state.takes_policies() {
+            return Ok(());
+        }
+        let done = self.reload.turn(clock::now().boot_ns, self.control.as_fd());
+        self.end_if_failed(done, state)
+    }
+
+    /// The record is on disk and the rules are in force; the ceilings follow.
+    fn policy_taken(&mut self, sha256: [u8; 32], state: &mut State) -> Result<(), WatchError> {
+        match self.reload.taken(sha256) {
+            Ok(taken) => {
+                self.leaf.change(&taken.old, &taken.new)?;
+                state.wall_ns = taken.new.wall.map(|wall| state.start_ns.saturating_add(nanoseconds(wall)));
+                self.reload.settled();
+                Ok(())
+            }
+            Err(error) => self.end_if_failed(Err(error), state),
+        }
+    }
+
+    /// Between monitor and relay something else was said than meant.
+    fn end_if_failed(&mut self, done: Result<(), ReloadError>, state: &mut State) -> Result<(), WatchError> {
+        let Err(error) = done else { return Ok(()) };
+        tracing::error!("reload: {}", crate::report::chain(&error));
+        state.relay_alive = false;
+        self.end(EndCause::RelayDied, state)
     }
 
     /// A promise broke: the server dies now.
@@ -285,6 +331,11 @@ impl Watch<'_> {
 }
 
 impl State {
+    /// While the server runs and the relay listens: a session that is being ended keeps its policy.
+    fn takes_policies(&self) -> bool {
+        self.relay_alive && matches!(self.phase, Phase::Running)
+    }
+
     fn enter(&mut self, phase: Phase, grace: Duration) {
         if self.phase == Phase::Running || (self.phase == Phase::Closing && phase == Phase::Terminating) {
             self.phase = phase;
@@ -293,8 +344,10 @@ impl State {
     }
 }
 
-fn timeout(state: &State) -> PollTimeout {
-    let Some(due) = [state.due_ns, state.wall_ns].into_iter().flatten().min() else { return PollTimeout::NONE };
+fn timeout(state: &State, reload_ns: Option<u64>) -> PollTimeout {
+    let Some(due) = [state.due_ns, state.wall_ns, reload_ns].into_iter().flatten().min() else {
+        return PollTimeout::NONE;
+    };
     let left_ms = due.saturating_sub(clock::now().boot_ns).div_ceil(1_000_000);
     PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX)
 }

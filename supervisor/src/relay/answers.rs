@@ -101,6 +101,8 @@ impl Gate {
                     return refuse_answer(step, &origin, event, "unknown_revision", &text);
                 };
                 self.era = Some(era);
+                let tools = result.member("capabilities").and_then(|all| all.member("tools"));
+                self.tells_tools = tools.and_then(|tools| tools.member("listChanged")) == Some(&Value::Bool(true));
                 read.pass_on(Some(&origin), step.outbox.client());
             }
             _ => read.pass_on(Some(&origin), step.outbox.client()),

@@ -135,16 +135,28 @@ impl Gate {
             self.schemas.failed();
         }
         while self.schemas.settled()
-            && let Some(Parked { ours, line }) = self.parked.pop_front()
+            && let Some(parked) = self.parked.pop_front()
         {
-            let mut step = Step { now, line: &line, journal, outbox };
-            // It parsed once; the same bytes parse again.
-            if let Ok(read) = jsonrpc::read_line(&line)
-                && let Message::Request(request) = &read.message
-                && let Ok(call) = ToolCall::of(request.params.as_ref())
-            {
-                self.rule_on(&mut step, request, call, ours)?;
-            }
+            self.judge_parked(parked, now, journal, outbox)?;
+        }
+        Ok(())
+    }
+
+    /// Judges a waiting call by what is known and in force now; it may have to wait on.
+    pub(super) fn judge_parked(
+        &mut self,
+        Parked { ours, line }: Parked,
+        now: Now,
+        journal: &mut Journal,
+        outbox: &mut Outbox,
+    ) -> Result<(), AuditError> {
+        let mut step = Step { now, line: &line, journal, outbox };
+        // It parsed once; the same bytes parse again.
+        if let Ok(read) = jsonrpc::read_line(&line)
+            && let Message::Request(request) = &read.message
+            && let Ok(call) = ToolCall::of(request.params.as_ref())
+        {
+            self.rule_on(&mut step, request, call, ours)?;
         }
         Ok(())
     }

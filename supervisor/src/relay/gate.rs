@@ -58,6 +58,10 @@ pub(super) struct Gate {
     pub(super) store: Box<dyn Store>,
     pub(super) redactor: Redactor,
     pub(super) era: Option<Era>,
+    /// The client has said that it is initialized: the server may be asked, and the client told, of its own accord.
+    pub(super) initialized: bool,
+    /// The server announced `tools.listChanged`: the client expects to be told when the list changes.
+    pub(super) tells_tools: bool,
     /// The client's requests and our own, on their way to the server.
     pub(super) asked: InFlight<Asked>,
     /// The server's requests on their way to the client, by method.
@@ -121,6 +125,8 @@ impl Gate {
             store,
             redactor,
             era: None,
+            initialized: false,
+            tells_tools: false,
             asked: InFlight::new(),
             server_asked: InFlight::new(),
             schemas: Schemas::default(),
@@ -215,8 +221,11 @@ impl Gate {
         }
         write_line(&Message::Notification(note.clone()), None, step.outbox.server());
         step.record(&event.with_effect(Effect::Allowed))?;
-        if note.method == "notifications/initialized" && self.policy.needs_schemas() {
-            self.ask_for_tools(step, None)?;
+        if note.method == "notifications/initialized" {
+            self.initialized = true;
+            if self.policy.needs_schemas() {
+                self.ask_for_tools(step, None)?;
+            }
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! What the relay and the monitor tell each other: a short closed list of fixed-size messages over SOCK_SEQPACKET.
 //!
 //! The monitor is root and parses nothing that the server, the client or the network wrote: a message is 48 bytes,
-//! a tag and numbers.
+//! a tag and numbers. A text goes down only, in sealed memory beside the message ([`super::sealed`]).
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg};
+
+use crate::sys::fds;
 
 /// Size of every message, bytes.
 pub const MESSAGE_BYTES: usize = 48;
@@ -96,6 +98,49 @@ pub enum FromRelay {
     Failed(EndCause),
     /// `session.end` is written; this is the last record.
     Finished(LogPoint),
+    /// `policy.reload` is on disk and the policy with this SHA-256 decides from here on.
+    PolicyTaken([u8; 32]),
+    /// `policy.reject` is on disk.
+    RejectionTaken,
+}
+
+/// Why a changed policy file did not take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Rejection {
+    /// The file cannot be read, or is not root's alone.
+    Untrusted = 1,
+    /// It does not load.
+    Invalid = 2,
+    /// It asks for something that cannot change while the server runs.
+    Fixed = 3,
+}
+
+impl Rejection {
+    const ALL: [Self; 3] = [Self::Untrusted, Self::Invalid, Self::Fixed];
+
+    /// The code that stands in `policy.reject` (docs/errors.md).
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Untrusted => "ISB-R004",
+            Self::Invalid => "ISB-R005",
+            Self::Fixed => "ISB-R018",
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| *why as u32 == number)
+    }
+}
+
+/// A text that goes with a message: its length and hash. The text itself is in the descriptor beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Length, bytes.
+    pub bytes: u64,
+    /// SHA-256 of the policy that it is, or is about; zeros where the file could not be read.
+    pub sha256: [u8; 32],
 }
 
 /// Monitor to relay.
@@ -113,6 +158,10 @@ pub enum ToRelay {
         /// wait(2) status of the server, when it ran.
         status: i32,
     },
+    /// This policy takes over: the text is attached.
+    Policy(Attached),
+    /// The changed file was refused: the reason, for people, is attached.
+    Rejected(Rejection, Attached),
 }
 
 const TAG_APPLIED: u32 = 1;
@@ -120,8 +169,12 @@ const TAG_CHECKPOINT: u32 = 2;
 const TAG_CLIENT_GONE: u32 = 3;
 const TAG_FAILED: u32 = 4;
 const TAG_FINISHED: u32 = 5;
+const TAG_POLICY_TAKEN: u32 = 6;
+const TAG_REJECTION_TAKEN: u32 = 7;
 const TAG_GATE_OPEN: u32 = 16;
 const TAG_FINISH: u32 = 17;
+const TAG_POLICY: u32 = 18;
+const TAG_REJECTED: u32 = 19;
 
 /// Tag, number, point: the one layout of every message.
 struct Raw {
@@ -160,6 +213,8 @@ impl FromRelay {
             Self::ClientGone => Raw { tag: TAG_CLIENT_GONE, number: 0, point: NOWHERE },
             Self::Failed(cause) => Raw { tag: TAG_FAILED, number: cause as u32, point: NOWHERE },
             Self::Finished(point) => Raw { tag: TAG_FINISHED, number: 0, point },
+            Self::PolicyTaken(hash) => Raw { tag: TAG_POLICY_TAKEN, number: 0, point: LogPoint { seq: 0, hash } },
+            Self::RejectionTaken => Raw { tag: TAG_REJECTION_TAKEN, number: 0, point: NOWHERE },
         }
     }
 
@@ -170,6 +225,8 @@ impl FromRelay {
             TAG_CLIENT_GONE => Self::ClientGone,
             TAG_FAILED => Self::Failed(EndCause::from_number(raw.number)?),
             TAG_FINISHED => Self::Finished(raw.point),
+            TAG_POLICY_TAKEN => Self::PolicyTaken(raw.point.hash),
+            TAG_REJECTION_TAKEN => Self::RejectionTaken,
             _ => return None,
         })
     }
@@ -202,6 +259,8 @@ impl ToRelay {
                 number: cause as u32,
                 point: LogPoint { seq: u64::from(status.cast_unsigned()), hash: [0; 32] },
             },
+            Self::Policy(text) => Raw { tag: TAG_POLICY, number: 0, point: text.point() },
+            Self::Rejected(why, text) => Raw { tag: TAG_REJECTED, number: why as u32, point: text.point() },
         }
     }
 
@@ -212,11 +271,18 @@ impl ToRelay {
                 cause: EndCause::from_number(raw.number)?,
                 status: u32::try_from(raw.point.seq).ok()?.cast_signed(),
             },
+            TAG_POLICY => Self::Policy(Attached::at(raw.point)),
+            TAG_REJECTED => Self::Rejected(Rejection::from_number(raw.number)?, Attached::at(raw.point)),
             _ => return None,
         })
     }
 
-    /// Sends one message.
+    /// Whether a text goes with it.
+    const fn has_text(self) -> bool {
+        matches!(self, Self::Policy(_) | Self::Rejected(..))
+    }
+
+    /// Sends one message without a text.
     ///
     /// # Errors
     /// When the relay is gone.
@@ -224,12 +290,42 @@ impl ToRelay {
         send_raw(socket, &self.raw())
     }
 
-    /// Receives one message; `Ok(None)` when the monitor has closed its end.
+    /// Sends one message with its text, sealed.
     ///
     /// # Errors
-    /// `InvalidData` for anything that is not one of the messages.
-    pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
-        receive_raw(socket)?.map(|raw| Self::from_raw(&raw).ok_or_else(unknown)).transpose()
+    /// When the relay is gone.
+    pub fn send_with(self, socket: BorrowedFd<'_>, text: BorrowedFd<'_>) -> io::Result<()> {
+        let (bytes, fds) = (self.raw().encode(), [text.as_raw_fd()]);
+        let (data, rights) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&fds)]);
+        loop {
+            match sendmsg::<()>(socket.as_raw_fd(), &data, &rights, MsgFlags::MSG_NOSIGNAL, None) {
+                Ok(MESSAGE_BYTES) => return Ok(()),
+                Ok(_) => return Err(unknown()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Receives one message, with the descriptor of its text where it has one; `Ok(None)` when the monitor has closed its
+    /// end.
+    ///
+    /// # Errors
+    /// `InvalidData` for anything that is not one of the messages: also a text that does not belong there or is missing.
+    pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Self, Option<OwnedFd>)>> {
+        let Some((raw, text)) = receive_with_text(socket)? else { return Ok(None) };
+        let message = Self::from_raw(&raw).ok_or_else(unknown)?;
+        if message.has_text() == text.is_some() { Ok(Some((message, text))) } else { Err(unknown()) }
+    }
+}
+
+impl Attached {
+    const fn point(self) -> LogPoint {
+        LogPoint { seq: self.bytes, hash: self.sha256 }
+    }
+
+    const fn at(point: LogPoint) -> Self {
+        Self { bytes: point.seq, sha256: point.hash }
     }
 }
 
@@ -266,6 +362,44 @@ fn receive_raw(socket: BorrowedFd<'_>) -> io::Result<Option<Raw>> {
     }
 }
 
+/// One message and at most one descriptor. More of them are closed, and the message is refused.
+fn receive_with_text(socket: BorrowedFd<'_>) -> io::Result<Option<(Raw, Option<OwnedFd>)>> {
+    let mut bytes = [0; MESSAGE_BYTES + 1];
+    let mut space = nix::cmsg_space!(RawFd);
+    let (length, cut, received) = loop {
+        let mut data = [IoSliceMut::new(&mut bytes)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(message) => break (message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC), rights(&message)?),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    let mut received = received.into_iter();
+    let text = received.next();
+    match length {
+        0 => Ok(None),
+        MESSAGE_BYTES if !cut && received.next().is_none() => {
+            let mut message = [0; MESSAGE_BYTES];
+            message.copy_from_slice(&bytes[..MESSAGE_BYTES]);
+            Ok(Some((Raw::decode(&message), text)))
+        }
+        _ => Err(unknown()),
+    }
+}
+
+/// Takes over every descriptor that came with a message, so that none stays open by accident.
+fn rights(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<Vec<OwnedFd>> {
+    let mut all = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = control {
+            for number in numbers {
+                all.push(fds::adopt(number)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -273,6 +407,7 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
     use super::*;
+    use crate::relay::sealed;
 
     #[test]
     fn every_message_comes_through_as_it_went_in() {
@@ -280,17 +415,55 @@ mod tests {
         let point = LogPoint { seq: u64::MAX, hash: [7; 32] };
         let mut up = vec![FromRelay::Applied, FromRelay::Checkpoint(point), FromRelay::ClientGone];
         up.extend(EndCause::ALL.map(FromRelay::Failed));
-        up.push(FromRelay::Finished(point));
+        up.extend([FromRelay::Finished(point), FromRelay::PolicyTaken([9; 32]), FromRelay::RejectionTaken]);
         for message in up {
             message.send(left.as_fd()).unwrap();
             assert_eq!(FromRelay::receive(right.as_fd()).unwrap(), Some(message));
         }
         for message in [ToRelay::GateOpen { opened_ns: 7 }, ToRelay::Finish { cause: EndCause::Signal, status: -1 }] {
             message.send(right.as_fd()).unwrap();
-            assert_eq!(ToRelay::receive(left.as_fd()).unwrap(), Some(message));
+            assert_eq!(ToRelay::receive(left.as_fd()).unwrap().map(|(message, _)| message), Some(message));
+        }
+        let text = sealed::seal(b"tools: {}").unwrap();
+        let attached = Attached { bytes: 9, sha256: [3; 32] };
+        let mut down = vec![ToRelay::Policy(attached)];
+        down.extend(Rejection::ALL.map(|why| ToRelay::Rejected(why, attached)));
+        for message in down {
+            message.send_with(right.as_fd(), text.as_fd()).unwrap();
+            let (heard, text) = ToRelay::receive(left.as_fd()).unwrap().unwrap();
+            assert_eq!(heard, message);
+            assert_eq!(sealed::open(text.unwrap(), 9, 9).unwrap(), b"tools: {}");
         }
         drop(right);
-        assert_eq!(ToRelay::receive(left.as_fd()).unwrap(), None);
+        assert!(ToRelay::receive(left.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_text_comes_with_the_messages_that_have_one_and_with_no_other() {
+        let (left, right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let policy = ToRelay::Policy(Attached { bytes: 9, sha256: [3; 32] });
+        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+        let text = nix::sys::memfd::memfd_create(c"isb-messages", flags).unwrap();
+        let before = open_descriptors();
+        policy.send(right.as_fd()).unwrap();
+        assert!(ToRelay::receive(left.as_fd()).is_err(), "a policy without its text");
+        ToRelay::GateOpen { opened_ns: 7 }.send_with(right.as_fd(), text.as_fd()).unwrap();
+        assert!(ToRelay::receive(left.as_fd()).is_err(), "a text that nothing asked for");
+        for count in [2, 3, 10] {
+            let fds = vec![text.as_raw_fd(); count];
+            let bytes = policy.raw().encode();
+            let (data, rights) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&fds)]);
+            sendmsg::<()>(right.as_raw_fd(), &data, &rights, MsgFlags::empty(), None).unwrap();
+            assert!(ToRelay::receive(left.as_fd()).is_err(), "{count} texts");
+        }
+        assert_eq!(open_descriptors(), before, "what is refused is closed");
+    }
+
+    /// Of this test's memory file alone: other tests run beside this one.
+    fn open_descriptors() -> usize {
+        let name = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).unwrap_or_default();
+        let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        all.map(name).filter(|link| link.starts_with("/memfd:isb-messages")).count()
     }
 
     #[test]

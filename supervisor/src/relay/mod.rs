@@ -12,7 +12,9 @@ mod outbox;
 pub mod pipes;
 mod pump;
 mod schemas;
+pub mod sealed;
 pub mod stderr;
+mod swap;
 
 use std::os::fd::OwnedFd;
 

@@ -13,6 +13,7 @@ use super::gate::Gate;
 use super::outbox::Outbox;
 use super::pipes::{ReadStep, Sink, Source};
 use super::stderr::StderrFilter;
+use super::swap::SwapError;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind};
 use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, CLIENT_LINE_BYTES_MAX, PIPE_BACKLOG_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use crate::clock::{self, Now};
@@ -68,6 +69,18 @@ pub enum RelayError {
     /// The monitor is gone.
     #[error("the monitor is gone")]
     MonitorGone,
+    /// The monitor handed over a policy that cannot be the one that it checked.
+    #[error("the monitor's policy cannot be taken")]
+    Policy(#[source] SwapError),
+}
+
+impl From<SwapError> for RelayError {
+    fn from(error: SwapError) -> Self {
+        match error {
+            SwapError::Audit(error) => Self::Audit(error),
+            error => Self::Policy(error),
+        }
+    }
 }
 
 impl From<Errno> for RelayError {
@@ -136,7 +149,7 @@ impl Pump {
                 RelayError::Audit(error) if error.is_quota() => EndCause::LogQuota,
                 RelayError::Audit(_) => EndCause::AuditFailure,
                 RelayError::Egress(_) => EndCause::EgressDied,
-                RelayError::Pipe(_) | RelayError::MonitorGone => EndCause::RelayDied,
+                RelayError::Pipe(_) | RelayError::MonitorGone | RelayError::Policy(_) => EndCause::RelayDied,
             };
             self.apologise(cause)?;
         }
@@ -243,15 +256,25 @@ impl Pump {
     fn hear_monitor(&mut self) -> Result<bool, RelayError> {
         match ToRelay::receive(self.control.as_fd())? {
             None => Err(RelayError::MonitorGone),
-            Some(ToRelay::GateOpen { opened_ns }) => {
+            Some((ToRelay::GateOpen { opened_ns }, _)) => {
                 self.gate_open = true;
                 if let Some(egress) = &mut self.egress {
                     egress.tell(Reply::GateOpen { opened_ns })?;
                 }
                 Ok(false)
             }
-            Some(ToRelay::Finish { cause, status }) => self.finish(cause, status).map(|()| true),
+            Some((ToRelay::Finish { cause, status }, _)) => self.finish(cause, status).map(|()| true),
+            Some((message, text)) => self.hear_of_policy(message, text).map(|()| false),
         }
+    }
+
+    /// The policy changed, or its file did and was refused: between two messages, so each is judged by exactly one policy.
+    fn hear_of_policy(&mut self, message: ToRelay, text: Option<OwnedFd>) -> Result<(), RelayError> {
+        let Self { gate, journal, outbox, pipes, .. } = self;
+        let answer = gate.hear_of_policy(message, text, clock::now(), journal, outbox)?;
+        outbox.release(&mut pipes.server_in, &mut pipes.client_out)?;
+        answer.send(self.control.as_fd())?;
+        Ok(())
     }
 
     fn hear_egress(&mut self, now: Now) -> Result<(), RelayError> {

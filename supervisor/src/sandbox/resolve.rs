@@ -12,7 +12,7 @@ use super::plan::{
 };
 use super::{Layer, environment};
 use crate::bounds::HOSTS_MAX;
-use crate::policy::{Policy, WriteRule};
+use crate::policy::{Policy, SandboxSection, WriteRule};
 use crate::trust::Caller;
 
 /// Where a bare command name is looked up; also the server's PATH.
@@ -127,7 +127,6 @@ impl Plan {
         let argv = command(policy, &inputs.command)?;
         let executable = executable(&argv[0], &inputs.cwd, &filesystem)?;
         let cwd = if in_view(&inputs.cwd, &filesystem) { inputs.cwd.clone() } else { PathBuf::from("/") };
-        let resources = &policy.sandbox.resources;
         let environment = environment::construct(&policy.sandbox, &inputs.environment)?;
         let is_passed = |name: &OsStr| policy.sandbox.env_pass.iter().any(|pass| name == OsStr::new(&pass.name));
         Ok(Self {
@@ -137,19 +136,28 @@ impl Plan {
             cwd,
             environment,
             network: network(policy, inputs.connect_to)?,
-            resources: ResourcesPlan {
-                memory_bytes: resources.memory_bytes.unwrap_or(DEFAULT_MEMORY_BYTES),
-                cpu_millis: resources.cpu_millis.unwrap_or(DEFAULT_CPU_MILLIS),
-                pids_max: policy.sandbox.processes_max.unwrap_or(DEFAULT_PIDS_MAX),
-                open_files: resources.open_files.unwrap_or(DEFAULT_OPEN_FILES),
-                wall: resources.wall.filter(|wall| !wall.is_zero()),
-            },
+            resources: ResourcesPlan::of(&policy.sandbox),
             filesystem,
             require: policy.sandbox.require.iter().filter_map(|name| Layer::from_name(name)).collect(),
             audit: AuditPlan { directory: inputs.audit_dir, durability: policy.audit.durability },
             state_dir: inputs.state_dir,
             session: inputs.session,
         })
+    }
+}
+
+impl ResourcesPlan {
+    /// The ceilings that a policy asks for, defaults filled in.
+    #[must_use]
+    pub fn of(section: &SandboxSection) -> Self {
+        let resources = &section.resources;
+        Self {
+            memory_bytes: resources.memory_bytes.unwrap_or(DEFAULT_MEMORY_BYTES),
+            cpu_millis: resources.cpu_millis.unwrap_or(DEFAULT_CPU_MILLIS),
+            pids_max: section.processes_max.unwrap_or(DEFAULT_PIDS_MAX),
+            open_files: resources.open_files.unwrap_or(DEFAULT_OPEN_FILES),
+            wall: resources.wall.filter(|wall| !wall.is_zero()),
+        }
     }
 }
 

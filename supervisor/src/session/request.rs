@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::SessionError;
 use crate::audit::keys;
+use crate::monitor::reload::Governing;
 use crate::policy::{self, Policy};
 use crate::sandbox::plan::ConnectTo;
 use crate::sandbox::resolve::Inputs;
@@ -76,11 +77,11 @@ impl Request {
         if self.caller.uid == 0 || self.dry_run { Ok(()) } else { Err(SessionError::NotRoot) }
     }
 
-    /// Reads and loads the policy; its warnings are told.
+    /// Reads and loads the policy; its warnings are told. With it goes what a later reload needs: its path and who called.
     ///
     /// # Errors
     /// When the file is not root's, or anything in it is wrong: all of it at once.
-    pub fn load_policy(&self) -> Result<Policy, SessionError> {
+    pub fn load_policy(&self) -> Result<Governing, SessionError> {
         if let PolicySource::Profile(name) = &self.source
             && !is_profile_name(name)
         {
@@ -96,7 +97,8 @@ impl Request {
         if matches!(self.source, PolicySource::Profile(_)) && loaded.policy.server_command.is_none() {
             return Err(SessionError::ProfileCommand);
         }
-        Ok(loaded.policy)
+        let path = std::path::absolute(self.policy_path())?;
+        Ok(Governing { policy: loaded.policy, path, caller: self.caller.clone() })
     }
 
     /// Refuses a loosening flag that the policy does not name in `cli.allow`, unless real root gave it.

@@ -65,6 +65,13 @@ pub fn own_request(id: &RequestId, method: &str, params: Option<&json::Value<'_>
     out.push(b'}');
 }
 
+/// Appends a notification of our own without parameters, one line without LF.
+pub fn own_notification(method: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"#);
+    json::write_string(method, out);
+    out.push(b'}');
+}
+
 fn open(id: Option<&RequestId>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     match id {
@@ -114,6 +121,12 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":3,"result":{"content":[{"type":"text","text":"[INTERCEPT POLICY DENIED] Rate limit of 10 per 60 s reached. Try again in 42 s."}],"isError":true,"_meta":{"intercept-sandbox/decision":{"id":"s/7","rule":"t.rules[0]","code":"rate_limited","retry_after_ms":42000}}}}"#
         );
         assert!(matches!(read_line(line.as_bytes()).unwrap().message, Message::Response(_)));
+    }
+
+    #[test]
+    fn a_notification_of_our_own_has_a_method_and_nothing_else() {
+        let line = written(|out| own_notification("notifications/tools/list_changed", out));
+        assert_eq!(line, r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The cheapest MCP server there is, so that a bench measures the road and not the server: one tool, `echo`.
+//! `echo_server tells` announces that its list of tools changes, as a server with `tools.listChanged` does.
 //! `echo_server exit CODE`, `echo_server die` and `echo_server stay` end, or do not end, as the lifecycle suite wants.
 
 use std::io::{self, BufRead, Write};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
-        [] => serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        [] | ["tells"] => serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         ["exit", code] => ExitCode::from(code.parse::<u8>().unwrap_or(u8::MAX)),
         ["die", signal] => {
             let signal = signal.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok());
@@ -46,13 +47,17 @@ fn serve_until_call() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn capabilities() -> Value {
+    if std::env::args().nth(1).is_some_and(|mode| mode == "tells") { json!({"listChanged": true}) } else { json!({}) }
+}
+
 fn answer(line: &str) -> io::Result<()> {
     let Ok(message) = serde_json::from_str::<Value>(line) else { return Ok(()) };
     let Some(id) = message.get("id") else { return Ok(()) };
     let result = match message["method"].as_str() {
         Some("initialize") => json!({
             "protocolVersion": message["params"]["protocolVersion"],
-            "capabilities": {"tools": {}},
+            "capabilities": {"tools": capabilities()},
             "serverInfo": {"name": "echo", "version": "1"},
         }),
         Some("tools/list") => {

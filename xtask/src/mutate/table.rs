@@ -64,6 +64,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("policy-unjudged", "lib", "policy::holds::tests::what_cannot_be_judged_passes_neither_itself_nor_negated"),
     row("policy-unknown-keys", "lifecycle", "a_bad_policy_is_125_with_place_and_hint_and_a_record"),
     row("rate-limit", "main_job", "the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait"),
+    row("reload-sandbox", "reload", "what_a_running_server_cannot_be_given_is_named_and_nothing_of_the_file_is_taken"),
+    row("reload-trust", "reload", "a_file_that_is_no_longer_roots_alone_is_refused"),
     // The wall.
     case("cgroup-bind", "wall_root", "behind the wall nothing leaves and everything is seen"),
     case("cgroup-connect", "wall_root", "the hooks alone keep everything in"),

@@ -31,7 +31,7 @@ const SECTIONS: &[&Section] = &[
 ];
 
 /// Section, key, policy with `@` where the key goes, the key with its value.
-const KEYS: &[(&str, &str, &str, &str)] = &[
+pub(in crate::policy) const KEYS: &[(&str, &str, &str, &str)] = &[
     ("a policy", "version", "{@ tools: {}}", "version: '1',"),
     ("a policy", "name", "{@ tools: {}}", "name: p,"),
     ("a policy", "description", "{@ tools: {}}", "description: d,"),

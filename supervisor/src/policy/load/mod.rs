@@ -27,6 +27,9 @@ mod mutations;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use inert::KEYS;
+
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -8,6 +8,7 @@
 mod files;
 pub mod hierarchy;
 pub mod kill;
+mod live;
 mod settings;
 mod sweep;
 
