@@ -278,3 +278,6 @@ fn record_end(question: &Question, code: &str, text: &str, turn: &mut Turn<'_>) 
     let _on_disk = turn.journal.append(turn.now, &event)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

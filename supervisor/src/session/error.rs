@@ -101,7 +101,7 @@ impl SessionError {
             Self::Watch(_) => "ISB-R015",
             Self::State(_) => "ISB-R016",
             Self::System(_) => "ISB-R017",
-            Self::ControlDir(_) => "ISB-R018",
+            Self::ControlDir(_) => "ISB-R019",
         }
     }
 
