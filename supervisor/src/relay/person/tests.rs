@@ -127,7 +127,7 @@ fn an_approved_call_goes_on_and_each_step_is_recorded_before_it() {
     assert_eq!(stage.gate.calls_in_flight(), [""; 0], "no flow can belong to it yet");
     let question = stage.only_question(2);
     assert_eq!((question.tool.as_str(), question.waiting, question.gives_up_in_s), ("pay", 1, Some(49)));
-    assert_eq!(question.arguments, r#"{"to":"a","password":"[secret]"}"#);
+    assert_eq!(question.arguments, r#"{"password":"[secret]","to":"a"}"#);
 
     let (reply, server, client) = stage.approves(3);
     let decided = Decided { id: question.id.clone(), tool: "pay".into(), released: 1, refused: 0, kept: false };
