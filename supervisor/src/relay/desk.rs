@@ -126,7 +126,7 @@ impl ControlDesk {
     }
 
     fn watch_listener(&mut self, wanted: bool) -> Result<(), Errno> {
-        if wanted == !self.is_full {
+        if wanted != self.is_full {
             return Ok(());
         }
         self.is_full = !wanted;

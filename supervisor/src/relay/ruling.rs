@@ -125,46 +125,53 @@ impl<'p> Judge<'p, '_> {
         }
         match self.charge(&allowance) {
             Ok(limit) => Ruling::Granted(Granted { rule: asks.or(allowance.rule), limit, approved, despite }),
-            Err(refused) => Ruling::Refused(refused),
+            Err(refused) => Ruling::Refused(*refused),
         }
     }
 
     /// Takes the call from every pace and limit, or from none.
-    fn charge(&mut self, allowance: &Allowance<'p>) -> Result<Option<LimitHit>, Refused<'p>> {
+    fn charge(&mut self, allowance: &Allowance<'p>) -> Result<Option<LimitHit>, Box<Refused<'p>>> {
         if let Some(paced) = allowance.paces.first() {
             let text = format!("Rule {} has a pace, and nothing keeps it.", paced.rule.id);
-            return Err(Refused::plain(Some(paced.rule), DenialCode::StoreDown, text));
+            return Err(Box::new(Refused::plain(Some(paced.rule), DenialCode::StoreDown, text)));
         }
-        self.reserve(allowance)
+        let Self { policy, store, session, now, .. } = self;
+        reserve(policy, *store, session, *now, allowance)
     }
+}
 
-    /// Takes the call from every limit, or from none; the first of them for the record.
-    fn reserve(&mut self, allowance: &Allowance<'p>) -> Result<Option<LimitHit>, Refused<'p>> {
-        if allowance.limits.is_empty() {
-            return Ok(None);
+/// Takes the call from every limit, or from none; the first of them for the record.
+fn reserve<'p>(
+    policy: &Policy,
+    store: &mut dyn Store,
+    session: &str,
+    now: Now,
+    allowance: &Allowance<'p>,
+) -> Result<Option<LimitHit>, Box<Refused<'p>>> {
+    if allowance.limits.is_empty() {
+        return Ok(None);
+    }
+    let claims: Vec<Claim> = allowance.limits.iter().map(|limit| limit.claim(policy, session)).collect();
+    match store.reserve(now, &claims) {
+        Ok(Reservation::Granted { used }) => {
+            let limit = claims.into_iter().zip(used).next();
+            Ok(limit.map(|(claim, used)| LimitHit { claim, used, retry_after_ms: None }))
         }
-        let claims: Vec<Claim> = allowance.limits.iter().map(|limit| limit.claim(self.policy, self.session)).collect();
-        match self.store.reserve(self.now, &claims) {
-            Ok(Reservation::Granted { used }) => {
-                let limit = claims.into_iter().zip(used).next();
-                Ok(limit.map(|(claim, used)| LimitHit { claim, used, retry_after_ms: None }))
-            }
-            Ok(Reservation::Exhausted { index, used, retry_after_ms }) => {
-                let planned = allowance.limits[index];
-                let retry_after_ms = Some(retry_after_ms).filter(|wait_ms| *wait_ms != NEVER_MS);
-                let message = early_text(planned.rule, || planned.reached(), retry_after_ms);
-                let claim = claims.into_iter().nth(index);
-                Err(Refused {
-                    denial: Denial { rule: Some(planned.rule), code: DenialCode::RateLimited, message },
-                    limit: claim.map(|claim| LimitHit { claim, used, retry_after_ms }),
-                    retry_after_ms,
-                })
-            }
-            Err(error) => {
-                tracing::error!("{error}");
-                let message = "The limit store cannot be reached; calls with a limit are refused.".to_owned();
-                Err(Refused::plain(allowance.rule, DenialCode::StoreDown, message))
-            }
+        Ok(Reservation::Exhausted { index, used, retry_after_ms }) => {
+            let planned = allowance.limits[index];
+            let retry_after_ms = Some(retry_after_ms).filter(|wait_ms| *wait_ms != NEVER_MS);
+            let message = early_text(planned.rule, || planned.reached(), retry_after_ms);
+            let claim = claims.into_iter().nth(index);
+            Err(Box::new(Refused {
+                denial: Denial { rule: Some(planned.rule), code: DenialCode::RateLimited, message },
+                limit: claim.map(|claim| LimitHit { claim, used, retry_after_ms }),
+                retry_after_ms,
+            }))
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            let message = "The limit store cannot be reached; calls with a limit are refused.".to_owned();
+            Err(Box::new(Refused::plain(allowance.rule, DenialCode::StoreDown, message)))
         }
     }
 }

@@ -13,7 +13,10 @@ pub(super) fn arguments(value: Option<&Value<'_>>, secrets: &[Vec<u8>]) -> Strin
     let mut out = Vec::new();
     json::write(&shortened(value, secrets), &mut out);
     let text = String::from_utf8_lossy(&out);
-    let end = text.floor_char_boundary(APPROVAL_SHOWN_BYTES_MAX);
+    let mut end = text.len().min(APPROVAL_SHOWN_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     let mut shown = visible(&text[..end]);
     if end < text.len() {
         shown.push_str(&format!(" …[{} bytes more, NOT SHOWN]", text.len() - end));
