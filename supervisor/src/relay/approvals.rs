@@ -126,10 +126,11 @@ impl Approvals {
         });
     }
 
-    /// The id of the unused approval that a call with this fingerprint has.
+    /// The id of the unused approval that a call with this fingerprint has. With `valid: 0` it is there for the instant in
+    /// which it is given: for the call that waits.
     pub(super) fn in_hand(&self, print: Fingerprint, now_ns: u64) -> Option<&str> {
         let question = self.questions.iter().find(|question| question.print == print)?;
-        (question.approved && now_ns < question.until_ns).then_some(question.id.as_str())
+        (question.approved && now_ns <= question.until_ns).then_some(question.id.as_str())
     }
 
     /// The approval let its call through: it is none any more. Calls that still wait for one go on waiting.

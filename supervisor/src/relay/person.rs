@@ -111,7 +111,9 @@ impl Gate {
         self.record_decision(Kind::ApprovalGranted, question, asker, None, turn)?;
         self.approvals.approve(print, turn.now.boot_ns, self.policy.approvals);
         let before = self.counts;
-        while let Some(Waiting { ours, line, .. }) = self.approvals.next_released() {
+        // Each of them once: what the policy sends back to waiting is not asked again here.
+        for _ in 0..self.approvals.waiting().count() {
+            let Some(Waiting { ours, line, .. }) = self.approvals.next_released() else { break };
             self.rule_again((&ours, &line), turn.now, turn.journal, turn.outbox)?;
         }
         let released = usize::try_from(self.counts.allowed - before.allowed).unwrap_or(usize::MAX);

@@ -177,6 +177,17 @@ fn an_approval_that_nobody_uses_ends() {
 }
 
 #[test]
+fn an_approval_that_is_not_kept_serves_the_waiting_call_alone() {
+    let text = "approvals: {valid: 0}\ntools: {pay: {rules: [{action: require_approval}]}}\nsandbox: {}";
+    let mut stage = stage(text, false);
+    stage.calls(0, 1, json!({}));
+    assert_eq!(stage.approves(1).1.len(), 1);
+    assert_eq!(stage.calls(2, 2, json!({})).0.len(), 0);
+    assert_eq!(code(&stage.ticks(52).1), "approval_required");
+    assert_eq!(stage.gate.list(at(52).boot_ns), [], "nor is the question");
+}
+
+#[test]
 fn a_refusal_answers_every_waiting_call_at_once() {
     let mut stage = asks();
     stage.calls(0, 1, json!({}));
