@@ -230,3 +230,29 @@ pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.
 pub const POLICY_MOUNTS_MAX: usize = 256;
+// Approvals.
+
+/// Most questions to a person that one session lists. More than a person reads; an agent that asks more is refused.
+pub const APPROVALS_LISTED_MAX: usize = 64;
+/// Most calls that wait for a person at a time: retries of the listed ones.
+pub const APPROVALS_WAITING_MAX: usize = 256;
+/// Most bytes of calls that wait for a person.
+pub const APPROVALS_BYTES_MAX: usize = 16 << 20;
+/// Hex digits of an approval's id: 48 bits, keyed, so that no agent can make a call whose id looks like another's.
+pub const APPROVAL_ID_DIGITS: usize = 12;
+/// Hex digits that name an approval at least.
+pub const APPROVAL_ID_DIGITS_MIN: usize = 8;
+/// Longest text of one value that the list of approvals shows, characters; what is cut is said.
+pub const APPROVAL_VALUE_CHARS_MAX: usize = 400;
+/// Longest text of all arguments that the list of approvals shows, bytes before escaping; what is cut is said.
+pub const APPROVAL_SHOWN_BYTES_MAX: usize = 8 << 10;
+/// Longest reason that a person may give for a refusal, bytes.
+pub const APPROVAL_REASON_BYTES_MAX: usize = 512;
+/// Connections to the control socket of a session that are served at a time.
+pub const CONTROL_PEERS_MAX: usize = 4;
+/// Longest request on the control socket, bytes.
+pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 << 10;
+/// How long a connection to the control socket may take, milliseconds, from its accept to the last byte of its reply.
+pub const CONTROL_WAIT_MS: u64 = 2_000;
+/// Longest reply that a command reads from a control socket, bytes. A full list has about 2 MiB.
+pub const CONTROL_REPLY_BYTES_MAX: u64 = 16 << 20;

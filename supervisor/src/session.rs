@@ -5,16 +5,18 @@ mod request;
 mod stdio;
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::clock;
 use crate::egress::wall::Wall;
+use crate::monitor::control_dir::{self, ControlDir};
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::ledger::{Ledger, RelayLog};
 use crate::monitor::reload::{Governing, Reloader};
 use crate::monitor::signals::Signals;
 use crate::monitor::state_dir;
 use crate::monitor::watch::{Ended, Watch};
+use crate::relay::control;
 use crate::relay::messages::{EndCause, ToRelay};
 use crate::sandbox::cgroup;
 use crate::sandbox::launch::Cage;
@@ -47,8 +49,15 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     if request.dry_run {
         return Ok(Outcome::Planned(Box::new(plan)));
     }
+    if plan.observe {
+        tracing::warn!(
+            "--observe: NO tool rule of {} is enforced; what it refuses is recorded and let through",
+            policy.name
+        );
+    }
     let signals = Signals::block()?;
     cgroup::sweep()?; // what a crashed host left behind
+    control_dir::sweep(Path::new(control::DIRECTORY))?;
     let (mut ledger, log) = Ledger::open(&plan, policy, &request.caller)?; // no journal, no session
     match guard(&plan, governing, log, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
@@ -96,11 +105,12 @@ fn live(
     let Stdio { server: inside, pipes } = Stdio::open()?;
     let server = cage.launch(plan, inside.over(&netns))?; // self-tested, waits at the gate
     let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
+    let (session_dir, people) = ControlDir::create(Path::new(control::DIRECTORY), &plan.session)?; // for approvals
     let policy = governing.policy.clone();
-    let brief = RelayBrief { log, policy, limits_dir, pipes, layers, server_pid: server.init_pid() };
+    let brief = RelayBrief { log, policy, limits_dir, pipes, people, layers, server_pid: server.init_pid() };
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
-    let reload = Reloader::start(governing, &plan.session, opened_ns)?; // after the last fork: its watch is nobody else's
+    let reload = Reloader::start(governing, session_dir.path(), opened_ns)?; // after the last fork: its watch is nobody else's
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen { opened_ns }.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();

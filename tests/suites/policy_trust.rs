@@ -167,6 +167,7 @@ fn a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy() {
             &["--connect-to", "api.together.xyz:443:127.0.0.1:9"][..],
             &["--audit-dir", &format!("{ROOT}/log")],
             &["--state-dir", &state],
+            &["--observe"],
         ] {
             let arguments = [&["run", "-c", policy], flags, &["--", program]].concat();
             let ended = Session::start(through_sudo(arena, &arguments)).finish();

@@ -33,12 +33,16 @@ pub struct Event<'a> {
     pub server: Option<Server<'a>>,
     /// The policy that decided.
     pub policy: Option<Policy<'a>>,
+    /// `session.start` only: how the session runs where that is not the usual way, such as `observe`.
+    pub mode: Option<&'a str>,
     /// The rule that decided.
     pub rule: Option<Rule<'a>>,
     /// Why.
     pub reason: Option<Reason<'a>>,
     /// The limit that was touched.
     pub limit: Option<Limit<'a>>,
+    /// The question to a person.
+    pub approval: Option<Approval<'a>>,
     /// The message.
     pub mcp: Option<Mcp<'a>>,
     /// The network event.
@@ -73,9 +77,11 @@ impl<'a> Event<'a> {
             actor: None,
             server: None,
             policy: None,
+            mode: None,
             rule: None,
             reason: None,
             limit: None,
+            approval: None,
             mcp: None,
             net: None,
             proc: None,
@@ -190,6 +196,19 @@ pub struct Limit<'a> {
     /// Milliseconds until a call could be granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+}
+
+/// A question to a person, and who answered it.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Approval<'a> {
+    /// Its name in lists, lower-case hex: keyed, so that it tells nothing about the arguments.
+    pub id: &'a str,
+    /// Uid of the process that decided, in the kernel's words (SO_PEERCRED).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_uid: Option<u32>,
+    /// Its pid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_pid: Option<u32>,
 }
 
 /// A message.
@@ -350,9 +369,11 @@ impl Serialize for Body<'_, '_> {
         member(&mut map, "actor", event.actor.as_ref())?;
         member(&mut map, "server", event.server.as_ref())?;
         member(&mut map, "policy", event.policy.as_ref())?;
+        member(&mut map, "mode", event.mode.as_ref())?;
         member(&mut map, "rule", event.rule.as_ref())?;
         member(&mut map, "reason", event.reason.as_ref())?;
         member(&mut map, "limit", event.limit.as_ref())?;
+        member(&mut map, "approval", event.approval.as_ref())?;
         member(&mut map, "mcp", event.mcp.as_ref())?;
         member(&mut map, "net", event.net.as_ref())?;
         member(&mut map, "proc", event.proc.as_ref())?;

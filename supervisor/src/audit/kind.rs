@@ -69,8 +69,10 @@ kinds! {
     ApprovalRequested = "approval.requested",
     /// A person agreed.
     ApprovalGranted = "approval.granted",
-    /// A person refused, or time ran out.
+    /// A person refused.
     ApprovalDenied = "approval.denied",
+    /// Nobody answered in time, or nobody used the answer.
+    ApprovalExpired = "approval.expired",
     /// Something that a person should look at.
     Alert = "alert",
     /// First record of a segment after the first: where the one before stopped.
@@ -96,7 +98,7 @@ pub enum Effect {
     Allowed,
     /// Refused.
     Denied,
-    /// Neither: noted.
+    /// Let through although the policy refuses it: the session only observes.
     Observed,
 }
 
@@ -140,10 +142,15 @@ impl Severity {
             | Kind::Alert
             | Kind::AuditGap
             | Kind::AuditLowSpace => Self::Warning,
-            _ if matches!(effect, Some(Effect::Denied)) => Self::Warning,
-            Kind::SessionStart | Kind::SessionEnd | Kind::PolicyReload | Kind::AuditSegment | Kind::AuditPruned => {
-                Self::Notice
-            }
+            _ if matches!(effect, Some(Effect::Denied | Effect::Observed)) => Self::Warning,
+            Kind::SessionStart
+            | Kind::SessionEnd
+            | Kind::PolicyReload
+            | Kind::ApprovalRequested
+            | Kind::ApprovalGranted
+            | Kind::ApprovalExpired
+            | Kind::AuditSegment
+            | Kind::AuditPruned => Self::Notice,
             _ => Self::Info,
         }
     }
@@ -158,12 +165,13 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.as_str()));
         }
-        assert_eq!(Kind::ALL.len(), 29);
+        assert_eq!(Kind::ALL.len(), 30);
     }
 
     #[test]
     fn denials_are_warnings_and_a_stopped_log_is_critical() {
         assert_eq!(Severity::of(Kind::McpRequest, Some(Effect::Denied)), Severity::Warning);
+        assert_eq!(Severity::of(Kind::McpRequest, Some(Effect::Observed)), Severity::Warning);
         assert_eq!(Severity::of(Kind::McpRequest, Some(Effect::Allowed)), Severity::Info);
         assert_eq!(Severity::of(Kind::AuditStopped, None), Severity::Critical);
     }

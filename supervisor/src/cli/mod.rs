@@ -1,10 +1,12 @@
 //! One file a subcommand: parse, call, format. People's output leaves the program here and in report/ alone.
 
+pub mod approvals;
 pub mod audit;
 pub mod doctor;
 pub mod policy;
 mod reload;
 pub mod run;
+mod sessions;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -32,6 +34,11 @@ enum Command {
     /// Check, explain and install policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Decide calls that wait for a person.
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsCommand),
+    /// The running sessions.
+    Status(approvals::StatusArgs),
     /// Read and verify audit logs.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -58,6 +65,8 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Policy(command) => policy::run(command),
+        Command::Approvals(command) => approvals::run(command),
+        Command::Status(arguments) => approvals::status(arguments),
         Command::Audit(command) => audit::run(command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Doctor(arguments) => match doctor::run(arguments, &mut std::io::stdout()) {

@@ -26,6 +26,9 @@ pub(super) struct RunArgs {
     /// Print the plan and stop.
     #[arg(long)]
     dry_run: bool,
+    /// Let through and record what the policy's tool rules would refuse. Everything else holds.
+    #[arg(long)]
+    observe: bool,
     /// Root of the audit logs, instead of /var/log/intercept-sandbox.
     #[arg(long, value_name = "DIR")]
     audit_dir: Option<PathBuf>,
@@ -52,6 +55,7 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
         source,
         command: arguments.command,
         dry_run: arguments.dry_run,
+        observe: arguments.observe,
         audit_dir: arguments.audit_dir,
         state_dir: arguments.state_dir,
         connect_to: arguments.connect_to,

@@ -1,6 +1,7 @@
 //! Janitor, relay and egress: forked from the single-threaded monitor, each confined before its first foreign byte.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -73,6 +74,8 @@ pub struct RelayBrief {
     pub limits_dir: PathBuf,
     /// The five streams.
     pub pipes: Pipes,
+    /// The control socket, listening.
+    pub people: UnixListener,
     /// Every layer's answer.
     pub layers: Vec<LayerReport>,
     /// The server's pid 1.
@@ -175,7 +178,12 @@ fn relay(
 ) -> Result<(), ServeError> {
     let boot_id = boot_id()?;
     let mut keep: Vec<RawFd> = brief.pipes.descriptors();
-    keep.extend([control.as_raw_fd(), channel.as_fd().as_raw_fd(), brief.log.journal.fd().as_raw_fd()]);
+    keep.extend([
+        control.as_raw_fd(),
+        brief.people.as_raw_fd(),
+        channel.as_fd().as_raw_fd(),
+        brief.log.journal.fd().as_raw_fd(),
+    ]);
     keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
     let terms = Terms { uid: RELAY, gid: RELAY, parent: monitor, keep: &keep };
     let _ = confine::relay(&terms, &brief.limits_dir)?;
@@ -186,9 +194,11 @@ fn relay(
         journal: brief.log.journal,
         redactor: brief.log.redactor,
         policy: brief.policy,
+        observe: plan.observe,
         store: Box::new(store),
         pipes: brief.pipes,
         control,
+        people: brief.people,
         egress: channel,
         secrets: secrets(plan),
         layers: brief.layers,

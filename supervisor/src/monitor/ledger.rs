@@ -123,6 +123,7 @@ fn start(
     event.actor = Some(Actor { uid: caller.uid, sudo_uid: caller.behind, loginuid: caller.login_uid, client: None });
     event.server = Some(audit::Server { argv: &plan.argv, ..audit::Server::default() });
     event.policy = Some(audit::Policy { name: &policy.name, sha256: Some(&policy.sha256), previous: None });
+    event.mode = plan.observe.then_some("observe");
     event.previous = Some(previous);
     let mut load = Event::new(Kind::PolicyLoad).with_effect(Effect::Allowed);
     load.policy = event.policy;

@@ -96,15 +96,15 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Watches the policy file of `session` and says in its runtime directory who we are. Whatever changed since the file
+    /// Watches the policy file and says in the session's runtime directory who we are. Whatever changed since the file
     /// was read at start is read at the first [`Reloader::turn`].
     ///
     /// A file that cannot be watched is told and is no error: SIGHUP still works.
     ///
     /// # Errors
     /// Those of the runtime directory.
-    pub fn start(governing: Governing, session: &str, now_ns: u64) -> io::Result<Self> {
-        let directory = RuntimeDir::create(Path::new(RUNTIME), session)?;
+    pub fn start(governing: Governing, session_dir: &Path, now_ns: u64) -> io::Result<Self> {
+        let directory = RuntimeDir::begin(session_dir)?;
         let watch = PolicyWatch::new(&governing.path);
         let mut reloader = Self {
             processes_max: ResourcesPlan::of(&governing.policy.sandbox).pids_max,

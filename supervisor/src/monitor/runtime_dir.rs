@@ -3,16 +3,16 @@
 //! `monitor.pid` says which process to signal, in words that a reused pid does not fit. `policy` is rewritten whole, by
 //! rename, whenever the monitor has an answer.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// Directory of the sessions' directories.
-pub const RUNTIME: &str = "/run/intercept-sandbox";
+pub const RUNTIME: &str = crate::relay::control::DIRECTORY;
 const PID_FILE: &str = "monitor.pid";
 const POLICY_FILE: &str = "policy";
 /// Longest file of a session's directory that is read, bytes. Paths end at 4096, reasons at 2 KiB.
@@ -98,28 +98,19 @@ pub struct Standing {
     pub reason: Option<String>,
 }
 
-/// One running session's directory, removed with what is in it when dropped.
+/// What the monitor says in its session's directory, which `control_dir` makes and removes.
 #[derive(Debug)]
 pub struct RuntimeDir {
     path: PathBuf,
 }
 
 impl RuntimeDir {
-    /// Makes the session's directory, or takes the one that another part of it made, and says who we are. What sessions of
-    /// killed monitors left is removed first.
+    /// Says who we are in the session's directory.
     ///
     /// # Errors
-    /// Those of the files.
-    pub fn create(root: &Path, session: &str) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o755).create(root)?;
-        sweep(root)?;
-        let path = root.join(session);
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => made?,
-        }
-        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-        let own = Self { path };
+    /// Those of the file.
+    pub fn begin(directory: &Path) -> io::Result<Self> {
+        let own = Self { path: directory.to_owned() };
         let MonitorId { pid, start, namespace } = MonitorId::of(Pid::this().as_raw())?;
         own.write(PID_FILE, format!("{pid} {start} {namespace}\n").as_bytes())?;
         Ok(own)
@@ -141,14 +132,6 @@ impl RuntimeDir {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text)?;
         fs::rename(&new, self.path.join(name))
-    }
-}
-
-impl Drop for RuntimeDir {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!("{}: {error}", self.path.display());
-        }
     }
 }
 
@@ -196,19 +179,6 @@ pub fn sessions(root: &Path) -> io::Result<Vec<Found>> {
     Ok(found)
 }
 
-fn sweep(root: &Path) -> io::Result<()> {
-    for Found { monitor, path, .. } in sessions(root)? {
-        if !monitor.may_run() {
-            match fs::remove_dir_all(&path) {
-                // Another start sweeps too.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                done => done?,
-            }
-        }
-    }
-    Ok(())
-}
-
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
@@ -222,10 +192,12 @@ mod tests {
     const SESSION: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn a_session_is_found_by_its_own_words_and_gone_when_it_ends() {
+    fn a_session_is_found_by_its_own_words() {
         let root = tempfile::tempdir().unwrap();
-        let own = RuntimeDir::create(root.path(), SESSION).unwrap();
-        assert_eq!(fs::metadata(root.path().join(SESSION)).unwrap().mode() & 0o7777, 0o700);
+        let directory = root.path().join(SESSION);
+        fs::create_dir(&directory).unwrap();
+        assert!(sessions(root.path()).unwrap().is_empty(), "one that is being made");
+        let own = RuntimeDir::begin(&directory).unwrap();
         let standing = Standing {
             path: Some("/etc/p.yaml".into()),
             policy: "p".into(),
@@ -241,30 +213,15 @@ mod tests {
         assert_eq!(found[0].monitor, MonitorId::of(Pid::this().as_raw()).unwrap());
         assert!(found[0].monitor.may_run());
         assert_eq!(found[0].standing().unwrap(), standing);
-        drop(own);
-        assert!(sessions(root.path()).unwrap().is_empty());
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_reused_pid_is_another_process_and_what_the_dead_left_is_swept() {
-        let root = tempfile::tempdir().unwrap();
+    fn a_reused_pid_is_another_process() {
         let mut own = MonitorId::of(Pid::this().as_raw()).unwrap();
         own.start += 1;
         assert!(!own.may_run(), "the same pid, started at another time");
         own.namespace += 1;
         assert!(own.may_run(), "nothing is known of another pid namespace");
-        let dead = root.path().join("f".repeat(32));
-        fs::create_dir(&dead).unwrap();
-        let now = MonitorId::of(Pid::this().as_raw()).unwrap();
-        fs::write(dead.join(PID_FILE), format!("{} {} {}\n", now.pid, now.start + 1, now.namespace)).unwrap();
-        fs::write(dead.join("control.sock"), "").unwrap();
-        let unsaid = root.path().join("e".repeat(32));
-        fs::create_dir(&unsaid).unwrap();
-        let own = RuntimeDir::create(root.path(), SESSION).unwrap();
-        assert!(!dead.exists());
-        assert!(unsaid.exists(), "one that is being made");
-        drop(own);
     }
 
     #[test]

@@ -51,6 +51,10 @@ impl Gate {
 
     fn server_message(&mut self, step: &mut Step<'_, '_>, read: Line<'_>) -> Result<(), AuditError> {
         match &read.message {
+            // A call that waits here was never sent: an answer to it is invented.
+            Message::Response(response) if self.is_parked(&response.id) => {
+                unasked(step, response, "unknown_id", "answers no request")
+            }
             Message::Response(response) => match self.asked.answer(&response.id) {
                 Answered::Pending(entry) => self.server_answer(step, &read, response, entry),
                 Answered::Cancelled(_) => unasked(step, response, "cancelled", "answers a cancelled request"),
@@ -124,9 +128,8 @@ impl Gate {
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
         let mut list = list.clone();
-        let policy = &self.policy;
-        let dropped = tools::filter(&mut list, |name| policy.visibility(name) == Visibility::Listed)
-            .map_err(|error| error.to_string())?;
+        let seen = |name: &str| self.observe || self.policy.visibility(name) == Visibility::Listed;
+        let dropped = tools::filter(&mut list, seen).map_err(|error| error.to_string())?;
         if dropped == 0 {
             read.pass_on(Some(origin), out);
         } else {

@@ -1,14 +1,18 @@
 //! One message at a time: read strictly, decide, record, stage. What is staged leaves when its record is on disk.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
+use super::approvals::Approvals;
 use super::noise::Noise;
 use super::outbox::Outbox;
+use super::person::Counts;
 use super::schemas::Schemas;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
 use crate::bounds::CLIENT_LINE_BYTES_MAX;
 use crate::clock::Now;
 use crate::limits::Store;
+use crate::limits::pace::Paces;
 use crate::policy::Policy;
 use crate::relay::messages::EndCause;
 use crate::wire::frame::Frame;
@@ -25,7 +29,7 @@ pub(super) const NOT_TAKEN: i32 = -31_002;
 /// What a client's request was, kept until its answer.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// A tools/call that was let through; the time it was forwarded.
+    /// A tools/call; the time it came, or was forwarded.
     Call { tool: String, since_ns: u64 },
     /// Its tools/list: the answer is filtered.
     ToolsList,
@@ -54,9 +58,15 @@ pub(super) struct ServerEnd {
 /// The state of one session's conversation.
 pub(super) struct Gate {
     pub(super) session: String,
-    pub(super) policy: Policy,
+    /// Shared, so that a ruling can hold its rules while the rest of the state changes.
+    pub(super) policy: Rc<Policy>,
+    /// Tool rules refuse nothing, they are recorded.
+    pub(super) observe: bool,
     pub(super) store: Box<dyn Store>,
+    pub(super) paces: Paces,
     pub(super) redactor: Redactor,
+    /// Values that no person is shown.
+    pub(super) secrets: Vec<Vec<u8>>,
     pub(super) era: Option<Era>,
     /// The client has said that it is initialized: the server may be asked, and the client told, of its own accord.
     pub(super) initialized: bool,
@@ -68,9 +78,35 @@ pub(super) struct Gate {
     pub(super) server_asked: InFlight<String>,
     pub(super) schemas: Schemas,
     pub(super) parked: VecDeque<Parked>,
+    /// Calls that wait for a person, and answers that wait for a call.
+    pub(super) approvals: Approvals,
+    pub(super) counts: Counts,
+    /// When it began, for people: nanoseconds since the Unix epoch.
+    pub(super) started_wall_ns: u64,
     pub(super) noise: Noise,
     /// The request whose answer could not be recorded, and so was not passed on.
     pub(super) unanswered: Option<RequestId>,
+}
+
+/// What a gate is made from.
+pub(super) struct Terms {
+    pub(super) session: String,
+    pub(super) policy: Policy,
+    pub(super) observe: bool,
+    pub(super) store: Box<dyn Store>,
+    pub(super) redactor: Redactor,
+    pub(super) secrets: Vec<Vec<u8>>,
+}
+
+/// What a cancellation met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cancelled {
+    /// No open request of that id.
+    Nothing,
+    /// A call that the server has not seen yet.
+    Parked,
+    /// A request that the server works on.
+    Forwarded,
 }
 
 /// One client message with what its record needs.
@@ -118,12 +154,17 @@ pub(super) fn corr(ours: &RequestId) -> String {
 }
 
 impl Gate {
-    pub(super) fn new(session: String, policy: Policy, store: Box<dyn Store>, redactor: Redactor) -> Self {
+    /// A conversation that begins at `now`.
+    pub(super) fn new(terms: Terms, now: Now) -> Self {
+        let Terms { session, policy, observe, store, redactor, secrets } = terms;
         Self {
             session,
-            policy,
+            policy: Rc::new(policy),
+            observe,
             store,
+            paces: Paces::new(),
             redactor,
+            secrets,
             era: None,
             initialized: false,
             tells_tools: false,
@@ -131,6 +172,9 @@ impl Gate {
             server_asked: InFlight::new(),
             schemas: Schemas::default(),
             parked: VecDeque::new(),
+            approvals: Approvals::default(),
+            counts: Counts::default(),
+            started_wall_ns: now.wall_ns,
             noise: Noise::default(),
             unanswered: None,
         }
@@ -216,8 +260,17 @@ impl Gate {
             return step.record(&event.with_reason("unknown_method", "no such notification in this direction"));
         }
         let mut note = note.clone();
-        if note.method == "notifications/cancelled" && !self.cancel_for_client(&mut note) {
-            return step.record(&event.with_reason("unknown_id", "cancels nothing that is in flight"));
+        if note.method == "notifications/cancelled" {
+            match self.cancel_for_client(&mut note) {
+                Cancelled::Forwarded => {}
+                Cancelled::Parked => {
+                    let event = event.with_effect(Effect::Allowed);
+                    return step.record(&event.with_reason("parked", "cancels a call that the server has not seen"));
+                }
+                Cancelled::Nothing => {
+                    return step.record(&event.with_reason("unknown_id", "cancels nothing that is in flight"));
+                }
+            }
         }
         write_line(&Message::Notification(note.clone()), None, step.outbox.server());
         step.record(&event.with_effect(Effect::Allowed))?;
@@ -230,15 +283,24 @@ impl Gate {
         Ok(())
     }
 
-    /// Puts our id into a cancellation. False when there is nothing to tell the server.
-    fn cancel_for_client(&mut self, note: &mut Notification<'_>) -> bool {
-        let Some(params) = note.params.as_mut() else { return false };
+    /// Takes a cancelled request out of what waits, and puts our id into a cancellation that the server should hear.
+    fn cancel_for_client(&mut self, note: &mut Notification<'_>) -> Cancelled {
+        let Some(params) = note.params.as_mut() else { return Cancelled::Nothing };
         let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.asked.cancel(&origin)) else {
-            return false;
+            return Cancelled::Nothing;
         };
-        let before = self.parked.len();
-        self.parked.retain(|parked| parked.ours != cancelled.ours);
-        self.parked.len() == before && ids::rewrite_cancelled(params, &cancelled.ours)
+        if self.is_parked(&cancelled.ours) {
+            self.parked.retain(|parked| parked.ours != cancelled.ours);
+            self.approvals.cancel(&cancelled.ours);
+            return Cancelled::Parked;
+        }
+        if ids::rewrite_cancelled(params, &cancelled.ours) { Cancelled::Forwarded } else { Cancelled::Nothing }
+    }
+
+    /// Whether the server has not seen this call yet: it waits for schemas or a person.
+    pub(super) fn is_parked(&self, ours: &RequestId) -> bool {
+        self.parked.iter().any(|parked| parked.ours == *ours)
+            || self.approvals.waiting().any(|waiting| waiting.ours == *ours)
     }
 
     fn client_response(&mut self, step: &mut Step<'_, '_>, response: &Response<'_>) -> Result<(), AuditError> {
@@ -265,10 +327,9 @@ impl Gate {
 
     /// The calls that are being executed, by the name that joins their records.
     pub(super) fn calls_in_flight(&self) -> Vec<String> {
-        let parked = |ours: &RequestId| self.parked.iter().any(|parked| parked.ours == *ours);
         self.asked
             .pending()
-            .filter(|(ours, entry)| matches!(entry.payload, Asked::Call { .. }) && !parked(ours))
+            .filter(|(ours, entry)| matches!(entry.payload, Asked::Call { .. }) && !self.is_parked(ours))
             .map(|(ours, _)| corr(&ours))
             .collect()
     }
@@ -278,9 +339,14 @@ impl Gate {
         !self.parked.is_empty()
     }
 
+    /// The client is gone: nobody could hear what a person decides.
+    pub(super) fn client_left(&mut self) {
+        self.approvals.drop_waiting();
+    }
+
     /// When [`Gate::tick`] has something to do, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        [self.schemas.deadline_ns(), self.noise.deadline_ns()].into_iter().flatten().min()
+        [self.schemas.deadline_ns(), self.noise.deadline_ns(), self.approvals.deadline_ns()].into_iter().flatten().min()
     }
 
     /// The server is gone: every open question of the client gets an error, and `session.end` is written.

@@ -3,20 +3,28 @@
 //! `gate` decides one message, `pump` moves bytes; nothing leaves `outbox` before its record is on disk.
 
 mod answers;
+mod approvals;
 mod calls;
+pub mod control;
+mod desk;
 mod egress_desk;
+mod fingerprint;
 mod gate;
 pub mod messages;
 mod noise;
 mod outbox;
+mod person;
 pub mod pipes;
 mod pump;
+mod ruling;
 mod schemas;
 pub mod sealed;
+mod shown;
 pub mod stderr;
 mod swap;
 
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 
 pub use pump::{Pipes, RelayError};
 
@@ -34,12 +42,16 @@ pub struct Parts {
     pub redactor: crate::audit::Redactor,
     /// The loaded policy.
     pub policy: Policy,
+    /// Tool rules refuse nothing, they are recorded.
+    pub observe: bool,
     /// Where counts are kept.
     pub store: Box<dyn crate::limits::Store>,
     /// The five streams.
     pub pipes: Pipes,
     /// To the monitor.
     pub control: OwnedFd,
+    /// Where people's commands come in; non-blocking.
+    pub people: UnixListener,
     /// To egress.
     pub egress: crate::egress::channel::Channel,
     /// Values that are blanked on stderr.
@@ -55,5 +67,5 @@ pub struct Parts {
 /// # Errors
 /// [`RelayError`] when the log, a pipe or one of our own sockets fails; the session is over then.
 pub fn serve(parts: Parts) -> Result<(), RelayError> {
-    pump::Pump::new(parts).run()
+    pump::Pump::new(parts)?.run()
 }

@@ -8,8 +8,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Parts;
+use super::desk::ControlDesk;
 use super::egress_desk::{DeskError, EgressDesk, Heard};
-use super::gate::Gate;
+use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
 use super::pipes::{ReadStep, Sink, Source};
 use super::stderr::StderrFilter;
@@ -94,6 +95,7 @@ pub(super) struct Pump {
     pipes: Pipes,
     control: OwnedFd,
     egress: Option<EgressDesk>,
+    desk: ControlDesk,
     gate: Gate,
     journal: Journal,
     outbox: Outbox,
@@ -112,6 +114,7 @@ pub(super) struct Pump {
 struct Ready {
     control: bool,
     egress: bool,
+    desk: bool,
     client_in: bool,
     client_hung_up: bool,
     client_out: bool,
@@ -122,12 +125,21 @@ struct Ready {
 }
 
 impl Pump {
-    pub(super) fn new(parts: Parts) -> Self {
-        Self {
+    pub(super) fn new(parts: Parts) -> Result<Self, RelayError> {
+        let terms = Terms {
+            session: parts.session,
+            policy: parts.policy,
+            observe: parts.observe,
+            store: parts.store,
+            redactor: parts.redactor,
+            secrets: parts.secrets.clone(),
+        };
+        Ok(Self {
             pipes: parts.pipes,
             control: parts.control,
             egress: Some(EgressDesk::new(parts.egress)),
-            gate: Gate::new(parts.session, parts.policy, parts.store, parts.redactor),
+            desk: ControlDesk::new(parts.people)?,
+            gate: Gate::new(terms, clock::now()),
             journal: parts.journal,
             outbox: Outbox::default(),
             stderr: StderrFilter::new(parts.secrets),
@@ -138,7 +150,7 @@ impl Pump {
             gate_open: false,
             client_gone: false,
             client_gone_told: false,
-        }
+        })
     }
 
     /// The whole life; an audit failure is told to the client and to the monitor before it is returned.
@@ -185,6 +197,9 @@ impl Pump {
             if ready.server_err {
                 self.pump_stderr()?;
             }
+            if ready.desk || self.desk.deadline_ns().is_some_and(|due_ns| now.boot_ns >= due_ns) {
+                self.hear_people(now)?;
+            }
             self.client_gone |= ready.client_hung_up;
             self.flush(ready)?;
             self.gate.tick(now, &mut self.journal, &mut self.outbox)?;
@@ -207,7 +222,7 @@ impl Pump {
             (false, false) => (pipes.client_in.fd(), PollFlags::from_bits_retain(libc::POLLRDHUP)),
             (false, true) => (None, PollFlags::empty()),
         };
-        let wanted: [(Option<BorrowedFd<'_>>, PollFlags); 8] = [
+        let wanted: [(Option<BorrowedFd<'_>>, PollFlags); 9] = [
             (Some(self.control.as_fd()), PollFlags::POLLIN),
             (self.egress.as_ref().map(EgressDesk::fd), PollFlags::POLLIN),
             client_in,
@@ -216,6 +231,7 @@ impl Pump {
             (pipes.server_out.fd().filter(|_| room), PollFlags::POLLIN),
             (pipes.server_err.fd(), PollFlags::POLLIN),
             (pipes.people.fd_if_waiting(), PollFlags::POLLOUT),
+            (Some(self.desk.fd()), PollFlags::POLLIN),
         ];
         // A stream that is not wanted now is polled for nothing on a descriptor that is always there.
         let mut fds = wanted.map(|(fd, flags)| match fd {
@@ -242,13 +258,15 @@ impl Pump {
             server_out: hit(5) || kept_server,
             server_err: hit(6),
             people: hit(7),
+            desk: hit(8),
         })
     }
 
-    /// Until the gate's next deadline; at most until a checkpoint may be due.
+    /// Until the next deadline of the gate or the control desk; at most until a checkpoint may be due.
     fn timeout(&self) -> PollTimeout {
         let now_ns = clock::now().boot_ns;
-        let left_ns = self.gate.deadline_ns().map_or(SLEEP_NS_MAX, |due_ns| due_ns.saturating_sub(now_ns));
+        let due_ns = [self.gate.deadline_ns(), self.desk.deadline_ns()].into_iter().flatten().min();
+        let left_ns = due_ns.map_or(SLEEP_NS_MAX, |due_ns| due_ns.saturating_sub(now_ns));
         PollTimeout::try_from(left_ns.min(SLEEP_NS_MAX).div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
     }
 
@@ -284,6 +302,16 @@ impl Pump {
             self.egress = None;
         }
         Ok(())
+    }
+
+    /// People's commands: each decision is on record before it is answered, and before what it lets go leaves.
+    fn hear_people(&mut self, now: Now) -> Result<(), RelayError> {
+        let Self { pipes, desk, gate, journal, outbox, .. } = self;
+        desk.turn(now, |request, asker| -> Result<_, RelayError> {
+            let reply = gate.hear_person(request, asker, now, journal, outbox)?;
+            outbox.release(&mut pipes.server_in, &mut pipes.client_out)?;
+            Ok(reply)
+        })
     }
 
     fn pump_client(&mut self) -> Result<(), RelayError> {
@@ -370,6 +398,7 @@ impl Pump {
     /// The server's stdin is closed when all that the client sent is delivered.
     fn say_client_gone(&mut self) -> Result<(), RelayError> {
         if self.client_gone && !self.client_gone_told {
+            self.gate.client_left();
             FromRelay::ClientGone.send(self.control.as_fd())?;
             self.client_gone_told = true;
         }

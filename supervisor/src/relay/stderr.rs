@@ -12,7 +12,7 @@ use crate::bounds::STDERR_LINE_BYTES_MAX;
 /// Lines a second that pass; the burst is the same. Far above what a person reads, far below a flood.
 const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
 /// Shorter values are not redacted: they would blank ordinary words.
-const SECRET_BYTES_MIN: usize = 8;
+pub(super) const SECRET_BYTES_MIN: usize = 8;
 
 /// Turns the server's stderr bytes into safe lines.
 pub struct StderrFilter {

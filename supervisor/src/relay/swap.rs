@@ -3,10 +3,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use super::gate::{Asked, Gate, Step};
+use super::gate::{Asked, Gate, Parked, Step};
 use super::messages::{Attached, FromRelay, Rejection, ToRelay};
 use super::outbox::Outbox;
 use super::sealed;
@@ -83,7 +84,7 @@ impl Gate {
         let previous = Some(self.policy.sha256.as_str());
         event.policy = Some(audit::Policy { name: &new.name, sha256: Some(&new.sha256), previous });
         let _on_disk = journal.append(now, &event)?;
-        let old = std::mem::replace(&mut self.policy, new);
+        let old = std::mem::replace(&mut self.policy, Rc::new(new));
 
         let mut step = Step { now, line: &[], journal, outbox };
         if policy::visibility_changes(&old, &self.policy) {
@@ -94,8 +95,8 @@ impl Gate {
             self.ask_for_tools(&mut step, None)?;
         }
         // What waited under the old policy is judged by the new one; what still needs a schema waits on.
-        for parked in std::mem::take(&mut self.parked) {
-            self.judge_parked(parked, now, journal, outbox)?;
+        for Parked { ours, line } in std::mem::take(&mut self.parked) {
+            self.rule_again((&ours, &line), now, journal, outbox)?;
         }
         Ok(())
     }
@@ -153,6 +154,7 @@ mod tests {
     use crate::clock;
     use crate::limits::MemoryStore;
     use crate::policy::{DefaultEffect, Durability};
+    use crate::relay::gate::Terms;
 
     const OLD: &str = "name: p\ntools: {a: {}}\n";
     const NEW: &str = "name: p\ndefault: allow\ntools: {a: {}}\n";
@@ -170,7 +172,17 @@ mod tests {
             SessionDirectory::create(root.path(), &session, Durability::Write, clock::now()).unwrap();
         let source = policy::Source { path: Path::new("/etc/p.yaml"), text: OLD };
         let policy = policy::load(&source).unwrap().policy;
-        let gate = Gate::new(session, policy, Box::new(MemoryStore::default()), Redactor::new(&[1; 32]));
+        let gate = Gate::new(
+            Terms {
+                session,
+                policy,
+                observe: false,
+                store: Box::new(MemoryStore::default()),
+                redactor: Redactor::new(&[1; 32]),
+                secrets: Vec::new(),
+            },
+            clock::now(),
+        );
         Ground { root, gate, journal }
     }
 

@@ -36,6 +36,8 @@ pub struct Plan {
     pub audit: AuditPlan,
     /// Directory of the limit store.
     pub state_dir: PathBuf,
+    /// Tool rules refuse nothing, they are recorded. The sandbox holds all the same.
+    pub observe: bool,
 }
 
 /// Mounts besides the minimal view.
@@ -161,6 +163,7 @@ impl fmt::Display for Plan {
             writeln!(f, "require      {}", layer.name())?;
         }
         writeln!(f, "audit        {} ({:?})", self.audit.directory.display(), self.audit.durability)?;
-        write!(f, "state        {}", self.state_dir.display())
+        write!(f, "state        {}", self.state_dir.display())?;
+        if self.observe { write!(f, "\nobserve      tool rules refuse nothing, they are recorded") } else { Ok(()) }
     }
 }

@@ -45,6 +45,8 @@ pub struct Inputs {
     pub caller: Caller,
     /// `--connect-to`.
     pub connect_to: Vec<ConnectTo>,
+    /// `--observe`.
+    pub observe: bool,
     /// Root of the audit logs.
     pub audit_dir: PathBuf,
     /// Directory of the limit store.
@@ -141,6 +143,7 @@ impl Plan {
             require: policy.sandbox.require.iter().filter_map(|name| Layer::from_name(name)).collect(),
             audit: AuditPlan { directory: inputs.audit_dir, durability: policy.audit.durability },
             state_dir: inputs.state_dir,
+            observe: inputs.observe,
             session: inputs.session,
         })
     }

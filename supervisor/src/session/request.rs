@@ -36,6 +36,8 @@ pub struct Request {
     pub command: Vec<OsString>,
     /// Print the plan and stop.
     pub dry_run: bool,
+    /// `--observe`.
+    pub observe: bool,
     /// `--audit-dir`.
     pub audit_dir: Option<PathBuf>,
     /// `--state-dir`.
@@ -108,6 +110,7 @@ impl Request {
     pub fn check_flags(&self, policy: &Policy) -> Result<(), SessionError> {
         let given = [
             ("connect-to", !self.connect_to.is_empty()),
+            ("observe", self.observe),
             ("audit-dir", self.audit_dir.is_some()),
             ("state-dir", self.state_dir.is_some()),
         ];
@@ -133,6 +136,7 @@ impl Request {
             environment: self.environment.clone(),
             caller: self.caller.clone(),
             connect_to: self.connect_to.clone(),
+            observe: self.observe,
             audit_dir: or(&self.audit_dir, AUDIT_DIR),
             state_dir: or(&self.state_dir, STATE_DIR),
         })

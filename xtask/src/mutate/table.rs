@@ -41,6 +41,9 @@ pub(crate) const TABLE: &[Row] = &[
         "policy::owes::tests::approval_is_asked_for_by_the_first_rule_that_wants_it_when_all_rules_pass",
     ),
     row("counter-amount", "lib", "policy::owes::tests::amounts_that_cannot_be_counted_refuse_the_call"),
+    row("approval-bound", "lib", "relay::fingerprint::tests::a_fingerprint_covers_tool_arguments_and_policy"),
+    row("approval-needed", "approvals", "a_call_waits_until_it_is_approved_and_then_arrives"),
+    row("approval-peer", "lib", "relay::desk::tests::only_root_may_ask"),
     row("limit-clock", "lib", "limits::timeline::tests::wall_clock_set_back_between_boots_does_not_take_time_back"),
     row(
         "limit-longest-window",

@@ -37,7 +37,7 @@ pub(super) fn describe(line: &[u8]) -> Shown {
 
 /// What it was about: the members that name it, in the order in which one reads them.
 fn what(record: &Value) -> Vec<String> {
-    const NAMING: [(&str, &str); 15] = [
+    const NAMING: [(&str, &str); 18] = [
         ("/mcp/method", ""),
         ("/mcp/tool", ""),
         ("/mcp/id", "id "),
@@ -52,6 +52,9 @@ fn what(record: &Value) -> Vec<String> {
         ("/proc/signal", "signal "),
         ("/fs/path", ""),
         ("/policy/name", "policy "),
+        ("/mode", "mode "),
+        ("/approval/id", "approval "),
+        ("/approval/by_uid", "by uid "),
         ("/gap/count", "lost "),
     ];
     let mut words: Vec<String> =

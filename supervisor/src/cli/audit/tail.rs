@@ -83,7 +83,7 @@ fn print(out: &mut impl Write, events: &[(Shown, Line)], json: bool, colours: bo
             _ if !colours => None,
             "denied" | "critical" | "broken" => Some("31"),
             "allowed" => Some("32"),
-            "warning" => Some("33"),
+            "observed" | "warning" => Some("33"),
             _ => None,
         };
         match colour {

@@ -88,7 +88,7 @@ const ERRORS: &[(Code, &str, u32, u32)] = &[
     (Code::KeyNotEnforced, "sandbox: {network: {allow: [{host: a.b, inject: {}}]}}\n", 1, 41),
     (Code::ValueNotEnforced, "sandbox: {network: {allow: [{host: '*.example.com'}]}}\n", 1, 36),
     (Code::ValueNotEnforced, "sandbox: {network: {allow: [{host: a.b, tls: terminate}]}}\n", 1, 46),
-    (Code::ValueNotEnforced, "cli: {allow: [observe]}\n", 1, 15),
+    (Code::ValueNotEnforced, "cli: {allow: [upstream-ca]}\n", 1, 15),
     (Code::BadHost, "sandbox: {network: {allow: [{host: 10.0.0.1}]}}\n", 1, 36),
     (Code::DuplicateHost, "sandbox: {network: {allow: [{host: a.b}, {host: a.b, ports: [80]}]}}\n", 1, 42),
     (Code::DuplicateHost, "sandbox: {network: {allow: [{host: a.b, ports: [80, 80]}]}}\n", 1, 53),

@@ -155,6 +155,13 @@ const RELAY: &[Group] = &[
         Action::Allow,
         "locks of held descriptors; not their flags, not signals to a process of its choosing",
     ),
+    // Close-on-exec and nothing else, as std's accept does; non-blocking by FIONBIO.
+    ruled(
+        calls![SYS_accept4],
+        &[when(&[is(3, libc::SOCK_CLOEXEC as u32)], Action::Allow)],
+        VIOLATION,
+        "root's commands on the control socket, the one listener that it holds",
+    ),
     allowed(calls![SYS_fdatasync, SYS_fsync, SYS_fallocate, SYS_ftruncate], "the audit segment, on disk before effect"),
     allowed(
         calls![

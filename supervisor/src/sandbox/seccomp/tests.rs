@@ -425,6 +425,19 @@ fn our_own_processes_abort_themselves_and_nobody_else() {
 }
 
 #[test]
+fn relay_accepts_in_one_way_and_opens_no_socket() {
+    let accept =
+        |flags: i32| ours_says(Filter::relay, 1, libc::SYS_accept4, [3, 0, 0, u64::from(flags.unsigned_abs()), 0, 0]);
+    assert_eq!(accept(libc::SOCK_CLOEXEC), Action::Allow.value());
+    for flags in [0, libc::SOCK_NONBLOCK, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, -1] {
+        assert_eq!(accept(flags), ours::VIOLATION.value(), "{flags:#x}");
+    }
+    for refused in [libc::SYS_accept, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen] {
+        assert_eq!(ours_says(Filter::relay, 1, refused, [0; 6]), ours::VIOLATION.value(), "{refused}");
+    }
+}
+
+#[test]
 fn relay_cannot_change_the_flags_of_the_segment() {
     let fcntl =
         |filter, command: i32| ours_says(filter, 1, libc::SYS_fcntl, [3, u64::try_from(command).unwrap(), 0, 0, 0, 0]);

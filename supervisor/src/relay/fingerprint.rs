@@ -1,0 +1,171 @@
+//! What an approval is bound to: one tool, one set of arguments, one policy, in bytes that no other call has.
+#![forbid(unsafe_code)]
+
+use sha2::{Digest, Sha256};
+
+use crate::weaken;
+use crate::wire::json::Value;
+use crate::wire::tools::ToolCall;
+
+/// Keeps these hashes apart from all others of the program.
+const DOMAIN: &[u8] = b"intercept-sandbox/approval/v1\n";
+
+/// SHA-256 of a call under a policy. Two calls have the same only if a server could not tell them apart but by the order
+/// of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of `call` under the policy whose file has the hash `policy_sha256`.
+    pub(super) fn of(call: ToolCall<'_>, policy_sha256: &str) -> Self {
+        let mut bytes = DOMAIN.to_vec();
+        field(b'p', policy_sha256.as_bytes(), &mut bytes);
+        field(b't', call.name.as_bytes(), &mut bytes);
+        if weaken::in_force("approval-bound") {
+            match call.arguments {
+                Some(arguments) => canonical(arguments, &mut bytes),
+                // No arguments and an empty object are forwarded differently.
+                None => bytes.push(b'-'),
+            }
+        }
+        Self(Sha256::digest(&bytes).into())
+    }
+
+    /// Lower-case hex.
+    pub(super) fn hex(self) -> String {
+        crate::audit::Hash(self.0).to_string()
+    }
+}
+
+/// Appends bytes that no other value has, but for the order of an object's keys: each part is a tag, a length and, of
+/// that length, what it holds. Numbers are their text: `1` and `1.0` are two calls.
+fn canonical(value: &Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.push(b'n'),
+        Value::Bool(true) => out.push(b'T'),
+        Value::Bool(false) => out.push(b'F'),
+        Value::Number(number) => field(b'd', number.text().as_bytes(), out),
+        Value::String(text) => field(b's', text.as_bytes(), out),
+        Value::Array(items) => {
+            head(b'a', items.len(), out);
+            items.iter().for_each(|item| canonical(item, out));
+        }
+        Value::Object(members) => {
+            head(b'o', members.len(), out);
+            let mut sorted: Vec<_> = members.iter().collect();
+            // Keys are unique: the parser saw to it.
+            sorted.sort_unstable_by(|(left, _), (right, _)| left.as_bytes().cmp(right.as_bytes()));
+            for (key, value) in sorted {
+                field(b'k', key.as_bytes(), out);
+                canonical(value, out);
+            }
+        }
+    }
+}
+
+fn field(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    head(tag, bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+fn head(tag: u8, length: usize, out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend_from_slice(&(length as u64).to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::json::{parse, write};
+
+    fn bytes(value: &Value<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        canonical(value, &mut out);
+        out
+    }
+
+    fn print(tool: &str, arguments: &str, policy: &str) -> Fingerprint {
+        let value = parse(arguments.as_bytes()).unwrap();
+        Fingerprint::of(ToolCall { name: tool, arguments: Some(&value) }, policy)
+    }
+
+    #[test]
+    fn a_fingerprint_covers_tool_arguments_and_policy() {
+        let one = print("pay", r#"{"to":"a","sum":1}"#, "p");
+        assert_eq!(one, print("pay", r#"{"sum":1,"to":"a"}"#, "p"), "the order of keys is no difference");
+        let others = [
+            print("pay", r#"{"to":"a","sum":2}"#, "p"),
+            print("pay", r#"{"to":"a","sum":1.0}"#, "p"),
+            print("pay", r#"{"to":"a","sum":"1"}"#, "p"),
+            print("pay", r#"{"to":"a","sum":[1]}"#, "p"),
+            print("pay", r#"{"to":"a","sum":1,"x":null}"#, "p"),
+            print("Pay", r#"{"to":"a","sum":1}"#, "p"),
+            print("pay", r#"{"to":"a","sum":1}"#, "q"),
+        ];
+        assert!(others.iter().all(|other| *other != one));
+        let none = Fingerprint::of(ToolCall { name: "pay", arguments: None }, "p");
+        assert_ne!(none, print("pay", "{}", "p"));
+    }
+
+    #[test]
+    fn parts_cannot_slide_into_each_other() {
+        let pairs = [
+            (r#"["a","b"]"#, r#"["ab"]"#),
+            (r#"["a",["b"]]"#, r#"[["a"],"b"]"#),
+            (r#"[[],[]]"#, r#"[[[]]]"#),
+            (r#"{"a":"b"}"#, r#"["a","b"]"#),
+            (r#"{"a":{"b":1}}"#, r#"{"a":{},"b":1}"#),
+            (r#"{"ab":"c"}"#, r#"{"a":"bc"}"#),
+            (r#"[null]"#, r#"["n"]"#),
+            (r#"[12]"#, r#"[1,2]"#),
+        ];
+        for (left, right) in pairs {
+            assert_ne!(bytes(&parse(left.as_bytes()).unwrap()), bytes(&parse(right.as_bytes()).unwrap()), "{left}");
+        }
+    }
+
+    fn values() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            (-3i64..30).prop_map(Into::into),
+            "[a-c\"{}:,]{0,3}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 24, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
+                prop::collection::btree_map("[a-c]{0,2}", inner, 0..3)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// The same value with the keys of every object the other way round.
+    fn reversed(value: Value<'_>) -> Value<'_> {
+        match value {
+            Value::Array(items) => Value::Array(items.into_iter().map(reversed).collect()),
+            Value::Object(members) => {
+                Value::Object(members.into_iter().rev().map(|(key, value)| (key, reversed(value))).collect())
+            }
+            leaf => leaf,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn distinct_values_have_distinct_bytes_and_key_order_is_none(left in values(), right in values()) {
+            let (left_text, right_text) = (left.to_string(), right.to_string());
+            let one = parse(left_text.as_bytes()).unwrap();
+            let two = parse(right_text.as_bytes()).unwrap();
+            // serde_json keeps objects sorted, so equal values have equal texts.
+            prop_assert_eq!(bytes(&one) == bytes(&two), left_text == right_text);
+            let turned = reversed(one.clone());
+            prop_assert_eq!(bytes(&turned), bytes(&one));
+            let mut text = Vec::new();
+            write(&turned, &mut text);
+            prop_assert_eq!(bytes(&parse(&text).unwrap()), bytes(&one), "what is forwarded has the same fingerprint");
+        }
+    }
+}

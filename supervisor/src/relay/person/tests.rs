@@ -1,0 +1,334 @@
+//! The gate with a person at the control socket: lines in, lines and records out, the time told.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::audit::{Redactor, SessionDirectory};
+use crate::bounds::APPROVALS_LISTED_MAX;
+use crate::limits::MemoryStore;
+use crate::policy::{self, Durability, Policy};
+use crate::relay::gate::Terms;
+use crate::wire::frame::Frame;
+
+const ROOT: Asker = Asker { uid: 0, pid: 77 };
+
+struct Stage {
+    gate: Gate,
+    journal: Journal,
+    outbox: Outbox,
+    root: tempfile::TempDir,
+}
+
+fn loaded(text: &str) -> Policy {
+    let source = policy::Source { path: Path::new("/etc/p.yaml"), text };
+    policy::load(&source).unwrap_or_else(|errors| panic!("{errors:?}")).policy
+}
+
+fn asks() -> Stage {
+    stage("tools: {pay: {rules: [{name: ask, action: require_approval}]}}\nsandbox: {}", false)
+}
+
+fn stage(text: &str, observe: bool) -> Stage {
+    let root = tempfile::tempdir().unwrap();
+    let session = "a".repeat(32);
+    let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
+    let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
+    let secrets = vec![b"hunter2-hunter2".to_vec()];
+    let terms = Terms { session, policy: loaded(text), observe, store, redactor, secrets };
+    Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
+}
+
+fn at(seconds: u64) -> Now {
+    Now { wall_ns: seconds * SECOND_NS, boot_ns: seconds * SECOND_NS }
+}
+
+impl Stage {
+    /// A client's line; what goes to the server and to the client then.
+    fn says(&mut self, seconds: u64, line: &Value) -> (Vec<Value>, Vec<Value>) {
+        let line = line.to_string();
+        let frame = Frame::Line(line.as_bytes());
+        self.gate.client_frame(frame, at(seconds), &mut self.journal, &mut self.outbox).unwrap();
+        self.taken()
+    }
+
+    fn calls(&mut self, seconds: u64, id: u64, arguments: Value) -> (Vec<Value>, Vec<Value>) {
+        self.says(seconds, &call(id, "pay", arguments))
+    }
+
+    fn ticks(&mut self, seconds: u64) -> (Vec<Value>, Vec<Value>) {
+        self.gate.tick(at(seconds), &mut self.journal, &mut self.outbox).unwrap();
+        self.taken()
+    }
+
+    fn hears(&mut self, seconds: u64, request: Request) -> (Reply, Vec<Value>, Vec<Value>) {
+        let reply = self.gate.hear_person(request, ROOT, at(seconds), &mut self.journal, &mut self.outbox).unwrap();
+        let (server, client) = self.taken();
+        (reply, server, client)
+    }
+
+    fn approves(&mut self, seconds: u64) -> (Reply, Vec<Value>, Vec<Value>) {
+        let id = self.only_question(seconds).id;
+        self.hears(seconds, Request::Approve { id })
+    }
+
+    fn only_question(&self, seconds: u64) -> Listed {
+        let listed = self.gate.list(at(seconds).boot_ns);
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        listed[0].clone()
+    }
+
+    fn taken(&mut self) -> (Vec<Value>, Vec<Value>) {
+        let lines =
+            |bytes: Vec<u8>| bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(read).collect();
+        (lines(std::mem::take(self.outbox.server())), lines(std::mem::take(self.outbox.client())))
+    }
+
+    /// Type and effect of every record so far.
+    fn records(&self) -> Vec<Value> {
+        let days = std::fs::read_dir(self.root.path()).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        let session = days.flat_map(|day| std::fs::read_dir(day.path()).unwrap().flatten()).next().unwrap();
+        let text = std::fs::read_to_string(session.path().join("000001.jsonl")).unwrap();
+        text.lines().map(|line| read(line.as_bytes())).collect()
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        let kind = |record: &Value| {
+            let effect = record["effect"].as_str().map_or_else(String::new, |effect| format!(" {effect}"));
+            format!("{}{effect}", record["type"].as_str().unwrap_or_default())
+        };
+        self.records().iter().map(kind).collect()
+    }
+}
+
+fn read(line: &[u8]) -> Value {
+    serde_json::from_slice(line).unwrap()
+}
+
+fn call(id: u64, tool: &str, arguments: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+}
+
+fn code(answers: &[Value]) -> &str {
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers[0]["result"]["_meta"]["intercept-sandbox/decision"]["code"].as_str().unwrap_or("allowed")
+}
+
+fn text(answers: &[Value]) -> &str {
+    answers[0]["result"]["content"][0]["text"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn an_approved_call_goes_on_and_each_step_is_recorded_before_it() {
+    let mut stage = asks();
+    let (server, client) = stage.calls(1, 5, json!({"to": "a", "password": "hunter2-hunter2"}));
+    assert_eq!((server.len(), client.len()), (0, 0), "it waits");
+    assert_eq!(stage.gate.calls_in_flight(), [""; 0], "no flow can belong to it yet");
+    let question = stage.only_question(2);
+    assert_eq!((question.tool.as_str(), question.waiting, question.gives_up_in_s), ("pay", 1, Some(49)));
+    assert_eq!(question.arguments, r#"{"password":"[secret]","to":"a"}"#);
+
+    let (reply, server, client) = stage.approves(3);
+    let decided = Decided { id: question.id.clone(), tool: "pay".into(), released: 1, refused: 0, kept: false };
+    assert_eq!((reply, client.len()), (Reply::Decided(decided), 0));
+    assert_eq!(server[0]["params"], json!({"name": "pay", "arguments": {"to": "a", "password": "hunter2-hunter2"}}));
+    assert_eq!(stage.kinds(), ["approval.requested", "approval.granted allowed", "mcp.request allowed"]);
+    let records = stage.records();
+    assert!(records.iter().all(|record| record["approval"]["id"] == question.id && record["corr"] == "call-1"));
+    assert_eq!((&records[1]["approval"]["by_uid"], &records[1]["approval"]["by_pid"]), (&json!(0), &json!(77)));
+    assert!(!records.iter().any(|record| record.to_string().contains("hunter2")), "no value in the log");
+
+    let (server, _) = stage.calls(4, 6, json!({"to": "a", "password": "hunter2-hunter2"}));
+    assert_eq!(server.len(), 0, "one approval, one call");
+}
+
+#[test]
+fn a_call_nobody_decides_is_refused_in_time_and_a_late_approval_serves_the_retry_once() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({"sum": 1}));
+    assert_eq!(stage.gate.deadline_ns(), Some(at(50).boot_ns));
+    assert_eq!(stage.ticks(49), (vec![], vec![]));
+    let (server, client) = stage.ticks(50);
+    assert_eq!((server.len(), code(&client)), (0, "approval_required"));
+    let id = stage.only_question(50).id;
+    let told = format!("Approval id {id}; ask for it and call again.");
+    assert!(text(&client).ends_with(&told), "{client:?}");
+
+    let (reply, server, _) = stage.approves(100);
+    assert!(matches!(reply, Reply::Decided(Decided { kept: true, released: 0, .. })), "{reply:?}");
+    assert_eq!(server.len(), 0);
+    let (again, ..) = stage.hears(101, Request::Approve { id });
+    assert!(matches!(again, Reply::Refused { code, .. } if code == "already_approved"));
+    assert_eq!(stage.calls(102, 2, json!({"sum": 2})).0.len(), 0, "other arguments do not pass on it");
+    assert_eq!(stage.calls(103, 3, json!({"sum": 1})).0.len(), 1, "the same call does");
+    assert_eq!(stage.calls(104, 4, json!({"sum": 1})).0.len(), 0, "and no second one");
+}
+
+#[test]
+fn an_approval_that_nobody_uses_ends() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({}));
+    stage.ticks(50);
+    stage.approves(60);
+    stage.ticks(660);
+    assert_eq!(stage.records().last().map(|record| record["reason"]["code"].clone()), Some(json!("unused")));
+    assert_eq!(stage.calls(661, 2, json!({})).0.len(), 0);
+}
+
+#[test]
+fn an_approval_that_is_not_kept_serves_the_waiting_call_alone() {
+    let text = "approvals: {valid: 0}\ntools: {pay: {rules: [{action: require_approval}]}}\nsandbox: {}";
+    let mut stage = stage(text, false);
+    stage.calls(0, 1, json!({}));
+    assert_eq!(stage.approves(1).1.len(), 1);
+    assert_eq!(stage.calls(2, 2, json!({})).0.len(), 0);
+    assert_eq!(code(&stage.ticks(52).1), "approval_required");
+    assert_eq!(stage.gate.list(at(52).boot_ns), [], "nor is the question");
+}
+
+#[test]
+fn a_refusal_answers_every_waiting_call_at_once() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({}));
+    stage.calls(1, 2, json!({}));
+    let id = stage.only_question(2).id;
+    let (reply, server, client) = stage.hears(2, Request::Deny { id, reason: Some("not\u{1b}[2J today".into()) });
+    assert!(matches!(reply, Reply::Decided(Decided { refused: 2, .. })), "{reply:?}");
+    assert_eq!((server.len(), client.len()), (0, 2));
+    for answer in client {
+        assert_eq!(code(std::slice::from_ref(&answer)), "approval_required");
+        assert!(text(&[answer]).ends_with("refused by a person: not\\u{1b}[2J today"));
+    }
+    assert_eq!(stage.kinds()[2..], ["approval.denied denied", "mcp.request denied", "mcp.request denied"]);
+    stage.calls(3, 3, json!({}));
+    assert_eq!(stage.only_question(3).asked, 1, "a retry asks anew");
+}
+
+#[test]
+fn a_cancelled_call_is_not_sent_when_the_approval_comes() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({}));
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(stage.says(1, &cancel), (vec![], vec![]), "the server never heard of it");
+    let (reply, server, client) = stage.approves(2);
+    assert!(matches!(reply, Reply::Decided(Decided { kept: true, .. })), "{reply:?}");
+    assert_eq!((server.len(), client.len()), (0, 0));
+}
+
+#[test]
+fn an_approval_does_not_lift_a_limit_and_outlives_its_refusal() {
+    let rule = "tools: {pay: {rules: [{action: require_approval}, {rate_limit: {max: 1, window: 60}}]}}\nsandbox: {}";
+    let mut stage = stage(rule, false);
+    stage.calls(0, 1, json!({}));
+    assert_eq!(stage.approves(1).1.len(), 1);
+    stage.calls(2, 2, json!({}));
+    let (reply, server, client) = stage.approves(3);
+    assert!(matches!(reply, Reply::Decided(Decided { refused: 1, released: 0, kept: true, .. })), "{reply:?}");
+    assert_eq!((server.len(), code(&client)), (0, "rate_limited"));
+    assert_eq!(stage.calls(61, 3, json!({})).0.len(), 1, "the approval was not used up");
+    assert_eq!(stage.calls(122, 4, json!({})).0.len(), 0, "now it is");
+}
+
+#[test]
+fn a_pace_refuses_with_the_exact_time_and_takes_nothing_that_a_limit_refuses() {
+    let rules =
+        "tools: {pay: {rules: [{name: slow, pace: {every: 6s, burst: 2}}, {rate_limit: {max: 3, window: 100}}]}}
+sandbox: {}";
+    let mut stage = stage(rules, false);
+    let allowed = |(server, client): (Vec<Value>, Vec<Value>)| match client.first() {
+        None => Ok(server.len()),
+        Some(answer) => {
+            let decision = &answer["result"]["_meta"]["intercept-sandbox/decision"];
+            assert_eq!(decision["code"], "rate_limited", "{answer}");
+            Err((decision["rule"].as_str().unwrap().to_owned(), decision["retry_after_ms"].as_u64().unwrap()))
+        }
+    };
+    assert_eq!(allowed(stage.calls(0, 1, json!({}))), Ok(1));
+    assert_eq!(allowed(stage.calls(0, 2, json!({}))), Ok(1));
+    assert_eq!(allowed(stage.calls(4, 3, json!({}))), Err(("pay.slow".to_owned(), 2000)));
+    assert_eq!(allowed(stage.calls(6, 4, json!({}))), Ok(1), "the early one charged no limit");
+    assert_eq!(allowed(stage.calls(90, 5, json!({}))), Err(("pay.rules[1]".to_owned(), 10_000)));
+    assert_eq!(allowed(stage.calls(100, 6, json!({}))), Ok(1), "what the limit refused took none of the burst");
+    assert_eq!(allowed(stage.calls(100, 7, json!({}))), Ok(1));
+}
+
+#[test]
+fn another_policy_judges_the_waiting_calls_anew() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({}));
+    stage.calls(0, 2, json!({"sum": 1}));
+    let listed = stage.gate.list(0);
+    stage.gate.policy = std::rc::Rc::new(loaded(
+        "tools: {pay: {rules: [{conditions: [{path: args.sum, op: exists, value: false}]}]}}\nsandbox: {}",
+    ));
+    let (reply, server, _) = stage.hears(1, Request::Approve { id: listed[0].id.clone() });
+    assert!(matches!(reply, Reply::Refused { .. }), "an answer to the old policy's question: {reply:?}");
+    assert_eq!(server.len(), 0);
+    let (server, client) = stage.ticks(1);
+    assert_eq!((server.len(), code(&client)), (1, "condition_failed"));
+    assert_eq!(stage.gate.list(0), []);
+}
+
+#[test]
+fn a_servers_answer_to_a_call_it_never_saw_is_dropped() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({}));
+    let forged = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}}).to_string();
+    let frame = Frame::Line(forged.as_bytes());
+    let _ = stage.gate.server_frame(frame, at(1), &mut stage.journal, &mut stage.outbox).unwrap();
+    assert_eq!(stage.taken(), (vec![], vec![]));
+    assert_eq!(stage.approves(2).1.len(), 1, "it still waits");
+}
+
+#[test]
+fn a_crowd_of_questions_is_refused_past_the_bound() {
+    let mut stage = asks();
+    for number in 0..APPROVALS_LISTED_MAX as u64 {
+        assert_eq!(stage.calls(0, number, json!({"sum": number})), (vec![], vec![]));
+    }
+    let (server, client) = stage.calls(0, 9999, json!({"sum": 9999}));
+    assert_eq!((server.len(), code(&client)), (0, "approval_required"));
+    assert!(text(&client).contains("Too many calls"), "{client:?}");
+}
+
+#[test]
+fn observing_lets_through_and_says_what_it_would_have_refused() {
+    let rules = "default: deny
+tools:
+  pay: {rules: [{name: ask, action: require_approval}]}
+  draw: {rules: [{name: small, conditions: [{path: args.width, op: lte, value: 10}]}, {name: slow, rate_limit: {max: 1, window: 60}}]}
+  never: {rules: [{action: deny}]}
+hide: [secret]
+sandbox: {}";
+    let sent = [
+        ("pay", json!({}), "approval_required"),
+        ("draw", json!({"width": 11}), "condition_failed"),
+        ("draw", json!({"width": 9}), ""),
+        ("draw", json!({"width": 9}), "rate_limited"),
+        ("never", json!({}), "denied_by_rule"),
+        ("unlisted", json!({}), "not_listed"),
+        ("secret", json!({}), "hidden"),
+    ];
+    let mut observing = stage(rules, true);
+    for (id, (tool, arguments, reason)) in (1..).zip(&sent) {
+        let (server, client) = observing.says(0, &call(id, tool, arguments.clone()));
+        assert_eq!((server.len(), client.len()), (1, 0), "{tool} {arguments}");
+        let record = observing.records().pop().unwrap();
+        let effect = if reason.is_empty() { "allowed" } else { "observed" };
+        assert_eq!(
+            (record["effect"].as_str(), record["reason"]["code"].as_str().unwrap_or("")),
+            (Some(effect), *reason)
+        );
+    }
+    assert_eq!(observing.gate.status().observed, 6);
+    assert_eq!(observing.gate.list(0), [], "nobody is asked");
+    let ambiguous = call(100, "draw", json!({"Width": 5, "width": 5}));
+    assert_eq!(observing.says(0, &ambiguous).0.len(), 0, "ambiguity is no tool rule");
+
+    let mut enforcing = stage(rules, false);
+    for (id, (tool, arguments, reason)) in (1..).zip(&sent) {
+        let (server, _) = enforcing.says(0, &call(id, tool, arguments.clone()));
+        assert_eq!(server.len(), usize::from(reason.is_empty()), "{tool} {arguments}");
+    }
+}

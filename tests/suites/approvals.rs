@@ -1,0 +1,250 @@
+//! Approvals, end to end: a real MCP server, a policy that asks a person, the real command that decides.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::arena::{self, API_ADDRESS, API_HOST, Arena, TOGETHER_SERVER};
+use harness::run::{self, Run, said};
+use harness::session::{ANSWER_LIMIT, Session, denial_code, text_of};
+use harness::stand_in::StandIn;
+use harness::{paths, policies, records, wait};
+use serde_json::{Value, json};
+
+const RUNTIME: &str = "/run/intercept-sandbox";
+
+struct Stage {
+    stand_in: StandIn,
+    run: Run,
+}
+
+/// The ready policy with a person to ask, on the TypeScript server.
+fn stage(arena: &Arena, timeout: &str) -> Stage {
+    arena.together();
+    let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
+    arena.file("ca.pem", stand_in.ca_pem());
+    let policy = policies::together().replace("action: allow", "action: require_approval").text;
+    let policy = format!("{policy}\napprovals: {{timeout: {timeout}, valid: 10m}}\n");
+    let run = Run::new(arena, &policy)
+        .connect_to(&stand_in)
+        .env("TOGETHER_API_KEY", "isb-test-key")
+        .command(["node", &format!("{TOGETHER_SERVER}/server.js")]);
+    Stage { stand_in, run }
+}
+
+fn begin(stage: &Stage) -> Session {
+    let mut session = stage.run.start();
+    session.initialize();
+    session
+}
+
+/// Sends a call under `id` and does not wait for its answer.
+fn send(session: &mut Session, id: u64, prompt: &str) {
+    let params = json!({"name": "generate_image", "arguments": {"prompt": prompt}});
+    session.send(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
+}
+
+fn is_allowed(answer: &Value) -> bool {
+    denial_code(answer).is_none() && answer["result"]["isError"] != true && answer["result"]["content"].is_array()
+}
+
+fn listed() -> Vec<Value> {
+    let output = run::subcommand(["approvals", "list", "--json"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let list: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    list.as_array().expect("a list").clone()
+}
+
+/// The one question that is asked, when it is.
+fn question() -> Value {
+    let one = || listed().into_iter().next();
+    wait::until(ANSWER_LIMIT, one).expect("a call waits for a person")
+}
+
+fn id_of(question: &Value) -> String {
+    question["id"].as_str().expect("an id").to_owned()
+}
+
+fn decide(arguments: &[&str]) -> String {
+    let output = run::subcommand([&["approvals"], arguments].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    said(&output)
+}
+
+fn socket() -> PathBuf {
+    let sessions = fs::read_dir(RUNTIME).expect("the runtime directory").flatten().map(|entry| entry.path());
+    let sockets: Vec<PathBuf> = sessions.map(|path| path.join("control.sock")).filter(|path| path.exists()).collect();
+    assert_eq!(sockets.len(), 1, "{sockets:?}");
+    sockets[0].clone()
+}
+
+#[test]
+fn a_call_waits_until_it_is_approved_and_then_arrives() {
+    arena::run(|arena| {
+        let stage = stage(arena, "50s");
+        let mut session = begin(&stage);
+        send(&mut session, 70, "a lighthouse");
+        let question = question();
+        assert_eq!(question["tool"], "generate_image");
+        assert_eq!(question["arguments"], "{\"prompt\":\"a lighthouse\"}");
+        assert!(session.try_line(Duration::from_millis(300)).is_none(), "it waits");
+        assert_eq!(stage.stand_in.requests().len(), 0);
+
+        let id = id_of(&question);
+        assert!(decide(&["approve", &id[..8]]).contains("1 let go"));
+        let answer = session.answer_to(&json!(70));
+        assert!(is_allowed(&answer), "{answer}\n{}", session.stderr());
+        assert_eq!(stage.stand_in.requests().len(), 1);
+        assert_eq!(listed(), [] as [Value; 0], "it is used up");
+        let again = run::subcommand(["approvals", "approve", &id]);
+        assert_eq!(again.status.code(), Some(1), "{}", said(&again));
+
+        let status = run::subcommand(["status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        assert_eq!((&status[0]["allowed"], &status[0]["waiting"]), (&json!(1), &json!(0)), "{status}");
+        assert_eq!(session.finish().code, 0);
+
+        let log = records::read(records::DEFAULT_DIRECTORY);
+        let place = |kind: &str| log.iter().position(|record| record["type"] == kind).expect(kind);
+        let (requested, granted) = (place("approval.requested"), place("approval.granted"));
+        let call = log.iter().position(|record| record["type"] == "mcp.request" && record["approval"]["id"] == *id);
+        assert!(requested < granted && Some(granted) < call, "{requested} {granted} {call:?}");
+        assert_eq!(log[granted]["approval"]["by_uid"], 0);
+        let verified = run::subcommand(["audit", "verify"]);
+        assert!(verified.status.success(), "{}", said(&verified));
+        assert_eq!(fs::read_dir(RUNTIME).expect("there").flatten().filter(is_session).count(), 0, "nothing is left");
+    });
+}
+
+fn is_session(entry: &fs::DirEntry) -> bool {
+    entry.file_name().len() == 32
+}
+
+#[test]
+fn a_call_that_a_person_refuses_never_arrives() {
+    arena::run(|arena| {
+        let stage = stage(arena, "50s");
+        let mut session = begin(&stage);
+        send(&mut session, 70, "a lighthouse");
+        let id = id_of(&question());
+        decide(&["deny", &id, "--reason", "not this week"]);
+        let answer = session.answer_to(&json!(70));
+        assert_eq!(denial_code(&answer), Some("approval_required"), "{answer}");
+        assert!(text_of(&answer).contains("refused by a person: not this week"), "{answer}");
+        assert_eq!(stage.stand_in.requests().len(), 0);
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
+fn time_denies_and_a_late_approval_lets_exactly_one_retry_through() {
+    arena::run(|arena| {
+        let stage = stage(arena, "2s");
+        let mut session = begin(&stage);
+        let begun = Instant::now();
+        send(&mut session, 70, "a lighthouse");
+        let answer = session.answer_to(&json!(70));
+        assert_eq!(denial_code(&answer), Some("approval_required"), "{answer}");
+        assert!((1500..10_000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        let id = id_of(&question());
+        assert!(text_of(&answer).contains(&format!("Approval id {id};")), "{answer}");
+
+        assert!(decide(&["approve", &id]).contains("waits for the call to come again"));
+        send(&mut session, 71, "a lighthouse in flames");
+        send(&mut session, 72, "a lighthouse");
+        assert!(is_allowed(&session.answer_to(&json!(72))));
+        send(&mut session, 73, "a lighthouse");
+        for other in [71, 73] {
+            let answer = session.answer_to(&json!(other));
+            assert_eq!(denial_code(&answer), Some("approval_required"), "{other}: {answer}");
+        }
+        let requests = stage.stand_in.requests();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0].body["prompt"], "a lighthouse");
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
+fn nobody_but_root_reaches_the_socket() {
+    arena::run(|arena| {
+        let stage = stage(arena, "50s");
+        let mut session = begin(&stage);
+        send(&mut session, 70, "a lighthouse");
+        let id = id_of(&question());
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        let socket = socket();
+        assert_eq!((mode(&socket), mode(socket.parent().expect("a folder"))), (0o600, 0o700));
+        // The program stands where everybody can execute it; the socket does not.
+        let program = arena.folder("sbin").join("intercept-sandbox");
+        fs::copy(paths::supervisor(), &program).expect("it was built");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("own file");
+        for arguments in [&["approvals", "approve", &id][..], &["approvals", "list"], &["status"]] {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args(arguments);
+            let output = command.output().expect("setpriv runs");
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            assert!(said(&output).contains("only root"), "{}", said(&output));
+        }
+        let mut connect = Command::new("setpriv");
+        connect.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "node", "-e"]);
+        connect.arg("require('net').connect(process.argv[1]).on('error',e=>{console.log(e.code);process.exit(3)})");
+        let output = connect.arg(&socket).output().expect("node runs");
+        assert_eq!((output.status.code(), &*said(&output)), (Some(3), "EACCES\n"));
+        assert_eq!(listed().len(), 1, "nothing was decided");
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
+fn a_flood_on_the_socket_does_not_disturb_the_session() {
+    arena::run(|arena| {
+        let stage = stage(arena, "50s");
+        let mut session = begin(&stage);
+        let socket = socket();
+        let silent: Vec<UnixStream> = (0..16).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+        let begun = Instant::now();
+        let mut connected = 0;
+        while begun.elapsed() < Duration::from_secs(3) {
+            if let Ok(mut peer) = UnixStream::connect(&socket) {
+                // A refused write is the point: too long, or the relay hung up.
+                let _ = peer.set_write_timeout(Some(Duration::from_millis(50)));
+                let _ = peer.write_all(&[b'x'; 64 << 10]);
+                connected += 1;
+            }
+            let answer = session.request("ping", json!({}));
+            assert!(answer["result"].is_object(), "{answer}");
+        }
+        assert!(connected > 0);
+        drop(silent);
+        send(&mut session, 70, "a lighthouse");
+        thread::sleep(Duration::from_millis(2500)); // those who were let in lose their places
+        let id = id_of(&question());
+        decide(&["approve", &id]);
+        assert!(is_allowed(&session.answer_to(&json!(70))));
+        let mut peer = UnixStream::connect(&socket).expect("it serves on");
+        peer.write_all(b"{\"ask\":\"halt\"}\n").expect("a short line");
+        let mut reply = String::new();
+        peer.read_to_string(&mut reply).expect("a reply and the end");
+        assert!(reply.contains("bad_request"), "{reply}");
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
+fn without_a_session_the_commands_say_so() {
+    arena::run(|_| {
+        let output = run::subcommand(["approvals", "list"]);
+        assert_eq!((output.status.code(), &*said(&output)), (Some(0), "nothing waits for a person\n"));
+        assert_eq!(&*said(&run::subcommand(["status"])), "no session runs\n");
+        let output = run::subcommand(["approvals", "approve", "0123456789ab"]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert_eq!(run::subcommand(["approvals", "approve", "0123"]).status.code(), Some(2));
+        assert_eq!(run::subcommand(["approvals"]).status.code(), Some(2));
+    });
+}
