@@ -1,10 +1,11 @@
-//! `intercept-sandbox policy`: check, explain and install policies.
+//! `intercept-sandbox policy`: check, explain, install and draft policies.
 
 mod call;
 mod check;
 mod explain;
 mod file;
 mod install;
+mod schema;
 
 use std::error::Error;
 use std::io;
@@ -27,6 +28,8 @@ pub enum PolicyCommand {
     ///
     /// Exit code 0: installed, or already there; 1: it does not load, or another one is there; 2: wrong usage, or not root.
     Install(install::InstallArgs),
+    /// Print the language as a JSON Schema (2020-12), for editors.
+    Schema,
 }
 
 /// Runs a command. Results go to stdout, what went wrong to stderr.
@@ -37,6 +40,7 @@ pub fn run(command: PolicyCommand) -> ExitCode {
         PolicyCommand::Check(arguments) => check::run(&arguments, &mut out),
         PolicyCommand::Explain(arguments) => explain::run(&arguments, &mut out),
         PolicyCommand::Install(arguments) => install::run(&arguments, &mut out),
+        PolicyCommand::Schema => schema::run(&mut out),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -29,6 +29,6 @@ pub use condition::{Clause, Condition, Literal, Number, Step, Test};
 pub use decimal::Decimal;
 pub use explain::{CheckTrace, Explanation, Found, RuleTrace};
 pub use holds::Outcome;
-pub use load::{Loaded, Source, decode, load};
+pub use load::{Loaded, Source, decode, json_schema, load};
 pub use model::*;
 pub use verdict::*;

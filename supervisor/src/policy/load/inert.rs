@@ -4,7 +4,7 @@ use super::read::Section;
 use super::{conditions, hosts, limits, sandbox, tools, top};
 use crate::policy::testing::{errors, loaded};
 
-const SECTIONS: &[&Section] = &[
+pub(super) const SECTIONS: &[&Section] = &[
     &top::TOP,
     &top::LIMITS,
     &top::AUDIT,
@@ -27,7 +27,7 @@ const SECTIONS: &[&Section] = &[
 ];
 
 /// Section, key, policy with `@` where the key goes, the key with its value.
-const KEYS: &[(&str, &str, &str, &str)] = &[
+pub(super) const KEYS: &[(&str, &str, &str, &str)] = &[
     ("a policy", "version", "{@ tools: {}}", "version: '1',"),
     ("a policy", "name", "{@ tools: {}}", "name: p,"),
     ("a policy", "description", "{@ tools: {}}", "description: d,"),

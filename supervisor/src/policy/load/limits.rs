@@ -10,7 +10,7 @@ use crate::policy::yaml::{Kind, Node};
 
 pub(super) const RATE_LIMIT: Section = Section { what: "a rate limit", keys: &["max", "window"], later: &["align"] };
 
-const UNITS: &[(&str, CalendarUnit)] =
+pub(super) const UNITS: &[(&str, CalendarUnit)] =
     &[("minute", CalendarUnit::Minute), ("hour", CalendarUnit::Hour), ("day", CalendarUnit::Day)];
 
 /// `{max, window}`: sliding. `N/minute`, `N/hour`, `N/day`: units of the UTC calendar.
