@@ -9,6 +9,7 @@ mod codes;
 mod condition;
 mod decide;
 mod decimal;
+pub mod draft;
 mod explain;
 mod holds;
 mod key;
