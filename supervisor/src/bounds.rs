@@ -204,7 +204,7 @@ pub const POLICY_MOUNTS_MAX: usize = 256;
 /// Longest line read from a scanned server, bytes. A page of a thousand tools has some.
 pub const SCAN_LINE_BYTES_MAX: usize = 8 << 20;
 /// Most bytes read from a scanned server, all pages together.
-pub const SCAN_BYTES_MAX: usize = 32 << 20;
+pub const SCAN_BYTES_MAX: usize = 16 << 20;
 /// Longest cursor that is sent back, bytes. With `SCHEMA_PAGES_MAX` pages, all requests fit into one pipe's backlog.
 pub const SCAN_CURSOR_BYTES_MAX: usize = 4 << 10;
 /// Most bytes kept of what a scan writes to stderr; the last ones are shown when it fails.
