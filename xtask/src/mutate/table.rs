@@ -48,6 +48,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("policy-trust", "policy_trust", "a_policy_that_others_can_write_is_refused"),
     row("policy-unknown-keys", "lifecycle", "a_bad_policy_is_125_with_place_and_hint_and_a_record"),
     row("rate-limit", "main_job", "the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait"),
+    row("scan-output", "scan", "behind_sudo_a_scan_works_and_writes_no_file_of_the_callers_choice"),
     // The wall.
     case("cgroup-bind", "wall_root", "behind the wall nothing leaves and everything is seen"),
     case("cgroup-connect", "wall_root", "the hooks alone keep everything in"),

@@ -76,6 +76,9 @@ fn required(what: &str) -> &'static [&'static str] {
         "a passed variable" => &["name"],
         "an allowed host" => &["host"],
         "sandbox.network" => &["allow"],
+        "state" => &["counter", "window"],
+        "pace" => &["every"],
+        "a condition on a counter" => &["path", "op", "value"],
         _ => &[],
     }
 }

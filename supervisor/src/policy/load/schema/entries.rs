@@ -1,5 +1,5 @@
-//! What stands behind each key. Keys that the loader still refuses may have their entry already: it is used from the day on
-//! which the loader's table lists them.
+//! What stands behind each key. Keys that the loader refuses so far may have their entry already: it is used once the loader's
+//! own table lists them.
 
 use serde_json::{Value, json};
 
@@ -13,10 +13,11 @@ use crate::policy::load::{conditions, hosts, limits, sandbox, tools, top};
 pub(super) fn of(what: &str, key: &str) -> Option<Value> {
     match what {
         "a policy" => policy(key),
-        "limits" | "audit" | "server" | "cli" => section_of_the_top(what, key),
+        "limits" | "audit" | "server" | "cli" | "approvals" => section_of_the_top(what, key),
         "a tool" | "a rule" | "validate" => rule(key),
         "a condition" => condition(key),
         "a rate limit" => rate_limit(key),
+        "state" | "pace" | "a condition on a counter" => counted(what, key),
         "an allowed host" | "sandbox.network" => network(key),
         _ => sandbox(what, key),
     }
@@ -48,19 +49,16 @@ fn policy(key: &str) -> Option<Value> {
         "audit" => mapping(top::AUDIT.what),
         "server" => mapping(top::SERVER.what),
         "cli" => mapping(top::CLI.what),
-        "approvals" => described("How long an approval is waited for, and holds.", approvals()),
+        "approvals" => mapping("approvals"),
         _ => return None,
     })
-}
-
-fn approvals() -> Value {
-    json!({"type": "object", "properties": {"timeout": kind("seconds"), "valid": kind("seconds")},
-        "additionalProperties": false})
 }
 
 fn section_of_the_top(what: &str, key: &str) -> Option<Value> {
     Some(match (what, key) {
         ("limits", "scope") => described("Where counters are kept apart.", word(top::SCOPES)),
+        ("approvals", "timeout") => described("How long a call waits for a person.", kind("seconds")),
+        ("approvals", "valid") => described("How long an approval holds.", kind("seconds")),
         ("audit", "durability") => {
             described("strict: on disk before each effect; write: handed to the kernel.", word(top::DURABILITY))
         }
@@ -95,21 +93,34 @@ fn rule(key: &str) -> Option<Value> {
             described("What the tool's inputSchema requires must be there and not null.", json!({"type": "boolean"}))
         }
         "schema" => described("The whole inputSchema is enforced.", json!({"type": "boolean"})),
-        "pace" => described("One call every so often; a burst may come at once.", pace()),
-        "state" => described("A counter that each allowed call adds to.", state()),
+        "pace" => described("One call every so often; a burst may come at once.", mapping("pace")),
+        "state" => described("A counter that each allowed call adds to.", mapping("state")),
         _ => return None,
     })
 }
 
-fn pace() -> Value {
-    json!({"type": "object", "properties": {"every": kind("seconds"), "burst": whole(1, WINDOW_CALLS_MAX)},
-        "required": ["every"], "additionalProperties": false})
-}
-
-fn state() -> Value {
-    let properties = json!({"counter": kind("text"), "window": kind("text"), "increment": kind("text"),
-        "increment_from": kind("text")});
-    json!({"type": "object", "properties": properties, "required": ["counter", "window"], "additionalProperties": false})
+/// Counters, and what is paced.
+fn counted(what: &str, key: &str) -> Option<Value> {
+    let units: Vec<&str> = limits::UNITS.iter().map(|(unit, _)| *unit).collect();
+    let bounds = ["lt", "lte", "gt", "gte", "eq"];
+    Some(match (what, key) {
+        ("state", "counter") => described("Conditions read it as state.TOOL.COUNTER.", kind("text")),
+        ("state", "window") => {
+            let forms = json!({"anyOf": [{"enum": units}, kind("seconds")]});
+            described("minute, hour or day of the UTC calendar, or a sliding time such as 60s.", forms)
+        }
+        ("state", "align") => json!({"enum": ["calendar", "sliding"]}),
+        ("state", "increment") => described("What each call adds; absent, 1.", json!({"type": "number"})),
+        ("state", "increment_from") => described("The argument that says what a call adds.", json!({"type": "string"})),
+        ("pace", "every") => described("Time between two calls: 6s.", kind("pause")),
+        ("pace", "burst") => {
+            described("Calls that may come at once; absent, 1.", json!({"type": "integer", "minimum": 1}))
+        }
+        ("a condition on a counter", "path") => described("state.TOOL.COUNTER", json!({"type": "string"})),
+        ("a condition on a counter", "op") => json!({"enum": bounds}),
+        ("a condition on a counter", "value") => json!({"type": "number"}),
+        _ => return None,
+    })
 }
 
 fn condition(key: &str) -> Option<Value> {

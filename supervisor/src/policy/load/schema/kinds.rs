@@ -18,6 +18,13 @@ pub(super) fn definitions() -> Map<String, Value> {
         ("reason", json!({"type": ["string", "number", "boolean"], "minLength": 1})),
         ("bytes", amount("KMGT")),
         ("seconds", amount("smhd")),
+        (
+            "pause",
+            json!({"anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": "^(0|[1-9][0-9]*)(ms|[smhd])?$"},
+            ]}),
+        ),
         ("path", json!({"type": "string", "pattern": "^/"})),
         (
             "variable",
