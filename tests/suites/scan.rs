@@ -141,7 +141,7 @@ fn a_server_that_does_not_list_is_an_error_in_time_and_leaves_nothing() {
     arena::run(|arena| {
         let cases = [
             ("silent", "did not answer `initialize` within 3 s"),
-            ("dies", "`initialize` with the error: The server ended: exit code 7"),
+            ("dies", "the run ended with 7"),
             ("dies-on-list", "`tools/list`"),
             ("garbage", "did not answer `tools/list` within 3 s"),
             ("endless", "do not end"),

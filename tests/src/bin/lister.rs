@@ -47,7 +47,7 @@ fn listed(mode: &str, id: &Value, cursor: &Value) -> io::Result<()> {
             }
             stdout.flush()
         }
-        "dies-on-list" => std::process::exit(9),
+        "dies-on-list" => Err(io::ErrorKind::Other.into()),
         "endless" => page(json!({"tools": [], "nextCursor": (number + 1).to_string()})),
         "loop" => page(json!({"tools": [], "nextCursor": "again"})),
         "flood" => page(json!({"tools": [{"name": "t", "description": "x".repeat(20 << 20)}]})),
