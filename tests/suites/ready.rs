@@ -19,7 +19,7 @@ const FILES: &str = "/mnt/arena/files";
 /// A shipped policy with the server's folder where the arena shows it; the edits are printed.
 fn policy(name: &str, edits: impl FnOnce(Derived) -> Derived) -> String {
     let derived = edits(Derived::of(&format!("{name}.yaml")));
-    println!("policies/{name}.yaml, with:\n{}", derived.changes.join("\n"));
+    eprintln!("policies/{name}.yaml, with:\n{}", derived.changes.join("\n"));
     derived.text
 }
 
