@@ -150,13 +150,15 @@ fn a_server_that_does_not_list_is_an_error_in_time_and_leaves_nothing() {
         ];
         for (mode, why) in cases {
             let begun = Instant::now();
-            let output = lister(arena, mode, &["--timeout", "3s"]);
+            // A silent server costs its whole time; the others are found out before it is over.
+            let timeout = if why.contains("within") { "3s" } else { "60s" };
+            let output = lister(arena, mode, &["--timeout", timeout]);
             let text = said(&output);
             assert_eq!(output.status.code(), Some(1), "{mode}: {text}");
             assert!(output.stdout.is_empty(), "{mode}: {text}");
             assert!(text.starts_with("error: the scan failed: ") && text.contains(why), "{mode}: {text}");
             assert!(!text.contains('\u{1b}'), "{mode}: {text}");
-            assert!(begun.elapsed() < Duration::from_secs(30), "{mode}");
+            assert!(begun.elapsed() < Duration::from_secs(45), "{mode}");
         }
     });
 }

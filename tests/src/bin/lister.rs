@@ -50,7 +50,7 @@ fn listed(mode: &str, id: &Value, cursor: &Value) -> io::Result<()> {
         "dies-on-list" => Err(io::ErrorKind::Other.into()),
         "endless" => page(json!({"tools": [], "nextCursor": (number + 1).to_string()})),
         "loop" => page(json!({"tools": [], "nextCursor": "again"})),
-        "flood" => page(json!({"tools": [{"name": "t", "description": "x".repeat(20 << 20)}]})),
+        "flood" => page(json!({"tools": [{"name": "t", "description": "x".repeat(9 << 20)}]})),
         "pages" if number < 3 => {
             page(json!({"tools": [tool(&format!("t{number}"))], "nextCursor": (number + 1).to_string()}))
         }
