@@ -256,3 +256,27 @@ pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 << 10;
 pub const CONTROL_WAIT_MS: u64 = 2_000;
 /// Longest reply that a command reads from a control socket, bytes. A full list has about 2 MiB.
 pub const CONTROL_REPLY_BYTES_MAX: u64 = 16 << 20;
+// policy scan
+
+/// Longest line read from a scanned server, bytes. A page of a thousand tools has some.
+pub const SCAN_LINE_BYTES_MAX: usize = 8 << 20;
+/// Most bytes read from a scanned server, all pages together.
+pub const SCAN_BYTES_MAX: usize = 16 << 20;
+/// Longest cursor that is sent back, bytes. With `SCHEMA_PAGES_MAX` pages, all requests fit into one pipe's backlog.
+pub const SCAN_CURSOR_BYTES_MAX: usize = 4 << 10;
+/// Most bytes kept of what a scan writes to stderr; the last ones are shown when it fails.
+pub const SCAN_STDERR_BYTES_MAX: usize = 16 << 10;
+/// Longest time that a scan may be given, seconds.
+pub const SCAN_SECONDS_MAX: u64 = 600;
+/// Longest wait for the end of a scanned run, milliseconds: its own shutdown takes at most 2 s, its log a write.
+pub const SCAN_END_WAIT_MS: u64 = 10_000;
+/// Characters of a server's text in one comment of a draft.
+pub const DRAFT_REMARK_CHARS_MAX: usize = 160;
+/// Most arguments of a tool that a draft judges. A person would not read more.
+pub const DRAFT_ARGUMENTS_MAX: usize = 64;
+/// Most values of an enum that a draft writes down.
+pub const DRAFT_CHOICES_MAX: usize = 64;
+/// Longest string of an enum or const that a draft writes down, bytes.
+pub const DRAFT_TEXT_BYTES_MAX: usize = 256;
+/// Bytes of a policy that a draft keeps for its comments on what it left out: 51 lines at most.
+pub const DRAFT_SPARE_BYTES: usize = 128 << 10;

@@ -21,7 +21,16 @@ impl Derived {
     /// When the repository does not have it.
     #[must_use]
     pub fn ready() -> Self {
-        let path = paths::workspace().join("policies/together-ai.yaml");
+        Self::of("together-ai.yaml")
+    }
+
+    /// The ready policy of this file name, unchanged.
+    ///
+    /// # Panics
+    /// When the repository does not have it.
+    #[must_use]
+    pub fn of(file: &str) -> Self {
+        let path = paths::workspace().join("policies").join(file);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { text, changes: Vec::new() }
     }
@@ -37,6 +46,28 @@ impl Derived {
         let mut changes = self.changes;
         changes.extend([format!("- {}", before.trim()), format!("+ {}", after.trim())]);
         Self { text: self.text.replace(&before, &after), changes }
+    }
+
+    /// Replaces `old` wherever it stands outside comments.
+    ///
+    /// # Panics
+    /// When it stands nowhere.
+    #[must_use]
+    pub fn everywhere(self, old: &str, new: &str) -> Self {
+        let mut changes = self.changes;
+        let mut text = String::with_capacity(self.text.len());
+        for line in self.text.lines() {
+            if line.contains(old) && !line.trim_start().starts_with('#') {
+                let after = line.replace(old, new);
+                changes.extend([format!("- {}", line.trim()), format!("+ {}", after.trim())]);
+                text.push_str(&after);
+            } else {
+                text.push_str(line);
+            }
+            text.push('\n');
+        }
+        assert_ne!(text, self.text, "{old:?} stands nowhere");
+        Self { text, changes }
     }
 
     /// Adds a line after the only one that holds `anchor`, with its indent.

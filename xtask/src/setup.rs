@@ -40,8 +40,8 @@ fn prepare(talkative: bool) -> Outcome {
     } else if talkative {
         say::line("Debian packages: all there");
     }
-    typescript_fixture(talkative)?;
-    python_fixture(talkative)
+    NODE_SERVERS.iter().try_for_each(|name| node_server(name, talkative))?;
+    PYTHON_SERVERS.iter().try_for_each(|name| python_server(name, talkative))
 }
 
 fn missing_packages() -> Outcome<Vec<&'static str>> {
@@ -82,8 +82,13 @@ fn install(packages: &[&str]) -> Outcome {
     run(install)
 }
 
-fn typescript_fixture(talkative: bool) -> Outcome {
-    let folder = workspace().join("tests/servers/together-ts");
+/// Servers on npm: our fixture, and the published ones that ready policies are for.
+const NODE_SERVERS: [&str; 3] = ["together-ts", "filesystem", "github"];
+/// Servers on PyPI, likewise.
+const PYTHON_SERVERS: [&str; 2] = ["images-py", "fetch"];
+
+fn node_server(name: &str, talkative: bool) -> Outcome {
+    let folder = workspace().join("tests/servers").join(name);
     unless_fresh(&folder, "package-lock.json", "node_modules", talkative, || {
         let mut npm = command("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
         npm.current_dir(&folder);
@@ -91,8 +96,8 @@ fn typescript_fixture(talkative: bool) -> Outcome {
     })
 }
 
-fn python_fixture(talkative: bool) -> Outcome {
-    let folder = workspace().join("tests/servers/images-py");
+fn python_server(name: &str, talkative: bool) -> Outcome {
+    let folder = workspace().join("tests/servers").join(name);
     unless_fresh(&folder, "requirements.txt", ".venv", talkative, || {
         let in_folder = |program: &str, arguments: &[&str]| {
             let mut command = command(program, arguments);

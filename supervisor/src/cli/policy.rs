@@ -1,10 +1,12 @@
-//! `intercept-sandbox policy`: check, explain and install policies.
+//! `intercept-sandbox policy`: check, explain, install and draft policies.
 
 mod call;
 mod check;
 mod explain;
 mod file;
 mod install;
+mod scan;
+mod schema;
 
 use std::error::Error;
 use std::io;
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-/// Check, explain and install policies.
+/// Check, explain, install and draft policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Say everything that is wrong with a policy, at once.
@@ -27,6 +29,12 @@ pub enum PolicyCommand {
     ///
     /// Exit code 0: installed, or already there; 1: it does not load, or another one is there; 2: wrong usage, or not root.
     Install(install::InstallArgs),
+    /// Start a server in the strictest sandbox, list its tools and draft a policy. Needs root.
+    ///
+    /// Exit code 0: drafted; 1: the scan failed; 2: wrong usage, or not root.
+    Scan(scan::ScanArgs),
+    /// Print the language as a JSON Schema (2020-12), for editors.
+    Schema,
 }
 
 /// Runs a command. Results go to stdout, what went wrong to stderr.
@@ -37,6 +45,8 @@ pub fn run(command: PolicyCommand) -> ExitCode {
         PolicyCommand::Check(arguments) => check::run(&arguments, &mut out),
         PolicyCommand::Explain(arguments) => explain::run(&arguments, &mut out),
         PolicyCommand::Install(arguments) => install::run(&arguments, &mut out),
+        PolicyCommand::Scan(arguments) => scan::run(&arguments, &mut out),
+        PolicyCommand::Schema => schema::run(&mut out),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -97,7 +97,17 @@ fn together_opens_one_host_and_one_folder_and_lists_one_tool() {
 }
 
 #[test]
-fn ready_policies_load_without_warnings() {
-    let loaded = load(&Source { path: std::path::Path::new("/p/together-ai.yaml"), text: TOGETHER }).expect("loads");
-    assert_eq!(loaded.warnings, []);
+fn ready_policies_load_without_warnings_and_deny_what_they_do_not_name() {
+    for (name, text) in [
+        ("together-ai", TOGETHER),
+        ("filesystem", include_str!("../../../policies/filesystem.yaml")),
+        ("fetch", include_str!("../../../policies/fetch.yaml")),
+        ("github", include_str!("../../../policies/github.yaml")),
+    ] {
+        let path = format!("/p/{name}.yaml");
+        let loaded = load(&Source { path: std::path::Path::new(&path), text }).expect(name);
+        assert_eq!(loaded.warnings, [], "{name}");
+        assert_eq!(loaded.policy.name, name);
+        assert_eq!(loaded.policy.visibility("a_tool_of_tomorrow"), Visibility::Unlisted, "{name}");
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("approval-bound", "lib", "relay::fingerprint::tests::a_fingerprint_covers_tool_arguments_and_policy"),
     row("approval-needed", "approvals", "a_call_waits_until_it_is_approved_and_then_arrives"),
     row("approval-peer", "lib", "relay::desk::tests::only_root_may_ask"),
+    row("draft-quotes", "lib", "policy::draft::tests::a_name_or_description_cannot_leave_its_place"),
+    row("draft-unjudged", "lib", "policy::draft::tests::what_cannot_be_judged_is_denied_and_says_why"),
     row("limit-clock", "lib", "limits::timeline::tests::wall_clock_set_back_between_boots_does_not_take_time_back"),
     row(
         "limit-longest-window",
@@ -69,6 +71,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("rate-limit", "main_job", "the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait"),
     row("reload-sandbox", "reload", "what_a_running_server_cannot_be_given_is_named_and_nothing_of_the_file_is_taken"),
     row("reload-trust", "reload", "a_file_that_is_no_longer_roots_alone_is_refused"),
+    row("scan-output", "scan", "behind_sudo_a_scan_works_and_writes_no_file_of_the_callers_choice"),
     // The wall.
     case("cgroup-bind", "wall_root", "behind the wall nothing leaves and everything is seen"),
     case("cgroup-connect", "wall_root", "the hooks alone keep everything in"),

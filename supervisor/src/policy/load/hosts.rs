@@ -16,7 +16,7 @@ pub(super) const HOST: Section = Section {
     later: &["http", "inject", "max_requests_per_call", "max_connections_per_call"],
 };
 
-const TLS: &[(&str, TlsMode)] = &[("passthrough", TlsMode::Passthrough), ("none", TlsMode::None)];
+pub(super) const TLS: &[(&str, TlsMode)] = &[("passthrough", TlsMode::Passthrough), ("none", TlsMode::None)];
 
 /// Longest DNS name as text, bytes (RFC 1035, 2.3.4, less root and length octets).
 const NAME_BYTES_MAX: usize = 253;

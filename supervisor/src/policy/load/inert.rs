@@ -4,7 +4,7 @@ use super::read::Section;
 use super::{conditions, hosts, limits, sandbox, state, tools, top};
 use crate::policy::testing::{errors, loaded};
 
-const SECTIONS: &[&Section] = &[
+pub(super) const SECTIONS: &[&Section] = &[
     &top::TOP,
     &top::LIMITS,
     &top::APPROVALS,

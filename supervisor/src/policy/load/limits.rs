@@ -12,7 +12,7 @@ use crate::policy::yaml::{Kind, Node};
 pub(super) const RATE_LIMIT: Section = Section { what: "a rate limit", keys: &["max", "window", "align"], later: &[] };
 pub(super) const PACE: Section = Section { what: "pace", keys: &["every", "burst"], later: &[] };
 
-const UNITS: &[(&str, CalendarUnit)] =
+pub(super) const UNITS: &[(&str, CalendarUnit)] =
     &[("minute", CalendarUnit::Minute), ("hour", CalendarUnit::Hour), ("day", CalendarUnit::Day)];
 
 /// `align:`.

@@ -11,6 +11,7 @@ mod paths;
 mod pattern;
 mod read;
 mod sandbox;
+mod schema;
 mod state;
 mod suggest;
 mod tools;
@@ -41,6 +42,8 @@ use super::yaml::{self, Span};
 use crate::bounds::POLICY_BYTES_MAX;
 use crate::report::{Diagnostic, is_deceptive};
 use read::Reader;
+
+pub use schema::json_schema;
 
 /// A policy file that has been read.
 #[derive(Clone, Copy, Debug)]

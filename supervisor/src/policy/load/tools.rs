@@ -22,7 +22,7 @@ pub(super) const RULE: Section = Section {
 };
 pub(super) const VALIDATE: Section = Section { what: "validate", keys: &["required_args"], later: &["schema"] };
 
-const ACTIONS: &[(&str, RuleAction)] = &[
+pub(super) const ACTIONS: &[(&str, RuleAction)] = &[
     ("allow", RuleAction::Evaluate),
     ("evaluate", RuleAction::Evaluate),
     ("deny", RuleAction::Deny),

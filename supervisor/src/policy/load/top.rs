@@ -38,12 +38,12 @@ pub(super) const AUDIT: Section = Section { what: "audit", keys: &["durability",
 pub(super) const SERVER: Section = Section { what: "server", keys: &["command"], later: &["sha256"] };
 pub(super) const CLI: Section = Section { what: "cli", keys: &["allow"], later: &[] };
 
-const EFFECTS: &[(&str, DefaultEffect)] = &[("allow", DefaultEffect::Allow), ("deny", DefaultEffect::Deny)];
-const SCOPES: &[(&str, LimitScope)] =
+pub(super) const EFFECTS: &[(&str, DefaultEffect)] = &[("allow", DefaultEffect::Allow), ("deny", DefaultEffect::Deny)];
+pub(super) const SCOPES: &[(&str, LimitScope)] =
     &[("profile", LimitScope::Profile), ("session", LimitScope::Session), ("global", LimitScope::Global)];
-const DURABILITY: &[(&str, Durability)] = &[("strict", Durability::Strict), ("write", Durability::Write)];
+pub(super) const DURABILITY: &[(&str, Durability)] = &[("strict", Durability::Strict), ("write", Durability::Write)];
 /// Flags of `run` that loosen, as `cli.allow` names them.
-const FLAGS: &[(&str, &str)] =
+pub(super) const FLAGS: &[(&str, &str)] =
     &[("connect-to", "connect-to"), ("observe", "observe"), ("audit-dir", "audit-dir"), ("state-dir", "state-dir")];
 const FLAGS_LATER: &[&str] = &["upstream-ca", "state-dsn"];
 
