@@ -199,3 +199,9 @@ pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.
 pub const POLICY_MOUNTS_MAX: usize = 256;
+// Policy tests.
+
+/// Most cases in one case file.
+pub const CASES_MAX: usize = 10_000;
+/// Most calls that the cases of one file make, `repeat` counted: some seconds of work.
+pub const CASE_CALLS_MAX: u64 = 1_000_000;

@@ -5,10 +5,13 @@
 //! - [`Policy::normalised`] prints what was understood, every default written out.
 #![forbid(unsafe_code)]
 
+mod cases;
+mod charge;
 mod codes;
 mod condition;
 mod decide;
 mod decimal;
+mod diff;
 mod explain;
 mod holds;
 mod key;
@@ -24,11 +27,14 @@ mod ready;
 #[cfg(test)]
 mod testing;
 
+pub use cases::{CaseFile, CasesRun, PolicyFrom};
+pub use charge::{Charged, LimitHit};
 pub use codes::Code;
 pub use condition::{Clause, Condition, Literal, Number, Step, Test};
 pub use decimal::Decimal;
+pub use diff::{Change, Way};
 pub use explain::{CheckTrace, Explanation, Found, RuleTrace};
 pub use holds::Outcome;
-pub use load::{Loaded, Source, decode, load};
+pub use load::{Loaded, Source, decode, load, read_cases};
 pub use model::*;
 pub use verdict::*;

@@ -167,7 +167,7 @@ fn the_file_stands_alone_or_behind_c_and_exactly_once() {
     ] {
         assert!(parsed(words).is_ok(), "{words}");
     }
-    for words in ["p check", "p check a -c b", "p explain f --required a", "p install", "p test f"] {
+    for words in ["p check", "p check a -c b", "p explain f --required a", "p install", "p test", "p diff f"] {
         assert!(parsed(words).is_err(), "{words}");
     }
 }

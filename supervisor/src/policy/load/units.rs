@@ -20,6 +20,14 @@ pub(super) fn seconds(reader: &mut Reader<'_>, node: &Node, what: &str, min: u64
     in_range(reader, node, what, value, min, max)
 }
 
+/// Milliseconds: digits, then nothing or s for seconds, ms, m, h or d.
+pub(super) fn milliseconds(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<u64> {
+    const UNITS: &[(&str, u64)] =
+        &[("", 1_000), ("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let value = amount(reader, node, what, UNITS, "a time such as 60, 60s, 1500ms, 5m, 1h or 1d")?;
+    in_range(reader, node, what, value, 0, max)
+}
+
 /// A time that may be 0 for "no limit".
 pub(super) fn duration(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<Option<Duration>> {
     let value = seconds(reader, node, what, 0, max)?;
