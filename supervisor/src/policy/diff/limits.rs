@@ -1,7 +1,7 @@
 //! Rate limits, paces and counters.
 
 use super::{Changes, Way};
-use crate::limits::{CalendarUnit, Quota, Window};
+use crate::limits::{Quota, Window};
 use crate::policy::explain::quota_in_words;
 use crate::policy::model::{Counter, Increment, Pace, Rule, StateCondition};
 
@@ -80,34 +80,24 @@ pub(super) fn counter(counter: &Counter) -> String {
 fn implies(a: Quota, b: Quota) -> bool {
     let most = match (a.window(), b.window()) {
         // A span is covered by so many windows of `a`.
-        (Window::Sliding { window_ms }, span) => a.max().saturating_mul(length_ms(span).div_ceil(window_ms.max(1))),
+        (Window::Sliding { window_ms }, span) => a.max().saturating_mul(span.length_ms().div_ceil(window_ms.max(1))),
         // Units lie in one another.
         (Window::Calendar { unit }, Window::Calendar { unit: span }) => {
             a.max().saturating_mul((span.seconds() / unit.seconds()).max(1))
         }
         // A span that begins inside a unit touches one more.
         (Window::Calendar { unit }, Window::Sliding { window_ms }) => {
-            let touched = window_ms.div_ceil(unit_ms(unit)).saturating_add(1);
+            let touched = window_ms.div_ceil(unit.seconds() * 1000).saturating_add(1);
             a.max().saturating_mul(touched)
         }
     };
     most <= b.max()
 }
 
-const fn length_ms(window: Window) -> u64 {
-    match window {
-        Window::Sliding { window_ms } => window_ms,
-        Window::Calendar { unit } => unit_ms(unit),
-    }
-}
-
-const fn unit_ms(unit: CalendarUnit) -> u64 {
-    unit.seconds() * 1000
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::CalendarUnit;
 
     const fn sliding(max: u64, seconds: u64) -> Quota {
         Quota::Sliding { max, window_ms: seconds * 1000 }
