@@ -35,6 +35,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("line-bytes", "wire", "a_line_over_the_limit_is_refused_and_the_session_lives"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
     // The policy and its limits.
+    row("diagnostic-quotes", "policy_tools", "behind_sudo_no_word_of_a_file_is_shown"),
     row("limit-clock", "lib", "limits::timeline::tests::wall_clock_set_back_between_boots_does_not_take_time_back"),
     row("loosening-flags", "policy_trust", "a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy"),
     row("policy-conditions", "main_job", "arguments_out_of_bounds_never_reach_the_server"),

@@ -33,10 +33,8 @@ pub(super) fn run(arguments: &DiffArgs, out: &mut impl Write) -> Done {
     let (Some(old), Some(new)) = (old, new) else { return Err(NotLoaded.into()) };
     let changes = old.diff(&new);
     if arguments.json {
-        let changes: Vec<_> = changes
-            .iter()
-            .map(|change| serde_json::json!({"way": change.way.as_str(), "text": change.text}))
-            .collect();
+        let changes: Vec<_> =
+            changes.iter().map(|change| serde_json::json!({"way": change.way.as_str(), "text": change.text})).collect();
         writeln!(out, "{}", serde_json::json!({"same": changes.is_empty(), "changes": changes}))?;
     } else if changes.is_empty() {
         writeln!(out, "same")?;

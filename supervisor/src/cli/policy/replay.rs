@@ -142,9 +142,10 @@ impl Outcome {
         let differences = self.differences.iter().map(|one| {
             serde_json::json!({"seq": one.seq, "time": one.time, "tool": one.tool, "was": one.was, "now": one.now})
         });
-        let open = self.open.iter().map(|(why, calls, seq)| {
-            serde_json::json!({"reason": why, "calls": calls, "first_seq": seq})
-        });
+        let open = self
+            .open
+            .iter()
+            .map(|(why, calls, seq)| serde_json::json!({"reason": why, "calls": calls, "first_seq": seq}));
         serde_json::json!({
             "calls": self.calls,
             "same": self.same,
@@ -166,7 +167,10 @@ fn tell(outcome: &Outcome, hashed: bool, out: &mut impl Write) -> std::io::Resul
         writeln!(out, "{}", printable(&line))?;
     }
     if !hashed && !outcome.open.is_empty() {
-        writeln!(out, "the key of {KEY_DIRECTORY} cannot be read; with it, equality with values of the policy can be told")?;
+        writeln!(
+            out,
+            "the key of {KEY_DIRECTORY} cannot be read; with it, equality with values of the policy can be told"
+        )?;
     }
     if outcome.not_asked > 0 {
         writeln!(out, "{} more were refused by the pipe, before any policy was asked", outcome.not_asked)?;

@@ -20,10 +20,10 @@ pub struct TestArgs {
     #[arg(long, value_name = "AUDIT", requires = "config")]
     pub(super) replay: Option<PathBuf>,
     /// With --replay: the policy.
-    #[arg(short = 'c', long = "config", value_name = "POLICY", requires = "replay")]
+    #[arg(short = 'c', long = "config", value_name = "POLICY", requires = "replay", conflicts_with = "files")]
     pub(super) config: Option<PathBuf>,
     /// With --replay: what a tool's inputSchema requires, which no log says. Repeatable; `TOOL=` for nothing.
-    #[arg(long, value_name = "TOOL=NAME,...", requires = "replay")]
+    #[arg(long, value_name = "TOOL=NAME,...", requires = "replay", conflicts_with = "files")]
     pub(super) required: Vec<String>,
     /// Print one JSON object.
     #[arg(long)]
@@ -70,7 +70,7 @@ fn test(path: &Path, tally: &mut Tally) -> Result<(), file::FileError> {
     };
     let done = cases.run(governing.as_ref());
     tally.cases += done.cases;
-    tally.findings.extend(done.failures);
+    tally.findings.extend(file::shown(done.failures));
     Ok(())
 }
 

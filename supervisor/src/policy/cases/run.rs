@@ -31,9 +31,15 @@ pub struct CasesRun {
 #[derive(Debug)]
 enum End<'p> {
     Allowed,
-    Denied { denial: Denial<'p>, retry: Option<Retry> },
+    Denied {
+        denial: Denial<'p>,
+        retry: Option<Retry>,
+    },
     Approval(&'p Rule),
-    Refused { code: &'static str, text: String },
+    Refused {
+        code: &'static str,
+        text: String,
+    },
     /// This program cannot say how it would end.
     Unknown(String),
 }

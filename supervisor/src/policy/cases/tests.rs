@@ -68,10 +68,22 @@ fn a_case_fails_when_one_thing_that_it_says_does_not_hold() {
     let bad = [
         ("{name: a, call: {name: t}, required: [], expect: deny}", "expected deny, got allow"),
         ("{name: a, call: {name: t}, required: [], repeat: 3, expect: allow}", "at call 3 of 3"),
-        ("{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: allow}", "rule t.n (line 6 of the policy): args.n must be at most 4"),
-        ("{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: {deny: missing_argument}}", "got deny (condition_failed) by t.n"),
-        ("{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: {deny: condition_failed, rule: t.few}}", "by t.few, got deny (condition_failed) by t.n"),
-        ("{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: {deny: condition_failed, retry_after: 1s}}", "retry_after 1s, got"),
+        (
+            "{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: allow}",
+            "rule t.n (line 6 of the policy): args.n must be at most 4",
+        ),
+        (
+            "{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: {deny: missing_argument}}",
+            "got deny (condition_failed) by t.n",
+        ),
+        (
+            "{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: {deny: condition_failed, rule: t.few}}",
+            "by t.few, got deny (condition_failed) by t.n",
+        ),
+        (
+            "{name: a, call: {name: t, arguments: {n: 5}}, required: [], expect: {deny: condition_failed, retry_after: 1s}}",
+            "retry_after 1s, got",
+        ),
         ("{name: a, call: {name: z}, expect: {deny: rate_limited, retry_after: 1s}}", "retry_after never"),
         ("{name: a, call: {name: h}, expect: deny}", "expected deny, got hidden"),
         ("{name: a, call: {name: u}, expect: hidden}", "got deny (not_listed)"),
@@ -79,7 +91,10 @@ fn a_case_fails_when_one_thing_that_it_says_does_not_hold() {
         ("{name: a, json: '{\"name\": \"t\",,}', expect: allow}", "refused by the pipe (syntax)"),
         ("{name: a, json: '{\"name\": \"d\"}', expect: {refused: syntax}}", "got allow"),
         ("{name: a, load: 'toolz: {}', expect: loads}", "got the errors ISB-P011 (unknown key"),
-        ("{name: a, load: 'toolz: {}', expect: {errors: [ISB-P011, ISB-P011]}}", "expected the errors ISB-P011, ISB-P011"),
+        (
+            "{name: a, load: 'toolz: {}', expect: {errors: [ISB-P011, ISB-P011]}}",
+            "expected the errors ISB-P011, ISB-P011",
+        ),
         ("{name: a, load: 'hide: [t]', expect: {warnings: [ISB-P060]}}", "got a policy that loads with ISB-P063"),
         ("{name: a, load: 'sandbox: {}', expect: {errors: [ISB-P011]}}", "loads without a warning"),
     ];
@@ -123,7 +138,9 @@ fn a_case_that_asserts_nothing_is_an_error() {
         (&case("{name: a, call: {name: t}, at: 1y, expect: allow}"), ("ISB-P045", 3, 36)),
         (&case("{name: a, call: {name: t}, repeat: 1000001, expect: allow}"), ("ISB-P017", 3, 40)),
         (
-            &case("{name: a, call: {name: t}, at: 2s, expect: allow}\n  - {name: b, call: {name: t}, at: 1s, expect: allow}"),
+            &case(
+                "{name: a, call: {name: t}, at: 2s, expect: allow}\n  - {name: b, call: {name: t}, at: 1s, expect: allow}",
+            ),
             ("ISB-P017", 4, 36),
         ),
     ];
@@ -179,6 +196,23 @@ fn every_shipped_case_passes() {
         failures.push_str(&rendered(&cases.run(policy.as_ref()).failures));
     }
     assert!(failures.is_empty(), "{failures}");
+}
+
+#[test]
+fn the_example_of_the_reference_passes() {
+    let reference = include_str!("../../../../docs/policy.md");
+    let example: Vec<&str> = reference
+        .lines()
+        .skip_while(|line| !line.starts_with("    policy: ../together-ai.yaml"))
+        .take_while(|line| line.starts_with("    "))
+        .map(|line| &line[4..])
+        .collect();
+    let path = folder().join("example.yaml");
+    let cases = read_cases(&Source { path: &path, text: &example.join("\n") });
+    let cases = cases.unwrap_or_else(|errors| panic!("{}", rendered(&errors)));
+    let (_, policy) = with_policy(&folder().join("together-ai.yaml"));
+    let done = cases.run(policy.as_ref());
+    assert_eq!((done.cases, rendered(&done.failures)), (3, String::new()));
 }
 
 /// Codes that no case file can bring about, and why.

@@ -14,7 +14,7 @@ pub(super) fn compare(id: &str, old: &[Clause], new: &[Clause], changes: &mut Ch
             None => gone.push(clause),
         }
     }
-    let passes: [&dyn Fn(&Clause, &Clause) -> bool; 3] = [&comparable, &same_path, &both_groups];
+    let passes: [fn(&Clause, &Clause) -> bool; 3] = [comparable, same_path, both_groups];
     let mut pairs = Vec::new();
     for fits in passes {
         gone.retain(|was| match left.iter().position(|is| fits(was, is)) {

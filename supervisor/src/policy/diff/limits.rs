@@ -8,7 +8,9 @@ use crate::policy::model::{Counter, Increment, Pace, Rule, StateCondition};
 pub(super) fn compare(old: &Rule, new: &Rule, changes: &mut Changes) {
     let id = &new.id;
     match (old.rate_limit, new.rate_limit) {
-        (None, Some(is)) => changes.add(Way::Closes, format!("{id}: at most {}; there was no limit", quota_in_words(is))),
+        (None, Some(is)) => {
+            changes.add(Way::Closes, format!("{id}: at most {}; there was no limit", quota_in_words(is)))
+        }
         (Some(was), None) => changes.add(Way::Opens, format!("{id}: no limit; at most {} before", quota_in_words(was))),
         (Some(was), Some(is)) if was != is => {
             let way = Way::of(implies(is, was), implies(was, is));

@@ -128,7 +128,8 @@ fn counting(old: &Policy, new: &Policy, changes: &mut Changes) {
         format!("a call waits {} s for approval, was {} s", is.as_secs(), was.as_secs())
     });
     if was.valid != is.valid {
-        let text = format!("an approval that comes late is good for {} s, was {} s", is.valid.as_secs(), was.valid.as_secs());
+        let text =
+            format!("an approval that comes late is good for {} s, was {} s", is.valid.as_secs(), was.valid.as_secs());
         changes.either(is.valid > was.valid, text);
     }
 }
@@ -136,7 +137,9 @@ fn counting(old: &Policy, new: &Policy, changes: &mut Changes) {
 fn running(old: &Policy, new: &Policy, changes: &mut Changes) {
     if old.audit.durability != new.audit.durability {
         let text = match new.audit.durability {
-            Durability::Write => "records wait in the page cache: a power loss can take effects that were let through out of the log",
+            Durability::Write => {
+                "records wait in the page cache: a power loss can take effects that were let through out of the log"
+            }
             Durability::Strict => "every record is on disk before its effect",
         };
         changes.either(new.audit.durability == Durability::Write, text);

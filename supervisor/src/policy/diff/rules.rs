@@ -69,10 +69,10 @@ fn of_tool(tool: &str, old: &[Rule], new: &[Rule], changes: &mut Changes) {
 fn pair(old: &[Rule], new: &[Rule]) -> Vec<Option<usize>> {
     let mut pairs = vec![None; old.len()];
     let mut taken = vec![false; new.len()];
-    let passes: [&dyn Fn(&Rule, &Rule) -> bool; 3] = [
-        &|old, new| old.name.is_some() && old.name == new.name,
-        &|old, new| same_content(old, new),
-        &|old, new| old.name.is_none() && new.name.is_none() && old.index == new.index,
+    let passes: [fn(&Rule, &Rule) -> bool; 3] = [
+        |old, new| old.name.is_some() && old.name == new.name,
+        same_content,
+        |old, new| old.name.is_none() && new.name.is_none() && old.index == new.index,
     ];
     for fits in passes {
         for (rule, partner) in old.iter().zip(&mut pairs).filter(|(_, partner)| partner.is_none()) {

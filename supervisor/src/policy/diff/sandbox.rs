@@ -101,7 +101,8 @@ fn reads(old: &SandboxSection, new: &SandboxSection, changes: &mut Changes) {
 }
 
 fn writes(old: &SandboxSection, new: &SandboxSection, changes: &mut Changes) {
-    let find = |section: &'_ SandboxSection, path: &Path| section.write.iter().find(|write| write.path == path).cloned();
+    let find =
+        |section: &'_ SandboxSection, path: &Path| section.write.iter().find(|write| write.path == path).cloned();
     for is in &new.write {
         let Some(was) = find(old, &is.path) else {
             if within(old, is) {

@@ -30,7 +30,12 @@ fn tools_and_defaults() {
         "opens: u may be called, under 1 rule",
         "closes: u is not listed and is refused",
     );
-    there_and_back("tools: {t: {}}", "{hide: [t], tools: {t: {}}}", "closes: t is hidden", "opens: t may be called, freely");
+    there_and_back(
+        "tools: {t: {}}",
+        "{hide: [t], tools: {t: {}}}",
+        "closes: t is hidden",
+        "opens: t may be called, freely",
+    );
     there_and_back(
         "tools: {}",
         "hide: [t]",
@@ -64,7 +69,12 @@ fn rules_come_and_go() {
         "closes: t.r is new: at most 1 a UTC day",
         "opens: t.r is gone: at most 1 a UTC day",
     );
-    there_and_back("tools: {t: {}}", &ruled(""), "changes: t.rules[0] is new: it asks nothing", "changes: t.rules[0] is gone: it asks nothing");
+    there_and_back(
+        "tools: {t: {}}",
+        &ruled(""),
+        "changes: t.rules[0] is new: it asks nothing",
+        "changes: t.rules[0] is gone: it asks nothing",
+    );
     there_and_back(
         &ruled("action: allow"),
         &ruled("action: deny"),
@@ -185,7 +195,9 @@ fn a_long_pattern_that_differs_at_its_end_shows() {
 #[test]
 fn one_bound_that_moves_leaves_the_other_unsaid() {
     let size = |low: u32, high: u32| {
-        ruled(&format!("conditions: [{{path: args.w, op: gte, value: {low}}}, {{path: args.w, op: lte, value: {high}}}]"))
+        ruled(&format!(
+            "conditions: [{{path: args.w, op: gte, value: {low}}}, {{path: args.w, op: lte, value: {high}}}]"
+        ))
     };
     assert_eq!(
         lines(&size(128, 2048), &size(64, 1024)),
@@ -237,7 +249,12 @@ fn the_sandbox() {
         "closes: a.b: bytes out in a session: at most 1024, was without bound",
     );
     let files = |files: &str| format!("sandbox: {{filesystem: {{{files}}}}}");
-    there_and_back(&files(""), &files("read: [/opt/a]"), "opens: /opt/a may be read", "closes: /opt/a is not seen any more");
+    there_and_back(
+        &files(""),
+        &files("read: [/opt/a]"),
+        "opens: /opt/a may be read",
+        "closes: /opt/a is not seen any more",
+    );
     assert_eq!(
         lines(&files("read: [/opt/a]"), &files("read: [/opt/a, /opt/a/b]")),
         ["changes: /opt/a/b is named to be read; it was shown before"]
@@ -248,10 +265,7 @@ fn the_sandbox() {
     );
     assert_eq!(
         lines(&files("write: [/srv/a]"), &files("read: [/srv/a]")),
-        [
-            "closes: /srv/a may not be written any more",
-            "changes: /srv/a is named to be read; it was shown before",
-        ]
+        ["closes: /srv/a may not be written any more", "changes: /srv/a is named to be read; it was shown before",]
     );
     there_and_back(
         "sandbox: {resources: {memory: 512M}}",

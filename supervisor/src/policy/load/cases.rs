@@ -262,9 +262,7 @@ fn expect(reader: &mut Reader<'_>, node: &Node) -> Option<Expect> {
             let retry_after = retry.map_or(Some(None), |retry| retry.map(Some))?;
             Some(Expect::Deny { code: Some(code), rule, retry_after })
         }
-        "approval" => {
-            reader.text(&end.value, "approval").map(|rule| Expect::Approval { rule: Some(rule.to_owned()) })
-        }
+        "approval" => reader.text(&end.value, "approval").map(|rule| Expect::Approval { rule: Some(rule.to_owned()) }),
         "refused" => {
             let codes: Vec<(&'static str, &'static str)> = PIPE_CODES.iter().map(|code| (*code, *code)).collect();
             reader.choice(&end.value, "refused", &codes, &[]).map(Expect::Refused)
@@ -275,13 +273,7 @@ fn expect(reader: &mut Reader<'_>, node: &Node) -> Option<Expect> {
 }
 
 /// Whether `key` may stand beside the expectation `end`; else it would say nothing.
-fn said_of(
-    reader: &mut Reader<'_>,
-    span: crate::policy::yaml::Span,
-    key: &str,
-    end: &str,
-    allowed: &[&str],
-) -> bool {
+fn said_of(reader: &mut Reader<'_>, span: crate::policy::yaml::Span, key: &str, end: &str, allowed: &[&str]) -> bool {
     let fits = allowed.contains(&end);
     if !fits {
         reader.error(Code::Exclusive, span, format!("`{key}` says nothing beside `{end}`"));

@@ -166,7 +166,8 @@ impl<'p> Replay<'p> {
             fold::collision(key, known).is_some()
         };
         if let Some(key) = call.arguments.keys.iter().find(|key| collides(key)) {
-            let why = format!("ambiguous_argument: \"{key}\" differs only in case from an argument that the policy reads");
+            let why =
+                format!("ambiguous_argument: \"{key}\" differs only in case from an argument that the policy reads");
             return Some(End::Denied("ambiguous_argument", None, why));
         }
         let code = match self.policy.visibility(&call.tool) {
@@ -211,7 +212,8 @@ impl<'p> Replay<'p> {
         }
         let Some(names) = self.required.get(&call.tool) else {
             let tool = &call.tool;
-            let why = format!("rule {} needs what the schema of {tool} requires; give it with --required {tool}=", rule.id);
+            let why =
+                format!("rule {} needs what the schema of {tool} requires; give it with --required {tool}=", rule.id);
             return Fact::Unknown(why);
         };
         for name in names {

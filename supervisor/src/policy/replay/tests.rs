@@ -162,7 +162,9 @@ fn required_arguments_need_to_be_told_and_are_then_read_from_the_keys() {
     assert_eq!(said(Some(&["p"]), "{}", missing), Finding::Same);
     let unavailable = Was::Denied("schema_unavailable".into(), Some("t.rules[0]".into()));
     assert_eq!(said(None, "{}", unavailable), Finding::Same);
-    assert!(matches!(said(Some(&["p"]), r#"{"P": 1}"#, Was::Allowed), Finding::Differs(_, now) if now.contains("ambiguous_argument")));
+    assert!(
+        matches!(said(Some(&["p"]), r#"{"P": 1}"#, Was::Allowed), Finding::Differs(_, now) if now.contains("ambiguous_argument"))
+    );
 }
 
 #[test]
@@ -203,7 +205,10 @@ fn limits_count_what_may_stand_beside_what_stands_for_certain() {
     assert_eq!(judge("{}", 200), Finding::Same);
     assert_eq!(judge("{}", 201), Finding::Same);
     let Finding::Differs(was, now) = judge("{}", 202) else { panic!("the third for certain") };
-    assert_eq!((was.as_str(), now.as_str()), ("allowed", "denied (rate_limited by rule t.rules[0]: at most 2 in any 60 s)"));
+    assert_eq!(
+        (was.as_str(), now.as_str()),
+        ("allowed", "denied (rate_limited by rule t.rules[0]: at most 2 in any 60 s)")
+    );
 }
 
 /// A policy of the two traces: limits, conditions, deny, hide.
@@ -217,7 +222,13 @@ fn policy_text(max: u64, unit: bool, op: &str, deny: bool, hide: bool) -> String
 }
 
 /// What the policy and a store say of a call, for real.
-fn truth(policy: &Policy, store: &mut MemoryStore, tool: &str, arguments: &str, at_ns: u64) -> (Was, Option<RecordedLimit>) {
+fn truth(
+    policy: &Policy,
+    store: &mut MemoryStore,
+    tool: &str,
+    arguments: &str,
+    at_ns: u64,
+) -> (Was, Option<RecordedLimit>) {
     let arguments = value(arguments);
     let denied = |denial: crate::policy::Denial<'_>| {
         Was::Denied(denial.code.as_str().to_owned(), denial.rule.map(|rule| rule.id.clone()))
