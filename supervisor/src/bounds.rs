@@ -280,3 +280,9 @@ pub const DRAFT_CHOICES_MAX: usize = 64;
 pub const DRAFT_TEXT_BYTES_MAX: usize = 256;
 /// Bytes of a policy that a draft keeps for its comments on what it left out: 51 lines at most.
 pub const DRAFT_SPARE_BYTES: usize = 128 << 10;
+// Policy tests.
+
+/// Most cases in one case file.
+pub const CASES_MAX: usize = 10_000;
+/// Most calls that the cases of one file make, `repeat` counted: some seconds of work.
+pub const CASE_CALLS_MAX: u64 = 1_000_000;

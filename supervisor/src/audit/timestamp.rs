@@ -23,6 +23,26 @@ impl Timestamp {
         format!("{year:04}-{month:02}-{day:02}")
     }
 
+    /// Reads what [`Timestamp`] displays, nothing else; none too for times before 1970 and after the range of 64 bits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let pattern = "dddd-dd-ddTdd:dd:dd.dddddddddZ";
+        let fits = |(byte, form): (u8, u8)| if form == b'd' { byte.is_ascii_digit() } else { byte == form };
+        if text.len() != pattern.len() || !text.bytes().zip(pattern.bytes()).all(fits) {
+            return None;
+        }
+        let number = |from: usize, to: usize| text[from..to].parse::<u64>().ok();
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        // The mirror of `day`: years from March, so that the leap day is the last of its year.
+        let from_march = (month + 9) % 12;
+        let years = year.checked_sub(u64::from(month < 3))?;
+        let days = years * 365 + years / 4 - years / 100 + years / 400 + (from_march * 153 + 2) / 5 + day;
+        let seconds = days.checked_sub(719_469)? * 86_400 + hour * 3600 + minute * 60 + second;
+        let read = Self(seconds.checked_mul(1_000_000_000)?.checked_add(number(20, 29)?)?);
+        (read.to_string() == text).then_some(read) // so that a 31st of April is none
+    }
+
     /// Counts whole 400-year eras, centuries, 4-year cycles and years from 0000-03-01, so that the leap day is the last
     /// day of each.
     const fn day(self) -> Day {
@@ -85,7 +105,27 @@ mod tests {
         ] {
             let shown = Timestamp(seconds * 1_000_000_000 + 7).to_string();
             assert_eq!(shown, format!("{text}.000000007Z"));
+            assert_eq!(Timestamp::parse(&shown), Some(Timestamp(seconds * 1_000_000_000 + 7)));
             assert_eq!(Timestamp(seconds * 1_000_000_000).date(), text[..10]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_timestamp_is_not_read() {
+        for text in [
+            "",
+            "2025-04-31T00:00:00.000000000Z",
+            "2025-00-10T00:00:00.000000000Z",
+            "2025-13-01T00:00:00.000000000Z",
+            "2025-01-01T24:00:00.000000000Z",
+            "2025-01-01 00:00:00.000000000Z",
+            "2025-01-01T00:00:00.000000000",
+            "2025-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999999999Z",
+            "9999-01-01T00:00:00.000000000Z",
+            "٢025-01-01T00:00:00.00000000Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 

@@ -1,12 +1,15 @@
-//! `intercept-sandbox policy`: check, explain, install and draft policies.
+//! `intercept-sandbox policy`: check, explain, test, compare, draft and install policies.
 
 mod call;
 mod check;
+mod diff;
 mod explain;
 mod file;
 mod install;
+mod replay;
 mod scan;
 mod schema;
+mod test;
 
 use std::error::Error;
 use std::io;
@@ -14,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-/// Check, explain, install and draft policies.
+/// Check, explain, test, compare, draft and install policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Say everything that is wrong with a policy, at once.
@@ -25,6 +28,15 @@ pub enum PolicyCommand {
     ///
     /// Exit code 0: printed, and the call would be allowed; 1: it would not be, or the policy does not load; 2: wrong usage.
     Explain(explain::ExplainArgs),
+    /// Run cases: calls, and the end that each must have. With --replay, an audit log against a changed policy.
+    ///
+    /// Exit code 0: all as expected; 1: a case fails or does not load, or a recorded call would end otherwise; 2: wrong usage, or
+    /// something cannot be read.
+    Test(test::TestArgs),
+    /// Say what a change of a policy opens and what it closes, one line each.
+    ///
+    /// Exit code 0: nothing; 1: something; 2: wrong usage, or a policy cannot be read or does not load.
+    Diff(diff::DiffArgs),
     /// Check a policy and copy it to /etc/intercept-sandbox/policies/NAME.yaml, owned by root. Needs root.
     ///
     /// Exit code 0: installed, or already there; 1: it does not load, or another one is there; 2: wrong usage, or not root.
@@ -44,6 +56,8 @@ pub fn run(command: PolicyCommand) -> ExitCode {
     let done = match command {
         PolicyCommand::Check(arguments) => check::run(&arguments, &mut out),
         PolicyCommand::Explain(arguments) => explain::run(&arguments, &mut out),
+        PolicyCommand::Test(arguments) => test::run(&arguments, &mut out),
+        PolicyCommand::Diff(arguments) => diff::run(&arguments, &mut out),
         PolicyCommand::Install(arguments) => install::run(&arguments, &mut out),
         PolicyCommand::Scan(arguments) => scan::run(&arguments, &mut out),
         PolicyCommand::Schema => schema::run(&mut out),

@@ -62,6 +62,17 @@ pub enum Window {
     },
 }
 
+impl Window {
+    /// Its length, milliseconds.
+    #[must_use]
+    pub const fn length_ms(self) -> u64 {
+        match self {
+            Self::Sliding { window_ms } => window_ms,
+            Self::Calendar { unit } => unit.seconds() * 1000,
+        }
+    }
+}
+
 impl Quota {
     /// The span it counts in.
     #[must_use]

@@ -93,6 +93,20 @@ impl Policy {
         self.governing(tool).find_map(|tool| tool.keys.ambiguous(arguments))
     }
 
+    /// Why a call must be refused before the policy is asked, if it must: [`Policy::ambiguous_argument`], or a key that
+    /// differs only in case from one of `properties`, those of the tool's inputSchema.
+    #[must_use]
+    pub fn ambiguity(&self, tool: &str, arguments: Option<&Value<'_>>, properties: &[String]) -> Option<String> {
+        let arguments = arguments?;
+        let property = || {
+            arguments.as_object()?.iter().find_map(|(key, _)| {
+                fold::collision(key, properties.iter().map(String::as_str)).map(|known| (&**key, known))
+            })
+        };
+        let (key, known) = self.ambiguous_argument(tool, arguments).or_else(property)?;
+        Some(format!("argument \"{key}\" differs from \"{known}\" only in case"))
+    }
+
     /// The arguments that the rules of `tool` read, those of its own rules first.
     pub fn argument_names<'p>(&'p self, tool: &str) -> impl Iterator<Item = &'p str> + use<'p> {
         self.governing(tool).flat_map(|tool| tool.keys.names())

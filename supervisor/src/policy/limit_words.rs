@@ -6,7 +6,7 @@ use std::fmt;
 use super::model::{Counter, Increment, Rule, StateCondition};
 use super::verdict::{Allowance, Limited, PlannedLimit, PlannedPace};
 use super::wording::quoted;
-use crate::limits::Window;
+use crate::limits::{Quota, Window};
 use crate::report::printable;
 
 /// `any 60 s` or `a UTC hour`.
@@ -18,6 +18,14 @@ impl fmt::Display for Within {
             Window::Sliding { window_ms } => write!(f, "any {} s", window_ms / 1000),
             Window::Calendar { unit } => write!(f, "a UTC {}", unit.name()),
         }
+    }
+}
+
+/// `10 in any 60 s`, `100 a UTC hour`.
+pub(super) fn quota_in_words(quota: Quota) -> String {
+    match quota.window() {
+        Window::Sliding { window_ms } => format!("{} in any {} s", quota.max(), window_ms / 1000),
+        Window::Calendar { unit } => format!("{} a UTC {}", quota.max(), unit.name()),
     }
 }
 
@@ -82,10 +90,7 @@ impl fmt::Display for PlannedLimit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.rule.id)?;
         match self.what {
-            Limited::Calls(quota) => match quota.window() {
-                Window::Sliding { window_ms } => write!(f, "at most {} in any {} s", quota.max(), window_ms / 1000),
-                Window::Calendar { unit } => write!(f, "at most {} a UTC {}", quota.max(), unit.name()),
-            },
+            Limited::Calls(quota) => write!(f, "at most {}", quota_in_words(quota)),
             Limited::Counter { amount, tool, counter, .. } if self.rule.feeds(tool, counter) => {
                 write!(f, "adds {amount}: {}", Standing(self))
             }

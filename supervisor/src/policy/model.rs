@@ -260,7 +260,7 @@ pub struct EnvPass {
     pub line: u32,
 }
 
-/// `resources:`; absent values take the defaults of sandbox/plan.rs.
+/// `resources:`; absent values take the defaults below.
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
     /// `memory`, bytes.
@@ -273,6 +273,19 @@ pub struct Resources {
     pub tmp_bytes: Option<u64>,
     /// `wall`, longest life of a session; absent or 0 is no limit.
     pub wall: Option<Duration>,
+}
+
+impl Resources {
+    /// Processes and threads where `process.max` is absent.
+    pub const DEFAULT_PROCESSES: u64 = 64;
+    /// `memory` where it is absent, bytes.
+    pub const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
+    /// `cpu` where it is absent, thousandths of one core.
+    pub const DEFAULT_CPU_MILLIS: u64 = 1_000;
+    /// `open_files` where it is absent.
+    pub const DEFAULT_OPEN_FILES: u64 = 1_024;
+    /// `tmp` where it is absent, bytes.
+    pub const DEFAULT_TMP_BYTES: u64 = 64 << 20;
 }
 
 /// `audit:`.

@@ -139,6 +139,20 @@ pub enum DenialCode {
 }
 
 impl DenialCode {
+    /// Every code.
+    pub const ALL: [Self; 10] = [
+        Self::RateLimited,
+        Self::MissingArgument,
+        Self::ConditionFailed,
+        Self::DeniedByRule,
+        Self::NotListed,
+        Self::Hidden,
+        Self::SchemaUnavailable,
+        Self::ApprovalRequired,
+        Self::StoreDown,
+        Self::AuditUnavailable,
+    ];
+
     /// The code as it stands in replies and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id, write_request};
 use super::outbox::Outbox;
-use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_rule};
+use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, record_rule};
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
 use crate::bounds::PARKED_BYTES_MAX;
 use crate::clock::Now;
@@ -80,7 +80,7 @@ impl Gate {
         let (corr, id) = (corr(ours), granted.approved.map(|print| self.approval_id(print)));
         let mut event = self.call_event(Kind::McpRequest, step, &opened, &corr).with_effect(Effect::Allowed);
         event.rule = granted.rule.map(record_rule);
-        event.limit = granted.limit.as_ref().map(|limit| limit.record());
+        event.limit = granted.limit.as_ref().map(record_limit);
         event.approval = id.as_deref().map(|id| audit::Approval { id, ..audit::Approval::default() });
         if let Some((code, text)) = &granted.despite {
             event = event.with_effect(Effect::Observed).with_reason(code.as_str(), text);
@@ -114,7 +114,7 @@ impl Gate {
         let corr = corr(ours);
         let mut event = self.call_event(Kind::McpRequest, step, &opened, &corr).with_effect(Effect::Denied);
         event.rule = denial.rule.map(record_rule);
-        event.limit = refused.limit.as_ref().map(|limit| limit.record());
+        event.limit = refused.limit.as_ref().map(record_limit);
         event.reason = Some(audit::Reason { code: denial.code.as_str(), text: &denial.message });
         event.approval = approval.map(|id| audit::Approval { id, ..audit::Approval::default() });
         let decision = format!("{}/{corr}", self.session);

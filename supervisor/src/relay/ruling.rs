@@ -4,11 +4,12 @@ use super::fingerprint::Fingerprint;
 use super::schemas::Lookup;
 use crate::audit;
 use crate::clock::Now;
-use crate::limits::pace::{Early, Paces};
-use crate::limits::{Amount, Claim, NEVER_MS, Reservation, Store, Window};
-use crate::policy::{self, Allowance, Call, Denial, DenialCode, Policy, Rule, SchemaKnowledge, Verdict};
+use crate::limits::pace::Paces;
+use crate::limits::{Store, Window};
+use crate::policy::{
+    self, Allowance, Call, Charged, Denial, DenialCode, LimitHit, Policy, Rule, SchemaKnowledge, Tills, Verdict,
+};
 use crate::weaken;
-use crate::wire::fold;
 use crate::wire::tools::ToolCall;
 
 /// A refusal with everything that its record and its reply say.
@@ -26,23 +27,14 @@ impl<'p> Refused<'p> {
     }
 }
 
-/// The limit that refused a call, or the one that it was charged to.
-#[derive(Debug)]
-pub(super) struct LimitHit {
-    claim: Claim,
-    used: Amount,
-    retry_after_ms: Option<u64>,
-}
-
-impl LimitHit {
-    pub(super) fn record(&self) -> audit::Limit<'_> {
-        let window_s = match self.claim.window {
-            Window::Sliding { window_ms } => window_ms / 1000,
-            Window::Calendar { unit } => unit.seconds(),
-        };
-        let (max, used) = (self.claim.at_most.whole(), self.used.whole());
-        audit::Limit { key: &self.claim.key, max, window_s, used, retry_after_ms: self.retry_after_ms }
-    }
+/// A limit as its record says it.
+pub(super) fn record_limit(hit: &LimitHit) -> audit::Limit<'_> {
+    let window_s = match hit.claim.window {
+        Window::Sliding { window_ms } => window_ms / 1000,
+        Window::Calendar { unit } => unit.seconds(),
+    };
+    let (max, used) = (hit.claim.at_most.whole(), hit.used.whole());
+    audit::Limit { key: &hit.claim.key, max, window_s, used, retry_after_ms: hit.retry_after_ms }
 }
 
 /// A call that goes on to the server.
@@ -133,86 +125,29 @@ impl<'p> Judge<'p, '_> {
 
     /// Takes the call from every pace and limit, or from none.
     fn charge(&mut self, allowance: &Allowance<'p>) -> Result<Option<LimitHit>, Box<Refused<'p>>> {
-        let Self { policy, store, paces, session, now, .. } = self;
-        let planned = allowance.paces.iter();
-        let wanted: Vec<_> =
-            planned.map(|paced| (paced.rule.id.as_str(), paced.pace.every_ms, paced.pace.burst)).collect();
-        let permit = match paces.check(*now, &wanted) {
-            Ok(permit) => permit,
-            Err(Early { index, retry_after_ms }) => {
-                let paced = allowance.paces[index];
-                let retry_after_ms = Some(retry_after_ms).filter(|wait_ms| *wait_ms != NEVER_MS);
-                let message = early_text(paced.rule, || format!("Too early: {paced}."), retry_after_ms);
-                let denial = Denial { rule: Some(paced.rule), code: DenialCode::RateLimited, message };
-                return Err(Box::new(Refused { denial, limit: None, retry_after_ms }));
+        let tills = Tills { store: &mut *self.store, paces: &mut *self.paces, session: self.session };
+        match allowance.charge(self.policy, tills, self.now) {
+            Ok(Charged::Granted(limit)) => Ok(limit),
+            Ok(Charged::Refused { denial, limit, retry_after_ms }) => {
+                Err(Box::new(Refused { denial, limit, retry_after_ms }))
             }
-        };
-        let limit = reserve(policy, *store, session, *now, allowance)?;
-        permit.commit(); // the limits have the call: so do the paces
-        Ok(limit)
-    }
-}
-
-/// Takes the call from every limit, or from none; the first of them for the record.
-fn reserve<'p>(
-    policy: &Policy,
-    store: &mut dyn Store,
-    session: &str,
-    now: Now,
-    allowance: &Allowance<'p>,
-) -> Result<Option<LimitHit>, Box<Refused<'p>>> {
-    if allowance.limits.is_empty() {
-        return Ok(None);
-    }
-    let claims: Vec<Claim> = allowance.limits.iter().map(|limit| limit.claim(policy, session)).collect();
-    match store.reserve(now, &claims) {
-        Ok(Reservation::Granted { used }) => {
-            let limit = claims.into_iter().zip(used).next();
-            Ok(limit.map(|(claim, used)| LimitHit { claim, used, retry_after_ms: None }))
+            Err(error) => {
+                tracing::error!("{error}");
+                let message = "The limit store cannot be reached; calls with a limit are refused.".to_owned();
+                Err(Box::new(Refused::plain(allowance.rule, DenialCode::StoreDown, message)))
+            }
         }
-        Ok(Reservation::Exhausted { index, used, retry_after_ms }) => {
-            let planned = allowance.limits[index];
-            let retry_after_ms = Some(retry_after_ms).filter(|wait_ms| *wait_ms != NEVER_MS);
-            let message = early_text(planned.rule, || planned.reached(), retry_after_ms);
-            let claim = claims.into_iter().nth(index);
-            Err(Box::new(Refused {
-                denial: Denial { rule: Some(planned.rule), code: DenialCode::RateLimited, message },
-                limit: claim.map(|claim| LimitHit { claim, used, retry_after_ms }),
-                retry_after_ms,
-            }))
-        }
-        Err(error) => {
-            tracing::error!("{error}");
-            let message = "The limit store cannot be reached; calls with a limit are refused.".to_owned();
-            Err(Box::new(Refused::plain(allowance.rule, DenialCode::StoreDown, message)))
-        }
-    }
-}
-
-/// `Rate limit of 10 per 60 s reached. Try again in 42 s.`; the policy's own words in place of the first sentence.
-fn early_text(rule: &Rule, reached: impl FnOnce() -> String, retry_after_ms: Option<u64>) -> String {
-    let first = rule.reason.clone().unwrap_or_else(reached);
-    match retry_after_ms {
-        Some(wait_ms) => format!("{first} Try again in {} s.", wait_ms.div_ceil(1000)),
-        None => first,
     }
 }
 
 /// An argument key that some servers would take for another one: equal under case folding to a name that matters, along the
 /// paths of the policy or among the properties of the schema.
 pub(super) fn ambiguous(call: ToolCall<'_>, policy: &policy::Policy, schema: Lookup<'_>) -> Option<String> {
-    let arguments = call.arguments?;
     let properties: &[String] = match schema {
         Lookup::Known(schema) => &schema.properties,
         Lookup::Pending | Lookup::Unavailable => &[],
     };
-    let property = || {
-        arguments.as_object()?.iter().find_map(|(key, _)| {
-            fold::collision(key, properties.iter().map(String::as_str)).map(|known| (&**key, known))
-        })
-    };
-    let (key, known) = policy.ambiguous_argument(call.name, arguments).or_else(property)?;
-    Some(format!("argument \"{key}\" differs from \"{known}\" only in case"))
+    policy.ambiguity(call.name, call.arguments, properties)
 }
 
 pub(super) fn record_rule(rule: &policy::Rule) -> audit::Rule<'_> {

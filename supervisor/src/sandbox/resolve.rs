@@ -12,7 +12,7 @@ use super::plan::{
 };
 use super::{Layer, environment};
 use crate::bounds::HOSTS_MAX;
-use crate::policy::{Policy, SandboxSection, WriteRule};
+use crate::policy::{Policy, Resources, SandboxSection, WriteRule};
 use crate::trust::Caller;
 
 /// Where a bare command name is looked up; also the server's PATH.
@@ -23,12 +23,6 @@ pub const MINIMAL_VIEW: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", 
 const FIRST_HOST_ADDRESS: u32 = u32::from_be_bytes([198, 18, 1, 1]);
 /// `nobody`: who owns files that root's own run writes.
 const NOBODY: u32 = 65_534;
-
-const DEFAULT_MEMORY_BYTES: u64 = 512 << 20;
-const DEFAULT_CPU_MILLIS: u64 = 1000;
-const DEFAULT_PIDS_MAX: u64 = 64;
-const DEFAULT_OPEN_FILES: u64 = 1024;
-const DEFAULT_TMP_BYTES: u64 = 64 << 20;
 
 /// What a run adds to its policy.
 #[derive(Clone, Debug)]
@@ -155,10 +149,10 @@ impl ResourcesPlan {
     pub fn of(section: &SandboxSection) -> Self {
         let resources = &section.resources;
         Self {
-            memory_bytes: resources.memory_bytes.unwrap_or(DEFAULT_MEMORY_BYTES),
-            cpu_millis: resources.cpu_millis.unwrap_or(DEFAULT_CPU_MILLIS),
-            pids_max: section.processes_max.unwrap_or(DEFAULT_PIDS_MAX),
-            open_files: resources.open_files.unwrap_or(DEFAULT_OPEN_FILES),
+            memory_bytes: resources.memory_bytes.unwrap_or(Resources::DEFAULT_MEMORY_BYTES),
+            cpu_millis: resources.cpu_millis.unwrap_or(Resources::DEFAULT_CPU_MILLIS),
+            pids_max: section.processes_max.unwrap_or(Resources::DEFAULT_PROCESSES),
+            open_files: resources.open_files.unwrap_or(Resources::DEFAULT_OPEN_FILES),
             wall: resources.wall.filter(|wall| !wall.is_zero()),
         }
     }
@@ -205,7 +199,7 @@ fn filesystem(policy: &Policy, caller: &Caller) -> Result<FilesystemPlan, PlanEr
     Ok(FilesystemPlan {
         read: section.read.clone(),
         write: section.write.iter().map(|rule| writable(rule, caller)).collect::<Result<_, _>>()?,
-        tmp_bytes: section.resources.tmp_bytes.unwrap_or(DEFAULT_TMP_BYTES),
+        tmp_bytes: section.resources.tmp_bytes.unwrap_or(Resources::DEFAULT_TMP_BYTES),
     })
 }
 

@@ -46,6 +46,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("approval-peer", "lib", "relay::desk::tests::only_root_may_ask"),
     row("draft-quotes", "lib", "policy::draft::tests::a_name_or_description_cannot_leave_its_place"),
     row("draft-unjudged", "lib", "policy::draft::tests::what_cannot_be_judged_is_denied_and_says_why"),
+    row("diagnostic-quotes", "policy_tools", "behind_sudo_no_word_of_a_file_is_shown"),
     row("limit-clock", "lib", "limits::timeline::tests::wall_clock_set_back_between_boots_does_not_take_time_back"),
     row(
         "limit-longest-window",

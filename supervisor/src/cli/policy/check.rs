@@ -46,7 +46,8 @@ pub(super) fn run(arguments: &CheckArgs, out: &mut impl Write) -> Done {
     Ok(u8::from(!ok))
 }
 
-fn json(problem: &Diagnostic) -> serde_json::Value {
+/// A problem for programs.
+pub(super) fn json(problem: &Diagnostic) -> serde_json::Value {
     serde_json::json!({
         "code": problem.code,
         "severity": problem.severity.as_str(),
@@ -66,6 +67,6 @@ pub(super) fn summary(policy: &Policy) -> String {
     format!("{}: {tools}, {}, {hosts}", policy.name, counted(rules, "rule"))
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

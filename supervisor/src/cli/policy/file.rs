@@ -9,6 +9,7 @@ use clap::Args;
 use crate::bounds::POLICY_BYTES_MAX;
 use crate::policy::{self, Loaded, Source};
 use crate::report::Diagnostic;
+use crate::weaken::in_force;
 
 /// The policy file, as an argument or behind -c.
 #[derive(Debug, Args)]
@@ -63,7 +64,7 @@ pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Loaded, Vec<Diagnostic>>
 /// What may be shown of the problems: behind sudo, doas or pkexec no word of the file, which the caller himself might not
 /// be allowed to read (`sudo intercept-sandbox policy install /etc/shadow`).
 pub(super) fn shown(problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    if !is_behind_sudo() {
+    if !is_behind_sudo() || !in_force("diagnostic-quotes") {
         return problems;
     }
     problems.iter().map(Diagnostic::without_quotes).collect()

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{check, explain, file, install};
+use super::{check, diff, explain, file, install, test};
 use crate::policy::{Source, load};
 
 const POLICY: &str = "default: deny\nsandbox: {}\ntools:\n  t:\n    rules:\n      - rate_limit: {max: 10, window: 60}\n        validate: {required_args: true}\n        conditions: [{path: args.n, op: lte, value: 4}]\n";
@@ -132,6 +132,71 @@ fn a_call_that_is_none_is_refused() {
     }
 }
 
+fn tested(files: &[&Path], json: bool) -> Result<(u8, String), String> {
+    let files = files.iter().map(|file| file.to_path_buf()).collect();
+    let arguments = test::TestArgs { files, replay: None, config: None, required: Vec::new(), json };
+    let mut out = Vec::new();
+    let code = test::run(&arguments, &mut out).map_err(|error| crate::report::chain(&*error))?;
+    Ok((code, String::from_utf8(out).expect("text")))
+}
+
+#[test]
+fn test_counts_what_passes_and_prints_what_does_not_with_its_place() {
+    let root = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = root.path().join(name);
+        fs::write(&path, text).expect("written");
+        path
+    };
+    file("p.yaml", POLICY);
+    let good = file(
+        "good.yaml",
+        "policy: p.yaml\ncases:\n  - {name: a, call: {name: t, arguments: {n: 4}}, required: [], expect: allow}\n",
+    );
+    let bad = file("bad.yaml", "text: 'tools: {t: {}}'\ncases:\n  - {name: refused, call: {name: t}, expect: deny}\n");
+    let broken = file("broken.yaml", "policy: p.yaml\ncasez: []\n");
+    let unlucky = file("unlucky.yaml", "policy: bad.yaml\ncases: [{name: a, call: {name: t}, expect: allow}]\n");
+    let lost = file("lost.yaml", "policy: nowhere.yaml\ncases: [{name: a, call: {name: t}, expect: allow}]\n");
+
+    assert_eq!(tested(&[&good, &good], false), Ok((0, "ok: 2 files, 2 cases\n".into())));
+    let (code, shown) = tested(&[&good, &bad], false).expect("readable");
+    assert_eq!(code, 1);
+    assert!(shown.contains("error[ISB-T001]: refused: expected deny, got allow\n"), "{shown}");
+    assert!(shown.contains("bad.yaml:3:12\n") && shown.contains("^^^^^^^"), "{shown}");
+    assert!(shown.ends_with("failed: 2 files, 2 cases, 1 finding\n"), "{shown}");
+    let (code, shown) = tested(&[&broken], false).expect("readable");
+    assert!(code == 1 && shown.contains("did you mean \"cases\"?"), "{shown}");
+    let (code, shown) = tested(&[&unlucky], false).expect("readable");
+    assert!(code == 1 && shown.contains("bad.yaml:1:1"), "{shown}");
+    assert!(tested(&[&lost], false).expect_err("not there").contains("nowhere.yaml"));
+    assert!(tested(&[Path::new("/dev/null")], false).is_err());
+
+    let (code, shown) = tested(&[&bad], true).expect("readable");
+    let report: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((code, &report["ok"], &report["cases"]), (1, &false.into(), &1.into()));
+    assert_eq!((&report["findings"][0]["line"], &report["findings"][0]["code"]), (&3.into(), &"ISB-T001".into()));
+}
+
+#[test]
+fn diff_prints_one_line_a_change_and_refuses_what_does_not_load() {
+    let compared = |old: &str, new: &str, json: bool| {
+        let (old, new) = (written(old.as_bytes()), written(new.as_bytes()));
+        let arguments = diff::DiffArgs { old: old.path().into(), new: new.path().into(), json };
+        let mut out = Vec::new();
+        let code = diff::run(&arguments, &mut out);
+        (code.map_err(|error| error.to_string()), String::from_utf8(out).expect("text"))
+    };
+    let wider = POLICY.replace("value: 4", "value: 5");
+    let line = "opens: t.rules[0]: args.n must be at most 5; was: args.n must be at most 4\n";
+    assert_eq!(compared(POLICY, &wider, false), (Ok(1), line.into()));
+    assert_eq!(compared(POLICY, POLICY, false), (Ok(0), "same\n".into()));
+    let (code, shown) = compared(POLICY, &wider, true);
+    let report: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((code, &report["same"], &report["changes"][0]["way"]), (Ok(1), &false.into(), &"opens".into()));
+    let (code, shown) = compared("toolz: {}", POLICY, false);
+    assert!(code.is_err() && shown.contains("ISB-P011"), "{shown}");
+}
+
 fn owner() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
@@ -193,10 +258,24 @@ fn the_file_stands_alone_or_behind_c_and_exactly_once() {
         "p check -c f.yaml --json",
         "p explain f.yaml --call {} --required a,b",
         "p install --force f",
+        "p test a b --json",
+        "p test --replay d -c p --required t=a --required u=",
+        "p diff a b --json",
     ] {
         assert!(parsed(words).is_ok(), "{words}");
     }
-    for words in ["p check", "p check a -c b", "p explain f --required a", "p install", "p test f"] {
+    for words in [
+        "p check",
+        "p check a -c b",
+        "p explain f --required a",
+        "p install",
+        "p test",
+        "p diff f",
+        "p test --replay d",
+        "p test -c p f",
+        "p test f --replay d -c p",
+        "p test f --required t=a",
+    ] {
         assert!(parsed(words).is_err(), "{words}");
     }
 }

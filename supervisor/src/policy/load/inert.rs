@@ -176,6 +176,75 @@ fn every_accepted_key_changes_the_policy() {
     }
 }
 
+/// Section, key, and the policies to compare where leaving the key of [`KEYS`] out does not load, or gives its default.
+const OTHERWISE: &[(&str, &str, &str, &str)] = &[
+    (
+        "a condition",
+        "path",
+        "tools: {t: {rules: [{conditions: [{path: args.a, op: exists}]}]}}",
+        "tools: {t: {rules: [{conditions: [{path: args.b, op: exists}]}]}}",
+    ),
+    (
+        "a condition",
+        "op",
+        "tools: {t: {rules: [{conditions: [{path: args.a, op: lt, value: 1}]}]}}",
+        "tools: {t: {rules: [{conditions: [{path: args.a, op: gt, value: 1}]}]}}",
+    ),
+    ("a rate limit", "max", "tools: {t: {rules: [{rate_limit: 1/day}]}}", "tools: {t: {rules: [{rate_limit: 2/day}]}}"),
+    (
+        "a rate limit",
+        "window",
+        "tools: {t: {rules: [{rate_limit: {max: 1, window: 1}}]}}",
+        "tools: {t: {rules: [{rate_limit: {max: 1, window: 2}}]}}",
+    ),
+    ("sandbox", "resources", "sandbox: {resources: {cpu: 1.0}}", "sandbox: {resources: {cpu: 1.5}}"),
+    ("sandbox.network", "allow", "sandbox: {network: {allow: []}}", "sandbox: {network: {allow: [{host: a.b}]}}"),
+    (
+        "an allowed host",
+        "host",
+        "sandbox: {network: {allow: [{host: a.b}]}}",
+        "sandbox: {network: {allow: [{host: c.d}]}}",
+    ),
+    (
+        "an allowed host",
+        "tls",
+        "sandbox: {network: {allow: [{host: a.b}]}}",
+        "sandbox: {network: {allow: [{host: a.b, tls: none, reason: r}]}}",
+    ),
+    (
+        "an allowed host",
+        "reason",
+        "sandbox: {network: {allow: [{host: a.b, tls: none, reason: r}]}}",
+        "sandbox: {network: {allow: [{host: a.b, tls: none, reason: s}]}}",
+    ),
+    (
+        "a write folder",
+        "path",
+        "sandbox: {filesystem: {write: [{path: /opt/a, from: /opt/b}]}}",
+        "sandbox: {filesystem: {write: [{path: /opt/c, from: /opt/b}]}}",
+    ),
+    ("a passed variable", "name", "sandbox: {env: {pass: [{name: A}]}}", "sandbox: {env: {pass: [{name: B}]}}"),
+];
+
+#[test]
+fn every_accepted_key_shows_in_a_diff() {
+    let load = |text: &str| super::load(&super::Source { path: std::path::Path::new("/p.yaml"), text });
+    for (section, key, text, entry) in KEYS {
+        let other = OTHERWISE.iter().find(|(what, named, ..)| what == section && named == key);
+        let (with, without) = match other {
+            Some((_, _, one, other)) => ((*one).to_owned(), (*other).to_owned()),
+            None => (text.replace('@', entry), text.replace('@', "")),
+        };
+        let policies = (load(&with), load(&without));
+        let (Ok(with), Ok(without)) = policies else {
+            panic!("{section}: {key} cannot be left out; give two policies to compare in OTHERWISE")
+        };
+        assert_ne!(without.policy.diff(&with.policy), [], "{section}: {key} does not show when it is added");
+        assert_ne!(with.policy.diff(&without.policy), [], "{section}: {key} does not show when it goes");
+        assert_eq!(with.policy.diff(&with.policy), [], "{section}: {key} shows when nothing changed");
+    }
+}
+
 #[test]
 fn every_accepted_key_is_in_the_walk_and_every_later_key_is_refused() {
     for section in SECTIONS {

@@ -1,6 +1,7 @@
 //! The strict loader: YAML text to model. Everything that is wrong is said at once, each with its place.
 
 mod argument_path;
+mod cases;
 mod conditions;
 mod counters;
 mod groups;
@@ -38,9 +39,10 @@ use sha2::{Digest, Sha256};
 
 use super::codes::Code;
 use super::model::Policy;
-use super::yaml::{self, Span};
+use super::yaml::{self, Node, Span};
 use crate::bounds::POLICY_BYTES_MAX;
 use crate::report::{Diagnostic, is_deceptive};
+pub use cases::read_cases;
 use read::Reader;
 
 pub use schema::json_schema;
@@ -88,27 +90,30 @@ pub fn load(source: &Source<'_>) -> Result<Loaded, Vec<Diagnostic>> {
         return Err(vec![too_large(source.path, source.text.len())]);
     }
     let mut reader = Reader::new(source.path, source.text);
-    refuse_deceptive_text(&mut reader, source.text);
-    let mut flaws = Vec::new();
-    let root = yaml::parse(source.text, &mut flaws);
-    let readable = flaws.is_empty() || root.is_some();
-    for flaw in flaws {
-        let diagnostic = reader.error(flaw.code, flaw.span, flaw.message);
-        diagnostic.help = flaw.help.map(str::to_owned);
-    }
-    let policy = match root {
-        Some(root) if !root.is_null() => top::policy(&mut reader, &root, source, sha256(source.text)),
-        _ if readable => {
-            reader.whole(Code::Empty, "the policy is empty");
-            None
-        }
-        _ => None,
-    };
+    let root = document(&mut reader, source.text, "the policy is empty");
+    let policy = root.and_then(|root| top::policy(&mut reader, &root, source, sha256(source.text)));
     let (errors, warnings) = reader.finish();
     match policy {
         Some(policy) if errors.is_empty() => Ok(Loaded { policy, warnings }),
         _ => Err(errors),
     }
+}
+
+/// The one document of a text, unless it cannot be read or holds nothing, which is said as `empty`.
+fn document(reader: &mut Reader<'_>, text: &str, empty: &str) -> Option<Node> {
+    refuse_deceptive_text(reader, text);
+    let mut flaws = Vec::new();
+    let root = yaml::parse(text, &mut flaws);
+    let readable = flaws.is_empty() || root.is_some();
+    for flaw in flaws {
+        let diagnostic = reader.error(flaw.code, flaw.span, flaw.message);
+        diagnostic.help = flaw.help.map(str::to_owned);
+    }
+    let root = root.filter(|root| !root.is_null());
+    if root.is_none() && readable {
+        reader.whole(Code::Empty, empty);
+    }
+    root
 }
 
 fn too_large(path: &Path, bytes: usize) -> Diagnostic {

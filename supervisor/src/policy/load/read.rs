@@ -72,10 +72,7 @@ impl<'s> Reader<'s> {
             self.dropped += usize::from(severity == Severity::Error);
             return &mut self.scratch;
         }
-        let place = span.map(|span| {
-            let text = self.lines.get(span.line as usize - 1).copied().unwrap_or("");
-            Place::new(span.line, span.column, span.width, text)
-        });
+        let place = span.map(|span| self.place(span));
         self.found.push(Diagnostic {
             severity,
             code: code.as_str(),
@@ -86,6 +83,12 @@ impl<'s> Reader<'s> {
         });
         let last = self.found.len() - 1;
         &mut self.found[last]
+    }
+
+    /// A place of the file with its source line.
+    pub(super) fn place(&self, span: Span) -> Place {
+        let text = self.lines.get(span.line as usize - 1).copied().unwrap_or("");
+        Place::new(span.line, span.column, span.width, text)
     }
 
     fn is_full(&self, severity: Severity) -> bool {
