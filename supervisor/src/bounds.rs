@@ -101,6 +101,12 @@ pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
 pub const REDIS_RETRY_MIN_MS: u64 = 1_000;
 /// Longest such pause, milliseconds. Each try may hold up the session for [`LIMIT_STORE_WAIT_MS`].
 pub const REDIS_RETRY_MAX_MS: u64 = 8_000;
+/// Longest time for making one connection to Redis, milliseconds; below [`LIMIT_STORE_WAIT_MS`], so that the reason arrives.
+pub const REDIS_LINK_WAIT_MS: u64 = 1_500;
+/// Longest answer of the process that connects, bytes: a reason, or the prefix and the address without its password.
+pub const STORE_LINK_TEXT_BYTES_MAX: usize = 512;
+/// Longest text of `--state-dsn`, bytes.
+pub const STATE_DSN_BYTES_MAX: usize = 4096;
 // sandbox: layers
 
 /// Most memory that a process of the server may pin, bytes. Key stores of crypto libraries pin a few pages.

@@ -7,4 +7,5 @@ pub mod janitor;
 pub mod ledger;
 pub mod signals;
 pub mod state_dir;
+pub mod store_link;
 pub mod watch;

@@ -56,5 +56,6 @@ pub(crate) fn test_plan() -> Plan {
             durability: crate::policy::Durability::Strict,
         },
         state_dir: PathBuf::from("/var/lib/intercept-sandbox"),
+        state_dsn: None,
     }
 }

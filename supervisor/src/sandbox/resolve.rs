@@ -12,6 +12,7 @@ use super::plan::{
 };
 use super::{Layer, environment};
 use crate::bounds::HOSTS_MAX;
+use crate::limits::redis::Source;
 use crate::policy::{Policy, WriteRule};
 use crate::trust::Caller;
 
@@ -49,6 +50,8 @@ pub struct Inputs {
     pub audit_dir: PathBuf,
     /// Directory of the limit store.
     pub state_dir: PathBuf,
+    /// The shared limit store, in place of the directory.
+    pub state_dsn: Option<Source>,
 }
 
 /// Why no plan could be made; the run ends before anything was started.
@@ -148,6 +151,7 @@ impl Plan {
             require: policy.sandbox.require.iter().filter_map(|name| Layer::from_name(name)).collect(),
             audit: AuditPlan { directory: inputs.audit_dir, durability: policy.audit.durability },
             state_dir: inputs.state_dir,
+            state_dsn: inputs.state_dsn,
             session: inputs.session,
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::audit::AuditError;
 use crate::egress::wall::WallError;
+use crate::limits::redis::SourceError;
 use crate::monitor::crew::CrewError;
 use crate::monitor::state_dir::StateError;
 use crate::monitor::watch::WatchError;
@@ -70,6 +71,9 @@ pub enum SessionError {
     /// The counts have no place.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The shared store is not named as it must be.
+    #[error(transparent)]
+    StateDsn(#[from] SourceError),
     /// A system call of the set-up failed.
     #[error("the session cannot be set up")]
     System(#[from] std::io::Error),
@@ -97,6 +101,7 @@ impl SessionError {
             Self::Watch(_) => "ISB-R015",
             Self::State(_) => "ISB-R016",
             Self::System(_) => "ISB-R017",
+            Self::StateDsn(_) => "ISB-R018",
         }
     }
 
@@ -113,6 +118,7 @@ impl SessionError {
                 | Self::Flag { .. }
                 | Self::Plan(_)
                 | Self::Audit(_)
+                | Self::StateDsn(_)
         )
     }
 

@@ -96,6 +96,7 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
         require: vec![Layer::Landlock],
         audit: AuditPlan { directory: "/nonexistent".into(), durability: Durability::Write },
         state_dir: "/nonexistent".into(),
+        state_dsn: None,
     }
 }
 

@@ -36,8 +36,9 @@ const SCOPES: &[(&str, LimitScope)] =
     &[("profile", LimitScope::Profile), ("session", LimitScope::Session), ("global", LimitScope::Global)];
 const DURABILITY: &[(&str, Durability)] = &[("strict", Durability::Strict), ("write", Durability::Write)];
 /// Flags of `run` that loosen, as `cli.allow` names them.
-const FLAGS: &[(&str, &str)] = &[("connect-to", "connect-to"), ("audit-dir", "audit-dir"), ("state-dir", "state-dir")];
-const FLAGS_LATER: &[&str] = &["upstream-ca", "observe", "state-dsn"];
+const FLAGS: &[(&str, &str)] =
+    &[("connect-to", "connect-to"), ("audit-dir", "audit-dir"), ("state-dir", "state-dir"), ("state-dsn", "state-dsn")];
+const FLAGS_LATER: &[&str] = &["upstream-ca", "observe"];
 
 /// Reads the whole tree. None only where the root is no mapping; any error means that the result is not used.
 pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, sha256: String) -> Option<Policy> {

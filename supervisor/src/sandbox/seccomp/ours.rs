@@ -12,6 +12,8 @@ pub enum Who {
     Relay,
     /// Resolver and gateway.
     Egress,
+    /// Connects to a shared limit store.
+    Link,
     /// Cleans up after a dead monitor.
     Janitor,
     /// PID 1 of the server's pid namespace.
@@ -25,6 +27,7 @@ impl Who {
         match self {
             Self::Relay => "relay",
             Self::Egress => "egress",
+            Self::Link => "link",
             Self::Janitor => "janitor",
             Self::Init => "init",
         }
@@ -35,6 +38,7 @@ impl Who {
         match self {
             Self::Relay => &[EVERY, RUNTIME, RELAY, STORE_HERE],
             Self::Egress => &[EVERY, RUNTIME, EGRESS],
+            Self::Link => &[EVERY, RUNTIME, LINK],
             Self::Janitor => &[EVERY, JANITOR, JANITOR_HERE],
             Self::Init => &[EVERY, INIT],
         }
@@ -220,6 +224,28 @@ const EGRESS: &[Group] = &[
         VIOLATION,
         "elements of the maps that it holds; no program, no link, no new map",
     ),
+];
+
+const LINK: &[Group] = &[
+    ruled(
+        calls![SYS_fcntl],
+        &[SETS_OWNER, SETS_OWNER_EX],
+        Action::Allow,
+        "flags of held descriptors; not signals to a process of its choosing",
+    ),
+    ruled(
+        calls![SYS_socket],
+        &[
+            when(&[is(0, libc::AF_UNIX as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, DGRAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, DGRAM)], Action::Allow),
+        ],
+        VIOLATION,
+        "dialling the limit store and asking the host's resolvers for it",
+    ),
+    allowed(calls![SYS_connect, SYS_bind, SYS_setsockopt, SYS_getsockname, SYS_getpeername], "that connection"),
 ];
 
 const JANITOR: &[Group] = &[

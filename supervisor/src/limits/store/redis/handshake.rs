@@ -2,10 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use super::accepted;
 use super::dsn::Dsn;
 use super::resp::Reply;
-use super::wire::{Wire, WireError};
+use super::wire::{Wire, WireError, printable};
+use super::{Connection, accepted};
 use crate::weaken;
 
 /// A connection that is logged in, with its database selected, and what a person should know of that Redis.
@@ -15,10 +15,10 @@ use crate::weaken;
 /// # Errors
 /// When Redis refuses the login or the database, does not answer by `deadline_ns` (nanoseconds since boot), or is of a kind that
 /// loses counts: one that evicts keys when its memory is full, a replica, a node of a cluster.
-pub fn handshake(fd: OwnedFd, dsn: &Dsn, deadline_ns: u64) -> Result<(OwnedFd, Vec<String>), String> {
+pub fn handshake(fd: OwnedFd, dsn: &Dsn, deadline_ns: u64) -> Result<(Connection, Vec<String>), String> {
     let mut wire = Wire::new(fd);
     let warnings = greet(&mut wire, dsn, deadline_ns)?;
-    Ok((wire.into_fd(), warnings))
+    Ok((Connection { fd: wire.into_fd(), prefix: dsn.prefix.clone(), place: dsn.to_string() }, warnings))
 }
 
 fn greet(wire: &mut Wire, dsn: &Dsn, deadline_ns: u64) -> Result<Vec<String>, String> {
@@ -58,7 +58,7 @@ fn judge(info: &str) -> Result<Vec<String>, String> {
     };
     let eviction = field("maxmemory_policy");
     if eviction != "noeviction" && weaken::in_force("redis-eviction") {
-        let eviction = super::printable(eviction.as_bytes());
+        let eviction = printable(eviction.as_bytes());
         return Err(format!(
             "its maxmemory-policy is \"{eviction}\", which may throw counts away: `CONFIG SET maxmemory-policy noeviction`, or use another instance"
         ));
@@ -69,7 +69,7 @@ fn judge(info: &str) -> Result<Vec<String>, String> {
     match field("role") {
         "master" => {}
         role => {
-            let role = super::printable(role.as_bytes());
+            let role = printable(role.as_bytes());
             return Err(format!("its role is \"{role}\", and only the primary can count"));
         }
     }

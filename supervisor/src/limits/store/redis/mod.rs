@@ -12,6 +12,7 @@ mod dsn;
 mod handshake;
 mod request;
 mod resp;
+mod source;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -20,6 +21,7 @@ use std::os::fd::OwnedFd;
 
 pub use dsn::{Address, Dsn, DsnError};
 pub use handshake::handshake;
+pub use source::{Source, SourceError};
 
 use super::super::{Claim, Reservation, Store, StoreError};
 use crate::bounds::{LIMIT_STORE_WAIT_MS, REDIS_RETRY_MAX_MS, REDIS_RETRY_MIN_MS};
@@ -33,17 +35,28 @@ const SCRIPT: &str = concat!(include_str!("clock.lua"), include_str!("reserve.lu
 
 /// Where new connections come from.
 pub trait Link {
-    /// A connection that is logged in and has its database selected, at the latest at `deadline_ns` (nanoseconds since boot).
+    /// A new connection, at the latest at `deadline_ns` (nanoseconds since boot).
     ///
     /// # Errors
     /// Why there is none, for a person.
-    fn connect(&mut self, deadline_ns: u64) -> Result<OwnedFd, String>;
+    fn connect(&mut self, deadline_ns: u64) -> Result<Connection, String>;
+}
+
+/// A connection that is logged in and has its database selected.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// What every key begins with.
+    pub prefix: String,
+    /// The store, for people; without its password.
+    pub place: String,
 }
 
 /// Counts in Redis. Time is Redis' own: the `now` of [`Store::reserve`] is not used.
 pub struct RedisStore {
+    /// The store as it was last reached, for messages.
     place: String,
-    prefix: String,
     link: Box<dyn Link>,
     session: Option<Session>,
     outage: Option<Outage>,
@@ -53,6 +66,7 @@ pub struct RedisStore {
 /// A connection on which Redis knows the script.
 struct Session {
     wire: Wire,
+    prefix: String,
     digest: Vec<u8>,
 }
 
@@ -64,11 +78,10 @@ struct Outage {
 }
 
 impl RedisStore {
-    /// The store that `dsn` names, reached through `link`; nothing is sent before the first reservation.
+    /// The store that `link` reaches; nothing is sent before the first reservation.
     #[must_use]
-    pub fn new(dsn: &Dsn, link: Box<dyn Link>) -> Self {
-        let (place, prefix) = (dsn.to_string(), dsn.prefix.clone());
-        Self { place, prefix, link, session: None, outage: None, script: SCRIPT }
+    pub fn new(link: Box<dyn Link>) -> Self {
+        Self { place: "shared".to_owned(), link, session: None, outage: None, script: SCRIPT }
     }
 
     /// The connection that there is, else a new one. One that was closed while nobody used it has cost nothing: nothing was sent.
@@ -80,10 +93,11 @@ impl RedisStore {
         if let Some(outage) = self.outage.as_ref().filter(|outage| now_ns < outage.retry_ns) {
             return Err(outage.what.clone());
         }
-        let made = self.link.connect(deadline_ns).and_then(|fd| {
+        let made = self.link.connect(deadline_ns).and_then(|Connection { fd, prefix, place }| {
+            self.place = place;
             let mut wire = Wire::new(fd);
             let digest = load(&mut wire, self.script, deadline_ns).map_err(|error| error.to_string())?;
-            Ok(Session { wire, digest })
+            Ok(Session { wire, prefix, digest })
         });
         self.outage = match &made {
             Ok(_) => None,
@@ -98,9 +112,9 @@ impl RedisStore {
     }
 
     fn try_reserve(&mut self, claims: &[Claim]) -> Result<Reservation, String> {
-        let request = Request::of(claims, &self.prefix)?;
         let deadline_ns = clock::now().boot_ns.saturating_add(LIMIT_STORE_WAIT_MS * 1_000_000);
         let mut session = self.session(deadline_ns)?;
+        let request = Request::of(claims, &session.prefix)?;
         // On any failure the connection is dropped here: what it says later belongs to no question.
         let reply = session.run(self.script, &request, deadline_ns).map_err(|error| error.to_string())?;
         let answer = request.read(reply, claims).ok_or_else(|| WireError::Unexpected.to_string())?;

@@ -33,7 +33,7 @@ fn store_on(answers: Vec<Vec<u8>>) -> RedisStore {
         });
         Ok(ours.into())
     });
-    RedisStore::new(&Dsn::parse("redis://h").unwrap(), Box::new(link))
+    RedisStore::new(Box::new(link))
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_byte_at_a_time_does_not_outlast_the_deadline() {
         });
         Ok(ours.into())
     });
-    let mut store = RedisStore::new(&Dsn::parse("redis://h").unwrap(), Box::new(link));
+    let mut store = RedisStore::new(Box::new(link));
     let begun = Instant::now();
     assert!(!why(store.reserve(ANY, &[sliding("a", 1, 1)])).is_empty());
     assert!(begun.elapsed() < Duration::from_millis(LIMIT_STORE_WAIT_MS + 1_000), "{:?}", begun.elapsed());
@@ -109,7 +109,7 @@ fn an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let mut ours = Some(OwnedFd::from(ours));
     let link = Connect(move || ours.take().ok_or_else(|| "no second connection".to_owned()));
-    let mut store = RedisStore::new(&Dsn::parse("redis://h").unwrap(), Box::new(link));
+    let mut store = RedisStore::new(Box::new(link));
     theirs.write_all(DIGEST).unwrap();
     let helper = std::thread::spawn(move || {
         let mut heard = vec![0; 64 << 10];

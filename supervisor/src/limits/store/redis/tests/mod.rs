@@ -40,7 +40,8 @@ fn why(answer: Result<Reservation, StoreError>) -> String {
 struct Connect<F>(F);
 
 impl<F: FnMut() -> Result<OwnedFd, String>> Link for Connect<F> {
-    fn connect(&mut self, _: u64) -> Result<OwnedFd, String> {
-        (self.0)()
+    fn connect(&mut self, _: u64) -> Result<Connection, String> {
+        let (prefix, place) = ("intercept-sandbox".to_owned(), "redis://h".to_owned());
+        (self.0)().map(|fd| Connection { fd, prefix, place })
     }
 }

@@ -51,8 +51,13 @@ fn a_new_client_finds_the_count_and_another_prefix_does_not() {
     let claims = [sliding("a", 1, 60_000)];
     assert!(is_granted(&mut server.store(), &claims));
     assert!(!is_granted(&mut server.store(), &claims));
-    let mut other = RedisStore { prefix: "other".into(), ..server.store() };
-    assert!(is_granted(&mut other, &claims));
+    struct Other(Box<dyn Link>);
+    impl Link for Other {
+        fn connect(&mut self, deadline_ns: u64) -> Result<Connection, String> {
+            self.0.connect(deadline_ns).map(|connection| Connection { prefix: "other".to_owned(), ..connection })
+        }
+    }
+    assert!(is_granted(&mut RedisStore::new(Box::new(Other(server.link()))), &claims));
     assert!(is_granted(&mut server.store(), &[sliding("b", 1, 60_000)]));
 }
 
@@ -156,11 +161,11 @@ fn an_account_that_may_only_count_is_enough() {
     ];
     assert_eq!(server.ask(&[rights.as_slice(), &commands].concat()), Reply::Simple(b"OK".to_vec()));
     let dsn = Dsn::parse("redis://isb:pw@h").unwrap();
-    let (fd, warnings) = handshake(server.connect().into(), &dsn, deadline()).unwrap();
+    let (connection, warnings) = handshake(server.connect().into(), &dsn, deadline()).unwrap();
     assert!(warnings[0].contains("NOPERM"), "{warnings:?}");
-    let mut fd = Some(fd);
+    let mut fd = Some(connection.fd);
     let link = Connect(move || fd.take().ok_or_else(|| "once".to_owned()));
-    let mut store = RedisStore::new(&dsn, Box::new(link));
+    let mut store = RedisStore::new(Box::new(link));
     assert!(is_granted(&mut store, &[sliding("a", 1, 60_000)]));
     assert!(!is_granted(&mut store, &[sliding("a", 1, 60_000)]));
 }

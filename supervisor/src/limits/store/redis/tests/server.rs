@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::super::resp::Reply;
-use super::super::{Dsn, RedisStore, Wire, handshake};
+use super::super::{Dsn, Link, RedisStore, Wire, handshake};
 use super::{Connect, SCRIPT_WITH_TEST_CLOCK, WALL_US, deadline};
 
 pub(super) struct Server {
@@ -69,12 +69,16 @@ impl Server {
 
     /// The store as the product has it.
     pub(super) fn store(&self) -> RedisStore {
+        RedisStore::new(self.link())
+    }
+
+    pub(super) fn link(&self) -> Box<dyn Link> {
         let (dsn, socket) = (self.dsn(), self.socket());
         let link = move || {
             let stream = UnixStream::connect(&socket).map_err(|error| error.to_string())?;
-            handshake(stream.into(), &dsn, deadline()).map(|(fd, _)| fd)
+            handshake(stream.into(), &dsn, deadline()).map(|(connection, _)| connection.fd)
         };
-        RedisStore::new(&self.dsn(), Box::new(Connect(link)))
+        Box::new(Connect(link))
     }
 
     /// The store with a clock that [`Self::set_clock`] sets.
