@@ -45,6 +45,17 @@ pub(crate) const TABLE: &[Row] = &[
     row("policy-required-args", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
     row("policy-trust", "policy_trust", "a_policy_that_others_can_write_is_refused"),
     row("policy-unknown-keys", "lifecycle", "a_bad_policy_is_125_with_place_and_hint_and_a_record"),
+    row("redis-eviction", "lib", "limits::store::redis::handshake::tests::a_redis_that_evicts_is_refused"),
+    row(
+        "redis-quiet",
+        "lib",
+        "limits::store::redis::tests::hostile::an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one",
+    ),
+    row(
+        "state-dsn-argument",
+        "lib",
+        "limits::store::redis::source::tests::a_password_is_not_taken_from_the_command_line",
+    ),
     row("rate-limit", "main_job", "the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait"),
     // The wall.
     case("cgroup-bind", "wall_root", "behind the wall nothing leaves and everything is seen"),
@@ -88,6 +99,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("confine-identity", "mechanisms", "the_host_sees_a_confined_process_without_any_privilege"),
     row("confine-janitor-landlock", "mechanisms", "the_janitor_can_empty_its_directories_and_no_other"),
     row("confine-janitor-seccomp", "layers", "our_own_processes_are_confined"),
+    row("confine-link-seccomp", "redis", "the_link_is_confined_and_its_death_ends_nothing"),
     row("confine-pdeathsig", "mechanisms", "a_confined_process_dies_with_its_parent"),
     row("confine-relay-landlock", "mechanisms", "relay_keeps_what_it_is_given_and_nothing_else"),
     row("confine-relay-seccomp", "layers", "our_own_processes_are_confined"),
