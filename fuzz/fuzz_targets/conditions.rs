@@ -69,20 +69,20 @@ fn shown(verdict: &Verdict<'_>) -> String {
     format!("{verdict:?}")
 }
 
+/// Texts around what the policies look for.
+const WORDS: [&str; 11] =
+    ["", "a", "abc", "\u{e9}", "/data/x", "/data/../etc", "/data", "api.example.com", "A", "2048", "null"];
+
 /// JSON by the choices of the fuzzer's bytes: names and words that the policy knows come up often.
 struct Generator<'a> {
     names: Vec<String>,
-    words: Vec<&'a str>,
     bytes: &'a [u8],
 }
 
 impl<'a> Generator<'a> {
     fn of(policy: &Policy, tool: &str, bytes: &'a [u8]) -> Self {
         let names = policy.argument_names(tool).map(str::to_owned).chain(["x", "y"].map(str::to_owned)).collect();
-        let words =
-            ["", "a", "abc", "\u{e9}", "/data/x", "/data/../etc", "/data", "api.example.com", "A", "2048", "null"]
-                .to_vec();
-        Self { names, words, bytes }
+        Self { names, bytes }
     }
 
     fn byte(&mut self) -> usize {
@@ -126,7 +126,10 @@ impl<'a> Generator<'a> {
                 out.extend(format!("{sign}{whole}.{part}").bytes());
             }
             5 => out.extend([b"9007199254740991".as_slice(), b"1e3", b"-0", b"0.1", b"100.99"][self.byte() % 5]),
-            6 => json::write_string(self.words[self.byte() % self.words.len()], out),
+            6 => {
+                let word = self.byte() % WORDS.len();
+                json::write_string(WORDS[word], out);
+            }
             7 => {
                 let length = self.byte() % 24;
                 let (text, rest) = self.bytes.split_at(length.min(self.bytes.len()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::say;
 use crate::setup;
-use crate::shell::{Outcome, cargo, command, output, run, workspace};
+use crate::shell::{Outcome, cargo, command, has, output, run, workspace};
 
 const TARGETS: [&str; 2] = ["policy_text", "conditions"];
 
@@ -23,7 +23,9 @@ pub(crate) fn fuzz(seconds: u64, only: Option<&str>) -> Outcome {
     if targets.is_empty() {
         return Err(format!("no such target; there are {}", TARGETS.join(" and ")));
     }
-    setup::ensure()?;
+    if !has("c++") {
+        setup::ensure()?;
+    }
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let manifest = folder().join("Cargo.toml");
     // With a target named, build scripts and macros stay without instrumentation.

@@ -58,11 +58,11 @@ pub(super) fn read_reply(bytes: &[u8]) -> Result<Option<Reply>, Malformed> {
 }
 
 fn value(rest: &mut &[u8], may_nest: bool) -> Result<Option<Reply>, Malformed> {
-    let Some((kind, after)) = rest.split_first() else { return Ok(None) };
+    let Some((kind, mut after)) = rest.split_first() else { return Ok(None) };
     if !b"+-:$*".contains(kind) {
         return Err(Malformed::Kind);
     }
-    let Some((line, after)) = line(after)? else { return Ok(None) };
+    let Some(line) = line(&mut after)? else { return Ok(None) };
     *rest = after;
     match kind {
         b'+' => Ok(Some(Reply::Simple(line.to_vec()))),
@@ -99,14 +99,18 @@ fn array(rest: &mut &[u8], length: usize) -> Result<Option<Reply>, Malformed> {
     Ok(Some(Reply::Array(items)))
 }
 
-/// The bytes before CR LF and those after it.
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+/// Takes the bytes before CR LF, and it.
+fn line<'b>(rest: &mut &'b [u8]) -> Result<Option<&'b [u8]>, Malformed> {
+    let bytes = *rest;
     let window = &bytes[..bytes.len().min(REDIS_LINE_BYTES_MAX + 1)];
     let Some(end) = window.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
         return if window.len() <= REDIS_LINE_BYTES_MAX { Ok(None) } else { Err(Malformed::TooLong) };
     };
     match &bytes[end..] {
-        [b'\r', b'\n', after @ ..] => Ok(Some((&bytes[..end], after))),
+        [b'\r', b'\n', after @ ..] => {
+            *rest = after;
+            Ok(Some(&bytes[..end]))
+        }
         [b'\r'] => Ok(None),
         _ => Err(Malformed::LineEnd),
     }

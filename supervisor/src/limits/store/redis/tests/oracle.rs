@@ -231,13 +231,13 @@ fn a_clock_set_back_frees_nothing_and_waits_are_counted_from_it() {
 fn a_shorter_window_forgets_nothing_that_a_longer_one_counts() {
     let server = Server::start();
     let mut store = server.store_with_test_clock();
-    let (short, long) = (sliding("a", 1, 10), sliding("a", 4, 60_000));
-    assert!(is_granted(&mut store, &[long.clone()]));
+    let (short, long) = ([sliding("a", 1, 10)], [sliding("a", 4, 60_000)]);
+    assert!(is_granted(&mut store, &long));
     for step in 1..4 {
         server.set_clock(step * 10 * MS);
-        assert!(is_granted(&mut store, &[short.clone()]));
+        assert!(is_granted(&mut store, &short));
     }
-    assert!(!is_granted(&mut store, &[long]));
+    assert!(!is_granted(&mut store, &long));
 }
 
 #[test]

@@ -112,8 +112,8 @@ fn a_damaged_counter_is_an_error_and_charges_nothing() {
         server.ask(&damage);
         let refused = why(server.store().reserve(ANY, &[fine.clone(), damaged.clone()]));
         assert!(refused.contains("refused"), "{damage:?}: {refused}");
-        let fine = server.store().reserve(ANY, &[fine.clone()]).unwrap();
-        assert_eq!(fine, Reservation::Granted { used: vec![Amount::calls(1)] }, "{damage:?}");
+        let alone = server.store().reserve(ANY, std::slice::from_ref(&fine)).unwrap();
+        assert_eq!(alone, Reservation::Granted { used: vec![Amount::calls(1)] }, "{damage:?}");
     }
 }
 
