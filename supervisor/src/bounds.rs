@@ -112,6 +112,26 @@ pub const PACES_MAX: usize = POLICY_RULES_MAX;
 /// Longest rest that a pace may need, `every` times `burst`, milliseconds: 100 years of 366 days. Nanoseconds in `u64` end after 584 years.
 pub const PACE_REST_MS_MAX: u64 = 100 * 366 * 86_400_000;
 
+/// Longest line of a Redis reply, bytes. Its error messages name the script's line and stay far below.
+pub const REDIS_LINE_BYTES_MAX: usize = 4096;
+/// Longest string in a Redis reply, bytes. INFO is the longest, some 8 KiB.
+pub const REDIS_BULK_BYTES_MAX: usize = 64 << 10;
+/// Most items in a Redis reply. Our script answers with one for each claim and one more.
+pub const REDIS_ITEMS_MAX: usize = 4096;
+/// Longest reply of Redis, bytes: as many items as there may be, each an amount of 39 digits and its frame.
+pub const REDIS_REPLY_BYTES_MAX: usize = 256 << 10;
+/// Longest prefix of our keys in Redis, bytes.
+pub const REDIS_PREFIX_BYTES_MAX: usize = 64;
+/// First pause after a connection to Redis could not be had, milliseconds; doubles up to [`REDIS_RETRY_MAX_MS`].
+pub const REDIS_RETRY_MIN_MS: u64 = 1_000;
+/// Longest such pause, milliseconds. Each try may hold up the session for [`LIMIT_STORE_WAIT_MS`].
+pub const REDIS_RETRY_MAX_MS: u64 = 8_000;
+/// Longest time for making one connection to Redis, milliseconds; below [`LIMIT_STORE_WAIT_MS`], so that the reason arrives.
+pub const REDIS_LINK_WAIT_MS: u64 = 1_500;
+/// Longest answer of the process that connects, bytes: a reason, or the prefix and the address without its password.
+pub const STORE_LINK_TEXT_BYTES_MAX: usize = 512;
+/// Longest text of `--state-dsn`, bytes.
+pub const STATE_DSN_BYTES_MAX: usize = 4096;
 // sandbox: layers
 
 /// Most memory that a process of the server may pin, bytes. Key stores of crypto libraries pin a few pages.

@@ -76,7 +76,10 @@ fn guard(
     signals: &Signals,
     ledger: &mut Ledger,
 ) -> Result<Ended, SessionError> {
-    let limits_dir = state_dir::prepare(&plan.state_dir, &governing.policy)?;
+    let limits_dir = match &plan.state_dsn {
+        Some(_) => None, // the store is elsewhere
+        None => Some(state_dir::prepare(&plan.state_dir, &governing.policy)?),
+    };
     let cage = Cage::build(plan)?; // cgroup, identity, filters
     let ended = live(plan, governing, log, limits_dir, signals, ledger, &cage);
     let cleared = cage.leaf().clear(); // whatever happened
@@ -90,7 +93,7 @@ fn live(
     plan: &Plan,
     governing: Governing,
     log: RelayLog,
-    limits_dir: PathBuf,
+    limits_dir: Option<PathBuf>,
     signals: &Signals,
     ledger: &mut Ledger,
     cage: &Cage,
@@ -101,7 +104,7 @@ fn live(
     let wall = Wall::raise(&plan.network, cage.leaf().v2_dir())?; // no route; probes attached
     let walled = wall.answers();
     let Wall { netns, listeners, mut probes } = wall;
-    let mut crew = Crew::fork(plan, cage.leaf(), listeners, &mut probes)?; // janitor and egress: confined, serving
+    let mut crew = Crew::fork(plan, cage.leaf(), listeners, &mut probes)?; // janitor, egress, link: confined, serving
     let Stdio { server: inside, pipes } = Stdio::open()?;
     let server = cage.launch(plan, inside.over(&netns))?; // self-tested, waits at the gate
     let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;

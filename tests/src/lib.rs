@@ -11,6 +11,7 @@ pub mod paths;
 pub mod policies;
 pub mod processes;
 pub mod records;
+pub mod redis;
 pub mod run;
 pub mod session;
 pub mod stand_in;

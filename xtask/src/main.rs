@@ -1,6 +1,7 @@
 //! Every developer command. `cargo xtask test` and `cargo xtask demo` are the two that a newcomer needs.
 
 mod ci;
+mod fuzz;
 mod mutate;
 mod probes;
 mod say;
@@ -49,6 +50,14 @@ enum Task {
         /// Only protections whose name contains this.
         filter: Option<String>,
     },
+    /// Fuzz the policy language on the stable toolchain; what it finds is in fuzz/target.
+    Fuzz {
+        /// How long each target runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only this target.
+        target: Option<String>,
+    },
     /// Measure a call's and a launch's cost, side by side in one run, and write docs/performance.md.
     Bench,
 }
@@ -62,6 +71,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Probes { arguments } => probes::run(&arguments),
         Task::Mutate { filter } => mutate::run(filter.as_deref()),
+        Task::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Task::Bench => suites::bench(),
     };
     match outcome {

@@ -12,12 +12,13 @@ use crate::shell::{Outcome, as_root, command, has, is_root, output, run, workspa
 const NODE_MAJOR_MIN: u32 = 18;
 
 /// A program and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("bwrap", "bubblewrap"),
     ("cc", "build-essential"),
     ("ip", "iproute2"),
     ("mount", "mount"),
     ("npm", "npm"),
+    ("redis-server", "redis-server"),
     ("setpriv", "util-linux"),
     ("sudo", "sudo"),
     ("unshare", "util-linux"),

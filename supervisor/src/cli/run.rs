@@ -35,6 +35,9 @@ pub(super) struct RunArgs {
     /// Directory of the limit store, instead of /var/lib/intercept-sandbox.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Shared limit store: redis://HOST[:PORT][/DB], unix:///PATH, or file:/PATH of a file that says so and may hold a password.
+    #[arg(long, value_name = "DSN", conflicts_with = "state_dir")]
+    state_dsn: Option<String>,
     /// Dial HOST2:PORT2 where HOST:PORT is meant; the policy still applies to HOST. Repeatable.
     #[arg(long, value_name = "HOST:PORT:HOST2:PORT2", value_parser = connect_to)]
     connect_to: Vec<ConnectTo>,
@@ -58,6 +61,7 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
         observe: arguments.observe,
         audit_dir: arguments.audit_dir,
         state_dir: arguments.state_dir,
+        state_dsn: arguments.state_dsn,
         connect_to: arguments.connect_to,
         caller: Caller::discover(&environment),
         environment,

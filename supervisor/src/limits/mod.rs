@@ -10,7 +10,7 @@ mod timeline;
 mod window;
 
 pub use amount::Amount;
-pub use store::{MemoryStore, SqliteStore};
+pub use store::{MemoryStore, SqliteStore, redis};
 
 use crate::clock::Now;
 

@@ -23,6 +23,8 @@ pub enum Role {
     Relay,
     /// DNS stub and gateway.
     Egress,
+    /// Connects to a shared limit store.
+    Link,
 }
 
 impl Role {
@@ -33,6 +35,7 @@ impl Role {
             Self::Janitor => "isb-janitor",
             Self::Relay => "isb-relay",
             Self::Egress => "isb-egress",
+            Self::Link => "isb-link",
         }
     }
 }

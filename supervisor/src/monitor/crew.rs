@@ -12,19 +12,21 @@ use nix::unistd::Pid;
 use super::child::{Child, ForkError, Ready, Role};
 use super::janitor;
 use super::ledger::RelayLog;
+use super::store_link::{self, Dial, LinkError, StoreLink};
 use crate::egress::channel::{Channel, ChannelError};
 use crate::egress::kernel_events::KernelEvents;
 use crate::egress::probes::{ProbeError, Probes};
 use crate::egress::system_dns::{SystemDns, SystemDnsError};
 use crate::egress::wall::Listeners;
 use crate::egress::{EgressError, EgressParts};
-use crate::limits::{SqliteStore, StoreError};
+use crate::limits::redis::{RedisStore, Source};
+use crate::limits::{SqliteStore, Store, StoreError};
 use crate::policy::Policy;
 use crate::relay::messages::FromRelay;
 use crate::relay::{self, Pipes, RelayError};
 use crate::sandbox::cgroup::Leaf;
 use crate::sandbox::confine::{self, ConfineError, Terms};
-use crate::sandbox::identity::{EGRESS, RELAY};
+use crate::sandbox::identity::{EGRESS, LINK, RELAY};
 use crate::sandbox::{Answer, Layer, LayerReport, Plan};
 use crate::sys::pidfd;
 
@@ -46,6 +48,15 @@ pub enum CrewError {
     /// The host's resolver settings.
     #[error(transparent)]
     SystemDns(#[from] SystemDnsError),
+    /// The shared limit store.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The shared limit store cannot be used as it is.
+    #[error("the limit store {place} cannot be used; see the message above")]
+    Store {
+        /// The store, without its password.
+        place: String,
+    },
     /// The control socket.
     #[error("the control socket failed")]
     Control(#[source] std::io::Error),
@@ -62,6 +73,8 @@ pub struct Crew {
     alive: OwnedFd,
     /// The relay's end of the channel to egress, until the relay is forked.
     channel: Option<Channel>,
+    /// The relay's end of the link to a shared limit store, likewise.
+    link: Option<StoreLink>,
 }
 
 /// What the relay is forked with.
@@ -70,8 +83,8 @@ pub struct RelayBrief {
     pub log: RelayLog,
     /// The loaded policy.
     pub policy: Policy,
-    /// The folder of the counts.
-    pub limits_dir: PathBuf,
+    /// The folder of the counts, where they are kept on this host.
+    pub limits_dir: Option<PathBuf>,
     /// The five streams.
     pub pipes: Pipes,
     /// The control socket, listening.
@@ -94,11 +107,15 @@ enum ServeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("the relay has no limit store")]
+    NoStore,
+    #[error(transparent)]
     System(#[from] Errno),
 }
 
 impl Crew {
-    /// Forks janitor and egress. The wall's listeners go with egress; the monitor keeps none of them. The probes' links
+    /// Forks janitor, egress and, for a shared limit store, the link. The wall's listeners go with egress; the monitor keeps none of them. The probes' links
     /// stay with the monitor.
     ///
     /// # Errors
@@ -107,7 +124,7 @@ impl Crew {
         let janitor = janitor::fork(leaf)?;
         let upstream_dns = SystemDns::read()?;
         let (relays, egresses) = Channel::pair()?;
-        let mut crew = Self { children: vec![janitor.child], alive: janitor.alive, channel: Some(relays) };
+        let mut crew = Self { children: vec![janitor.child], alive: janitor.alive, channel: Some(relays), link: None };
         let monitor = Pid::this();
         let parts = EgressParts {
             listeners,
@@ -118,7 +135,26 @@ impl Crew {
         };
         let child = Child::fork(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
         crew.children.push(child);
+        crew.fork_link(plan)?;
         Ok(crew)
+    }
+
+    /// Forks the link to the shared limit store that the plan names. It is there when it has connected once.
+    fn fork_link(&mut self, plan: &Plan) -> Result<(), CrewError> {
+        let Some(source) = &plan.state_dsn else { return Ok(()) };
+        let (link, other_end) = store_link::pair()?;
+        let monitor = Pid::this();
+        let child = Child::fork(Role::Link, move |ready| {
+            // Not dropped before its failure is told: the monitor takes the end of this pipe for the end of the process.
+            let mut ready = Some(ready);
+            exit(Role::Link, self::link(source, other_end, monitor, &mut ready))
+        });
+        self.children.push(child.map_err(|error| match error {
+            ForkError::Unconfined { .. } => CrewError::Store { place: source.to_string() },
+            start => start.into(),
+        })?);
+        self.link = Some(link);
+        Ok(())
     }
 
     /// Forks the relay and waits until `sandbox.applied` is on disk.
@@ -130,10 +166,12 @@ impl Crew {
         let kind = SockType::SeqPacket;
         let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).map_err(control)?;
         let channel = self.channel.take().ok_or(CrewError::NotApplied)?;
+        let link = self.link.take();
         let monitor = Pid::this();
         let plan = plan.clone();
         let child = Child::fork(Role::Relay, move |ready| {
-            exit(Role::Relay, self::relay(&plan, brief, theirs, channel, monitor, ready))
+            let ends = RelayEnds { control: theirs, channel, link };
+            exit(Role::Relay, self::relay(&plan, brief, ends, monitor, ready))
         })?;
         self.children.push(child);
         let timeout = PollTimeout::from(APPLIED_TIMEOUT_MS);
@@ -167,15 +205,26 @@ fn egress(parts: EgressParts<KernelEvents>, monitor: Pid, ready: Ready) -> Resul
     Ok(())
 }
 
-/// The relay process: confined, then pumping until the monitor ends the session.
-fn relay(
-    plan: &Plan,
-    brief: RelayBrief,
+/// The link: confined, then connecting whenever the relay asks.
+fn link(source: &Source, fd: OwnedFd, monitor: Pid, ready: &mut Option<Ready>) -> Result<(), ServeError> {
+    let dial = Dial::prepare(source, fd)?;
+    let mut keep = vec![dial.fd().as_raw_fd(), libc::STDERR_FILENO];
+    keep.extend(ready.iter().map(|ready| ready.fd().as_raw_fd()));
+    let _ = confine::link(&Terms { uid: LINK, gid: dial.gid(), parent: monitor, keep: &keep })?;
+    dial.serve(|| ready.take().map_or(Ok(()), Ready::say))?;
+    Ok(())
+}
+
+/// The relay's ends of what it is connected by.
+struct RelayEnds {
     control: OwnedFd,
     channel: Channel,
-    monitor: Pid,
-    ready: Ready,
-) -> Result<(), ServeError> {
+    link: Option<StoreLink>,
+}
+
+/// The relay process: confined, then pumping until the monitor ends the session.
+fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
+    let RelayEnds { control, channel, link } = ends;
     let boot_id = boot_id()?;
     let mut keep: Vec<RawFd> = brief.pipes.descriptors();
     keep.extend([
@@ -185,9 +234,19 @@ fn relay(
         brief.log.journal.fd().as_raw_fd(),
     ]);
     keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
+    keep.extend(link.iter().map(|link| link.fd().as_raw_fd()));
     let terms = Terms { uid: RELAY, gid: RELAY, parent: monitor, keep: &keep };
-    let _ = confine::relay(&terms, &brief.limits_dir)?;
-    let store = SqliteStore::open(&brief.limits_dir, &boot_id)?;
+    let store: Box<dyn Store> = match (link, &plan.state_dsn, &brief.limits_dir) {
+        (Some(link), Some(_), None) => {
+            let _ = confine::relay_without_files(&terms)?;
+            Box::new(RedisStore::new(Box::new(link)))
+        }
+        (None, None, Some(limits_dir)) => {
+            let _ = confine::relay(&terms, limits_dir)?;
+            Box::new(SqliteStore::open(limits_dir, &boot_id)?)
+        }
+        _ => return Err(ServeError::NoStore),
+    };
     ready.say()?;
     relay::serve(relay::Parts {
         session: plan.session.clone(),
@@ -195,7 +254,7 @@ fn relay(
         redactor: brief.log.redactor,
         policy: brief.policy,
         observe: plan.observe,
-        store: Box::new(store),
+        store,
         pipes: brief.pipes,
         control,
         people: brief.people,

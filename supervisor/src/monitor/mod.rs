@@ -11,4 +11,5 @@ pub mod reload;
 pub mod runtime_dir;
 pub mod signals;
 pub mod state_dir;
+pub mod store_link;
 pub mod watch;

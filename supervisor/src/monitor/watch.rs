@@ -56,7 +56,7 @@ pub struct Ended {
 
 /// Everything that the monitor holds while it waits.
 pub struct Watch<'s> {
-    /// Janitor, relay and egress.
+    /// Janitor, relay, egress and, with a shared limit store, its link.
     pub crew: Vec<Child>,
     /// Its closing by our death wakes the janitor.
     pub alive: OwnedFd,
@@ -223,6 +223,13 @@ impl Watch<'_> {
         let cause = match child.role() {
             Role::Janitor => EndCause::JanitorDied,
             Role::Egress => EndCause::EgressDied,
+            // The relay keeps the connection that it has; without one, calls with a limit are refused.
+            Role::Link => {
+                if state.phase != Phase::Draining && state.relay_alive {
+                    tracing::warn!("the process that connects to the limit store has ended");
+                }
+                return Ok(());
+            }
             Role::Relay => {
                 // What it said before it died may still be queued.
                 while state.relay_alive && state.last.is_none() {

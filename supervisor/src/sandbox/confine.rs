@@ -97,6 +97,30 @@ pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineEr
     end("relay", &Rules::relay(limits_dir.to_owned()), &filter)
 }
 
+/// The same for a relay whose limit store is a connection that it is handed: no directory at all.
+///
+/// # Errors
+/// The step that failed.
+pub fn relay_without_files(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
+    let filter = Filter::relay(Pid::this())?;
+    begin(terms)?;
+    rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
+    become_service(terms)?;
+    end("relay", &Rules::egress(), &filter)
+}
+
+/// Confines the calling process as the link to a shared limit store: service uid, the kept descriptors, sockets, no file.
+///
+/// # Errors
+/// The step that failed.
+pub fn link(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
+    let filter = Filter::link(Pid::this())?;
+    begin(terms)?;
+    rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
+    become_service(terms)?;
+    end("link", &Rules::egress(), &filter)
+}
+
 /// Confines the calling process as egress: service uid, the kept descriptors, Internet sockets, no file.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ pub const RUN_BASE: u32 = 0x7000_0000;
 pub const RELAY: u32 = 0x6FFF_FFF0;
 /// uid and gid of our egress processes.
 pub const EGRESS: u32 = 0x6FFF_FFF1;
+/// uid (and, unless a socket needs another, gid) of the processes that connect to a shared limit store.
+pub const LINK: u32 = 0x6FFF_FFF2;
 /// The host's registry.
 pub const REGISTRY: &str = "/run/intercept-sandbox/ids";
 

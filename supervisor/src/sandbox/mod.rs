@@ -57,5 +57,6 @@ pub(crate) fn test_plan() -> Plan {
         },
         state_dir: PathBuf::from("/var/lib/intercept-sandbox"),
         observe: false,
+        state_dsn: None,
     }
 }

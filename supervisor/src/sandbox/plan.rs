@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Layer;
+use crate::limits::redis::Source;
 use crate::policy::{Durability, TlsMode};
 
 /// Everything that a run will do, decided before anything is done.
@@ -38,6 +39,8 @@ pub struct Plan {
     pub state_dir: PathBuf,
     /// Tool rules refuse nothing, they are recorded. The sandbox holds all the same.
     pub observe: bool,
+    /// The shared limit store, in place of the directory.
+    pub state_dsn: Option<Source>,
 }
 
 /// Mounts besides the minimal view.
@@ -163,7 +166,10 @@ impl fmt::Display for Plan {
             writeln!(f, "require      {}", layer.name())?;
         }
         writeln!(f, "audit        {} ({:?})", self.audit.directory.display(), self.audit.durability)?;
-        write!(f, "state        {}", self.state_dir.display())?;
+        match &self.state_dsn {
+            Some(source) => write!(f, "state        {source}")?,
+            None => write!(f, "state        {}", self.state_dir.display())?,
+        }
         if self.observe { write!(f, "\nobserve      tool rules refuse nothing, they are recorded") } else { Ok(()) }
     }
 }

@@ -12,6 +12,7 @@ use super::plan::{
 };
 use super::{Layer, environment};
 use crate::bounds::HOSTS_MAX;
+use crate::limits::redis::Source;
 use crate::policy::{Policy, Resources, SandboxSection, WriteRule};
 use crate::trust::Caller;
 
@@ -45,6 +46,8 @@ pub struct Inputs {
     pub audit_dir: PathBuf,
     /// Directory of the limit store.
     pub state_dir: PathBuf,
+    /// The shared limit store, in place of the directory.
+    pub state_dsn: Option<Source>,
 }
 
 /// Why no plan could be made; the run ends before anything was started.
@@ -138,6 +141,7 @@ impl Plan {
             audit: AuditPlan { directory: inputs.audit_dir, durability: policy.audit.durability },
             state_dir: inputs.state_dir,
             observe: inputs.observe,
+            state_dsn: inputs.state_dsn,
             session: inputs.session,
         })
     }

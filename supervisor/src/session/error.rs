@@ -2,6 +2,7 @@
 
 use crate::audit::AuditError;
 use crate::egress::wall::WallError;
+use crate::limits::redis::SourceError;
 use crate::monitor::control_dir::ControlDirError;
 use crate::monitor::crew::CrewError;
 use crate::monitor::state_dir::StateError;
@@ -74,6 +75,9 @@ pub enum SessionError {
     /// The control socket cannot be had.
     #[error("the control socket cannot be had")]
     ControlDir(#[from] ControlDirError),
+    /// The shared store is not named as it must be.
+    #[error(transparent)]
+    StateDsn(#[from] SourceError),
     /// A system call of the set-up failed.
     #[error("the session cannot be set up")]
     System(#[from] std::io::Error),
@@ -102,6 +106,7 @@ impl SessionError {
             Self::State(_) => "ISB-R016",
             Self::System(_) => "ISB-R017",
             Self::ControlDir(_) => "ISB-R019",
+            Self::StateDsn(_) => "ISB-R020",
         }
     }
 
@@ -118,6 +123,7 @@ impl SessionError {
                 | Self::Flag { .. }
                 | Self::Plan(_)
                 | Self::Audit(_)
+                | Self::StateDsn(_)
         )
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::SessionError;
 use crate::audit::keys;
+use crate::limits::redis::Source;
 use crate::monitor::reload::Governing;
 use crate::policy::{self, Policy};
 use crate::sandbox::plan::ConnectTo;
@@ -42,6 +43,8 @@ pub struct Request {
     pub audit_dir: Option<PathBuf>,
     /// `--state-dir`.
     pub state_dir: Option<PathBuf>,
+    /// `--state-dsn`: an address or `file:/PATH`.
+    pub state_dsn: Option<String>,
     /// `--connect-to`.
     pub connect_to: Vec<ConnectTo>,
     /// The caller's environment.
@@ -113,6 +116,7 @@ impl Request {
             ("observe", self.observe),
             ("audit-dir", self.audit_dir.is_some()),
             ("state-dir", self.state_dir.is_some()),
+            ("state-dsn", self.state_dsn.is_some()),
         ];
         if self.caller.is_real_root() || !crate::weaken::in_force("loosening-flags") {
             return Ok(());
@@ -126,7 +130,7 @@ impl Request {
     /// What the plan is made from.
     ///
     /// # Errors
-    /// When the kernel gives no random bytes for the session's name.
+    /// When the kernel gives no random bytes for the session's name, or `--state-dsn` names no store.
     pub fn inputs(&self) -> Result<Inputs, SessionError> {
         let or = |given: &Option<PathBuf>, default: &str| given.clone().unwrap_or_else(|| PathBuf::from(default));
         Ok(Inputs {
@@ -139,6 +143,7 @@ impl Request {
             observe: self.observe,
             audit_dir: or(&self.audit_dir, AUDIT_DIR),
             state_dir: or(&self.state_dir, STATE_DIR),
+            state_dsn: self.state_dsn.as_deref().map(|value| Source::parse(value, &self.caller)).transpose()?,
         })
     }
 }

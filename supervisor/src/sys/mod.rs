@@ -8,6 +8,7 @@ pub mod environment;
 pub mod fds;
 pub mod fork;
 pub mod mount;
+pub mod pass;
 pub mod pidfd;
 pub mod prctl;
 pub mod process;

@@ -97,6 +97,7 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
         audit: AuditPlan { directory: "/nonexistent".into(), durability: Durability::Write },
         state_dir: "/nonexistent".into(),
         observe: false,
+        state_dsn: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stores, and what they share: how several judgements become one answer.
 
 mod memory;
+pub mod redis;
 mod sqlite;
 #[cfg(test)]
 mod tests;

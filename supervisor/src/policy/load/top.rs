@@ -43,9 +43,14 @@ pub(super) const SCOPES: &[(&str, LimitScope)] =
     &[("profile", LimitScope::Profile), ("session", LimitScope::Session), ("global", LimitScope::Global)];
 pub(super) const DURABILITY: &[(&str, Durability)] = &[("strict", Durability::Strict), ("write", Durability::Write)];
 /// Flags of `run` that loosen, as `cli.allow` names them.
-pub(super) const FLAGS: &[(&str, &str)] =
-    &[("connect-to", "connect-to"), ("observe", "observe"), ("audit-dir", "audit-dir"), ("state-dir", "state-dir")];
-const FLAGS_LATER: &[&str] = &["upstream-ca", "state-dsn"];
+pub(super) const FLAGS: &[(&str, &str)] = &[
+    ("connect-to", "connect-to"),
+    ("observe", "observe"),
+    ("audit-dir", "audit-dir"),
+    ("state-dir", "state-dir"),
+    ("state-dsn", "state-dsn"),
+];
+const FLAGS_LATER: &[&str] = &["upstream-ca"];
 
 /// Reads the whole tree. None only where the root is no mapping; any error means that the result is not used.
 pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, sha256: String) -> Option<Policy> {

@@ -84,6 +84,14 @@ impl Filter {
         Self::ours(Who::Egress, own, "confine-egress-seccomp")
     }
 
+    /// The filter of the link to a shared limit store, for the process `own`.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn link(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Link, own, "confine-link-seccomp")
+    }
+
     /// The janitor's filter, for the process `own`.
     ///
     /// # Errors
@@ -142,7 +150,7 @@ pub fn workload_groups() -> impl Iterator<Item = &'static Group> {
 /// The name of a call by its number on this architecture, as far as the tables know it.
 #[must_use]
 pub fn name_of(number: u32) -> Option<&'static str> {
-    let ours = [Who::Relay, Who::Egress, Who::Janitor].into_iter().flat_map(|who| who.groups().iter());
+    let ours = [Who::Relay, Who::Egress, Who::Link, Who::Janitor].into_iter().flat_map(|who| who.groups().iter());
     workload::TABLE
         .iter()
         .chain(ours)

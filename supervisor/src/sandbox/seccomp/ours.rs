@@ -12,6 +12,8 @@ pub enum Who {
     Relay,
     /// Resolver and gateway.
     Egress,
+    /// Connects to a shared limit store.
+    Link,
     /// Cleans up after a dead monitor.
     Janitor,
 }
@@ -23,6 +25,7 @@ impl Who {
         match self {
             Self::Relay => "relay",
             Self::Egress => "egress",
+            Self::Link => "link",
             Self::Janitor => "janitor",
         }
     }
@@ -32,6 +35,7 @@ impl Who {
         match self {
             Self::Relay => &[EVERY, RUNTIME, RELAY, STORE_HERE],
             Self::Egress => &[EVERY, RUNTIME, EGRESS],
+            Self::Link => &[EVERY, RUNTIME, LINK],
             Self::Janitor => &[EVERY, JANITOR, JANITOR_HERE],
         }
     }
@@ -223,6 +227,28 @@ const EGRESS: &[Group] = &[
         VIOLATION,
         "elements of the maps that it holds; no program, no link, no new map",
     ),
+];
+
+const LINK: &[Group] = &[
+    ruled(
+        calls![SYS_fcntl],
+        &[SETS_OWNER, SETS_OWNER_EX],
+        Action::Allow,
+        "flags of held descriptors; not signals to a process of its choosing",
+    ),
+    ruled(
+        calls![SYS_socket],
+        &[
+            when(&[is(0, libc::AF_UNIX as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, DGRAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, STREAM)], Action::Allow),
+            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, DGRAM)], Action::Allow),
+        ],
+        VIOLATION,
+        "dialling the limit store and asking the host's resolvers for it",
+    ),
+    allowed(calls![SYS_connect, SYS_bind, SYS_setsockopt, SYS_getsockname, SYS_getpeername], "that connection"),
 ];
 
 const JANITOR: &[Group] = &[

@@ -102,7 +102,9 @@ fn other_architectures_and_x32_are_killed() {
 
 #[test]
 fn every_filter_assembles_and_fits() {
-    for filter in [Filter::workload(), Filter::relay(OTHER), Filter::egress(OTHER), Filter::janitor(OTHER)] {
+    for filter in
+        [Filter::workload(), Filter::relay(OTHER), Filter::egress(OTHER), Filter::link(OTHER), Filter::janitor(OTHER)]
+    {
         let filter = filter.unwrap();
         assert!(filter.instructions() < 1500, "{} instructions", filter.instructions());
     }
