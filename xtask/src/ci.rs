@@ -1,7 +1,10 @@
 //! What .ci/run checks besides the tests.
 
 use crate::shell::{self, Outcome, cargo, has};
-use crate::{mutate, probes, tidy};
+use crate::{fuzz, mutate, probes, tidy};
+
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: u64 = 60;
 
 /// `cargo xtask ci`.
 pub(crate) fn run() -> Outcome {
@@ -13,5 +16,6 @@ pub(crate) fn run() -> Outcome {
     shell::run(cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
     tidy::run()?;
     probes::check()?;
-    mutate::run(None)
+    mutate::run(None)?;
+    fuzz::fuzz(FUZZ_SECONDS, None)
 }
