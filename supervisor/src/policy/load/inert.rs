@@ -233,12 +233,7 @@ const OTHERWISE: &[(&str, &str, &str, &str)] = &[
         "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], state: {counter: c, window: day}}]}}",
         "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 3}], state: {counter: c, window: day}}]}}",
     ),
-    (
-        "pace",
-        "every",
-        "tools: {t: {rules: [{pace: {every: 6s}}]}}",
-        "tools: {t: {rules: [{pace: {every: 7s}}]}}",
-    ),
+    ("pace", "every", "tools: {t: {rules: [{pace: {every: 6s}}]}}", "tools: {t: {rules: [{pace: {every: 7s}}]}}"),
     (
         "a condition",
         "any",

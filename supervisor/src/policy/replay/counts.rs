@@ -131,3 +131,47 @@ fn until_ns(window: Window, time_ns: u64) -> u64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_named_only_where_no_other_can_be() {
+        let cases: &[(&[(u64, u64)], Option<usize>)] = &[
+            (&[(5, 5)], Some(0)),
+            (&[(5, 5), (7, 7)], Some(1)),
+            (&[(5, 5), (5, 5)], Some(0)),
+            (&[(5, 5), (0, 0)], Some(0)),
+            (&[(0, 0), (5, 5)], Some(1)),
+            (&[(5, 9), (7, 7)], None),
+            (&[(5, 7), (7, 7)], None),
+            (&[(7, 7), (5, 7)], Some(0)),
+            (&[(0, 9), (7, 7)], None),
+            (&[(7, 7), (0, NEVER_MS - 1)], None),
+            (&[(0, NEVER_MS - 1), (NEVER_MS, NEVER_MS), (NEVER_MS, NEVER_MS)], Some(1)),
+        ];
+        for (waits, index) in cases {
+            let of = |&(least_ms, most_ms): &(u64, u64)| Wait { least_ms, most_ms };
+            assert_eq!(named(&waits.iter().map(of).collect::<Vec<_>>()), *index, "{waits:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_full_until_the_last_call_too_many_has_left() {
+        let claim = |max, window| Claim {
+            key: "k".into(),
+            window,
+            amount: crate::limits::Amount::ONE,
+            at_least: crate::limits::Amount::MIN,
+            at_most: crate::limits::Amount::calls(max),
+        };
+        let times = [1, 2, 3].map(|second: u64| second * 1_000_000_000).to_vec();
+        let waits = |max, window, at_ms: u64| wait_ms(Some(&times), &claim(max, window), at_ms * 1_000_000);
+        let ten = Window::Sliding { window_ms: 10_000 };
+        assert_eq!([4, 3, 2, 1, 0].map(|max| waits(max, ten, 4_000)), [0, 7_000, 8_000, 9_000, NEVER_MS]);
+        assert_eq!([10_999, 11_000].map(|at_ms| waits(3, ten, at_ms)), [1, 0]);
+        let minute = Window::Calendar { unit: crate::limits::CalendarUnit::Minute };
+        assert_eq!([4_000, 59_999, 60_000].map(|at_ms| waits(3, minute, at_ms)), [56_000, 1, 0]);
+    }
+}
