@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_named_only_where_no_other_can_be() {
-        let cases: &[(&[(u64, u64)], Option<usize>)] = &[
+        type Case = (&'static [(u64, u64)], Option<usize>);
+        let cases: &[Case] = &[
             (&[(5, 5)], Some(0)),
             (&[(5, 5), (7, 7)], Some(1)),
             (&[(5, 5), (5, 5)], Some(0)),

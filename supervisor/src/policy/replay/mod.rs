@@ -187,8 +187,8 @@ impl<'p> Replay<'p> {
         Some(End::Denied(code.as_str(), None, code.as_str().to_owned()))
     }
 
-    /// Keys of which the log does not say whether they differ from the policy's in case only: those that it cut off, and those
-    /// below the first level, which it does not tell from each other's level.
+    /// Keys that may make the call ambiguous: those that the log cut off, and those below the first level that differ in case
+    /// only from one of the policy's, on whatever level that stands.
     fn doubtful_keys(&self, call: &Recorded) -> Option<String> {
         let tests = || self.policy.rules_for(&call.tool).flat_map(|rule| &rule.conditions).flat_map(Clause::tests);
         let shape = &call.arguments;

@@ -72,11 +72,11 @@ pub(super) fn of_clause(clause: &Clause, of_test: &mut impl FnMut(&Condition) ->
         Clause::Test(condition) => of_test(condition),
         Clause::Not(clause, _) => of_clause(clause, of_test).not(),
         Clause::Any(clauses, _) => clauses.iter().fold(Possible::only(Outcome::Fails), |so_far, clause| {
-            so_far.joined(&of_clause(clause, of_test), |pair| holds::any(pair))
+            so_far.joined(&of_clause(clause, of_test), holds::any)
         }),
         Clause::All(clauses, _) => {
             let members = clauses.iter().fold(Possible::only(Outcome::Absent), |so_far, clause| {
-                so_far.joined(&of_clause(clause, of_test), |pair| holds::all(pair))
+                so_far.joined(&of_clause(clause, of_test), holds::all)
             });
             members.0.into_iter().map(holds::in_group).fold(Possible(Vec::new()), Possible::with)
         }
