@@ -256,3 +256,34 @@ fn every_operator_has_a_case_that_passes_and_one_that_fails() {
         assert!(ends(|expect| matches!(expect, Expect::Deny { .. })), "{operator}: no case fails");
     }
 }
+
+/// The first cells of the tables below "Differences from Intercept".
+fn differences() -> BTreeSet<String> {
+    let reference = include_str!("../../../../docs/policy.md");
+    let below = reference.split_once("\n## Differences from Intercept\n").expect("the section").1;
+    let section = below.split("\n## ").next().expect("the text before");
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    cells.filter(|cell| *cell != "Intercept").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_difference_from_intercept_has_cases() {
+    let mut shown = BTreeSet::new();
+    for (file, _) in shipped() {
+        let text = std::fs::read_to_string(&file.path).expect("readable");
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        for pair in lines.windows(2) {
+            let Some(row) = pair[0].strip_prefix("# row: ") else { continue };
+            assert!(pair[1].starts_with("- "), "{}: no case follows {row}", file.path.display());
+            assert!(shown.insert(row.to_owned()), "{row}: in two places");
+        }
+    }
+    let rows = differences();
+    assert!(rows.len() > 20, "{rows:?}");
+    assert_eq!(
+        rows.difference(&shown).collect::<Vec<_>>(),
+        [""; 0],
+        "rows of docs/policy.md without `# row:` in policies/cases"
+    );
+    assert_eq!(shown.difference(&rows).collect::<Vec<_>>(), [""; 0], "`# row:` that docs/policy.md does not have");
+}

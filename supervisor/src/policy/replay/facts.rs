@@ -1,12 +1,10 @@
 //! Whether a condition holds, as far as types, lengths and keyed hashes can tell.
 
-use std::borrow::Cow;
-
 use super::Hash;
+use super::possible::{Possible, of_clause};
 use super::shape::{Found, Leaf, Shape};
-use crate::policy::condition::{Clause, Condition, Literal, Number, Step, Test};
+use crate::policy::condition::{Clause, Condition, Literal, Number, Test};
 use crate::policy::holds::Outcome;
-use crate::wire::json::Value;
 
 /// An answer, or why there is none.
 #[derive(Debug)]
@@ -25,69 +23,72 @@ pub(super) struct Facts<'c> {
 impl Facts<'_> {
     /// Whether the clause lets the call pass.
     pub(super) fn passes(&self, clause: &Clause) -> Fact<()> {
-        // Where every path is absent or its value certain, the policy's own judgement is the answer.
-        let mut known = Value::Object(Vec::new());
         let mut open = None;
-        for test in clause.tests() {
-            match self.arguments.find(&test.steps) {
-                Found::Absent => {}
-                Found::Known(value) => put(&mut known, &test.steps, value),
-                Found::Leaf(_) | Found::Container | Found::Unknown => open = open.or(Some(test)),
+        let possible = of_clause(clause, &mut |condition| {
+            let possible = self.test(condition);
+            if possible.is_open() && open.is_none() {
+                open = Some(condition.path.clone());
             }
-        }
-        let Some(open) = open else {
-            return match clause.check(Some(&known)) {
-                Outcome::Holds | Outcome::Absent => Fact::Yes,
-                _ => Fact::No(()),
-            };
-        };
-        let told = match clause {
-            Clause::Test(condition) => self.test(condition),
-            Clause::Any(..) | Clause::All(..) | Clause::Not(..) => None,
-        };
-        match told {
+            possible
+        });
+        match possible.passes() {
             Some(true) => Fact::Yes,
             Some(false) => Fact::No(()),
-            None => Fact::Unknown(format!("reads {}, whose value is not in the log", open.path)),
+            None => Fact::Unknown(format!("reads {}, whose value is not in the log", open.unwrap_or_default())),
         }
     }
 
-    fn test(&self, condition: &Condition) -> Option<bool> {
+    fn test(&self, condition: &Condition) -> Possible {
         match self.arguments.find(&condition.steps) {
+            Found::Absent => Possible::only(condition.check(None)),
+            // The rest of the path and the value decide, as they do where the policy judges the call.
+            Found::Known(value, rest) => Possible::only(condition.check_below(&value, rest)),
+            Found::NoMember(instead, rest) => {
+                Possible::only(condition.check(None)).or(Possible::only(condition.check_below(&instead, rest)))
+            }
             Found::Leaf(leaf) => self.of_leaf(&condition.test, leaf),
             Found::Container => of_container(&condition.test),
-            Found::Absent | Found::Known(_) | Found::Unknown => None,
+            Found::Unknown => Possible::anything(),
         }
     }
 
-    /// A test of a scalar whose type and length are known. Operators that are not named here cannot be told.
-    fn of_leaf(&self, test: &Test, leaf: &Leaf) -> Option<bool> {
-        let is = |kind: &str| leaf.kind == kind;
+    /// A test of a string or number whose length is known.
+    fn of_leaf(&self, test: &Test, leaf: &Leaf) -> Possible {
+        if !matches!(leaf.kind.as_str(), "string" | "number") {
+            return Possible::any_value(); // not what a record says of any JSON value
+        }
+        let is_text = leaf.kind == "string";
+        let unjudged = Possible::only(Outcome::Unjudged);
         match test {
-            Test::Exists(wanted) => Some(*wanted),
-            Test::Lt(_) | Test::Lte(_) | Test::Gt(_) | Test::Gte(_) if !is("number") => Some(false),
-            Test::Regex(..) | Test::UnderPath(_) if !is("string") => Some(false),
-            Test::LengthLte(_) if !is("string") => Some(false),
+            Test::Exists(wanted) => Possible::judged(Some(*wanted)),
+            Test::Eq(literal) => self.is_one_of(std::slice::from_ref(literal), leaf),
+            Test::Neq(literal) => self.is_one_of(std::slice::from_ref(literal), leaf).not(),
+            Test::In(literals) => self.is_one_of(literals, leaf),
+            Test::NotIn(literals) => self.is_one_of(literals, leaf).not(),
+            Test::Lt(_) | Test::Lte(_) | Test::Gt(_) | Test::Gte(_) if is_text => unjudged,
+            Test::Lt(_) | Test::Lte(_) | Test::Gt(_) | Test::Gte(_) => Possible::judged(None),
+            // What is left judges strings, and arrays.
+            _ if !is_text => unjudged,
+            Test::Regex(..) | Test::NotRegex(..) => Possible::judged(None),
+            Test::Contains(Literal::String(part)) => Possible::judged(holds_part(part, leaf)),
+            Test::NotContains(Literal::String(part)) => Possible::judged(holds_part(part, leaf)).not(),
+            Test::Contains(_) | Test::NotContains(_) => unjudged,
+            Test::StartsWith(prefix) => Possible::judged(holds_part(prefix, leaf)),
             // A character has one to four bytes.
-            Test::LengthLte(max) if leaf.bytes <= *max => Some(true),
-            Test::LengthLte(max) if leaf.bytes.div_ceil(4) > *max => Some(false),
-            Test::Contains(_) if !is("string") => Some(false),
-            Test::Contains(Literal::String(part)) if leaf.bytes < part.len() as u64 => Some(false),
-            Test::Eq(literal) => self.equals(literal, leaf),
-            Test::In(literals) => any(literals.iter().map(|literal| self.equals(literal, leaf))),
-            Test::Neq(literal) => self.differs(std::slice::from_ref(literal), leaf),
-            Test::NotIn(literals) => self.differs(literals, leaf),
-            _ => None,
+            Test::LengthLte(max) if leaf.bytes <= *max => Possible::judged(Some(true)),
+            Test::LengthLte(max) if leaf.bytes.div_ceil(4) > *max => Possible::judged(Some(false)),
+            Test::LengthLte(_) => Possible::judged(None),
+            Test::UnderPath(_) | Test::HostIn(_) => Possible::any_value(),
         }
     }
 
-    /// `neq` and `not_in`: of a type that the list holds, and equal to none of it.
-    fn differs(&self, literals: &[Literal], leaf: &Leaf) -> Option<bool> {
+    /// `eq` and `in`: judged where the list holds something of the value's type, or nothing but null.
+    fn is_one_of(&self, literals: &[Literal], leaf: &Leaf) -> Possible {
         let mut typed = literals.iter().filter(|literal| !matches!(literal, Literal::Null)).peekable();
         if typed.peek().is_some() && !typed.any(|literal| kind_of(literal) == leaf.kind) {
-            return Some(false);
+            return Possible::only(Outcome::Unjudged);
         }
-        any(literals.iter().map(|literal| self.equals(literal, leaf))).map(|equal| !equal)
+        Possible::judged(any(literals.iter().map(|literal| self.equals(literal, leaf))))
     }
 
     fn equals(&self, literal: &Literal, leaf: &Leaf) -> Option<bool> {
@@ -127,17 +128,34 @@ fn is_shortest(text: &str) -> bool {
     plain && (digits == "0" && text == "0" || !digits.starts_with('0')) && !digits.ends_with("00")
 }
 
-fn of_container(test: &Test) -> Option<bool> {
-    let lists = |literals: &[Literal]| literals.iter().any(|literal| matches!(literal, Literal::List(_)));
-    let only_null = |literals: &[Literal]| literals.iter().all(|literal| matches!(literal, Literal::Null));
+/// None where the string is long enough to hold the part.
+const fn holds_part(part: &str, leaf: &Leaf) -> Option<bool> {
+    if leaf.bytes < part.len() as u64 { Some(false) } else { None }
+}
+
+/// A test of an array or object that is not empty; which of the two is not known.
+fn of_container(test: &Test) -> Possible {
     match test {
-        Test::Exists(wanted) => Some(*wanted),
-        Test::Lt(_) | Test::Lte(_) | Test::Gt(_) | Test::Gte(_) | Test::Regex(..) | Test::UnderPath(_) => Some(false),
-        Test::Eq(literal) if !lists(std::slice::from_ref(literal)) => Some(false),
-        Test::In(literals) if !lists(literals) => Some(false),
-        Test::Neq(literal) if !lists(std::slice::from_ref(literal)) => Some(only_null(std::slice::from_ref(literal))),
-        Test::NotIn(literals) if !lists(literals) => Some(only_null(literals)),
-        _ => None,
+        Test::Exists(wanted) => Possible::judged(Some(*wanted)),
+        Test::Eq(literal) => container_is_one_of(std::slice::from_ref(literal)),
+        Test::Neq(literal) => container_is_one_of(std::slice::from_ref(literal)).not(),
+        Test::In(literals) => container_is_one_of(literals),
+        Test::NotIn(literals) => container_is_one_of(literals).not(),
+        Test::Lt(_) | Test::Lte(_) | Test::Gt(_) | Test::Gte(_) => Possible::only(Outcome::Unjudged),
+        Test::Regex(..) | Test::NotRegex(..) | Test::StartsWith(_) | Test::UnderPath(_) | Test::HostIn(_) => {
+            Possible::only(Outcome::Unjudged)
+        }
+        Test::Contains(_) | Test::NotContains(_) | Test::LengthLte(_) => Possible::any_value(),
+    }
+}
+
+fn container_is_one_of(literals: &[Literal]) -> Possible {
+    if literals.iter().any(|literal| matches!(literal, Literal::List(_))) {
+        Possible::any_value()
+    } else if literals.iter().all(|literal| matches!(literal, Literal::Null)) {
+        Possible::judged(Some(false))
+    } else {
+        Possible::only(Outcome::Unjudged)
     }
 }
 
@@ -162,20 +180,5 @@ const fn kind_of(literal: &Literal) -> &'static str {
         Literal::Number(_) => "number",
         Literal::String(_) => "string",
         Literal::List(_) => "array",
-    }
-}
-
-/// Puts a value where a path of keys leads.
-fn put(object: &mut Value<'static>, steps: &[Step], value: Value<'static>) {
-    let [Step::Key(key), rest @ ..] = steps else { return };
-    let Value::Object(members) = object else { return };
-    let at = members.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
-        members.push((Cow::Owned(key.clone()), Value::Object(Vec::new())));
-        members.len() - 1
-    });
-    if rest.is_empty() {
-        members[at].1 = value;
-    } else {
-        put(&mut members[at].1, rest, value);
     }
 }

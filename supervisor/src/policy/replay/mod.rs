@@ -5,6 +5,7 @@
 
 mod counts;
 mod facts;
+mod possible;
 mod shape;
 
 #[cfg(test)]
@@ -12,11 +13,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use self::counts::{Answer, Counts};
+use self::counts::{Answer, Charge, Counts};
 use self::facts::{Fact, Facts};
-use super::model::{Policy, Rule, RuleAction};
+use super::condition::{Clause, Step};
+use super::model::{Increment, Policy, Rule, RuleAction};
 use super::verdict::{DenialCode, Limited, PlannedLimit, Visibility};
-use crate::limits::{Claim, Window};
+use crate::limits::Window;
 use crate::wire::fold;
 
 pub use shape::{Leaf, Shape};
@@ -77,7 +79,7 @@ enum End {
     Approval(String),
     /// Code, rule, and what decided.
     Denied(&'static str, Option<String>, String),
-    /// Refused in any case, but perhaps by an earlier rule than the one named here.
+    /// Refused in any case, but perhaps by another rule than the one named here.
     DeniedSomehow(String),
     CannotSay(String),
 }
@@ -138,6 +140,10 @@ impl<'p> Replay<'p> {
             if rule.action == RuleAction::RequireApproval {
                 approval = approval.or(Some(rule.id.clone()));
             }
+            // An amount that cannot be counted refuses the call before the next rule is asked.
+            if rule.state.as_ref().is_some_and(|counter| matches!(counter.increment, Increment::From(_))) {
+                unknown = unknown.or_else(|| not_counted(rule));
+            }
         }
         let uncounted = self.policy.rules_for(&call.tool).find_map(not_counted);
         if let (None, Some(rule)) = (&unknown, approval) {
@@ -145,14 +151,14 @@ impl<'p> Replay<'p> {
             return End::Approval(rule);
         }
         let unknown = unknown.or(uncounted);
+        let limited = DenialCode::RateLimited.as_str();
         match (self.charge(call, unknown.is_none()), unknown) {
             (Answer::Refused(rule, limit), None) => {
-                let why = format!("{} by rule {rule}: {limit}", DenialCode::RateLimited.as_str());
-                End::Denied(DenialCode::RateLimited.as_str(), Some(rule), why)
+                let why = format!("{limited} by rule {rule}: {limit}");
+                End::Denied(limited, Some(rule), why)
             }
-            (Answer::Refused(rule, limit), Some(_)) => {
-                End::DeniedSomehow(format!("{} by rule {rule}: {limit}", DenialCode::RateLimited.as_str()))
-            }
+            (Answer::Refused(rule, limit), Some(_)) => End::DeniedSomehow(format!("{limited} by rule {rule}: {limit}")),
+            (Answer::RefusedBySome, _) => End::DeniedSomehow(format!("{limited}: several limits may be full")),
             (_, Some(why)) | (Answer::CannotSay(why), None) => End::CannotSay(why),
             (Answer::Granted, None) => End::Allowed,
         }
@@ -170,12 +176,39 @@ impl<'p> Replay<'p> {
                 format!("ambiguous_argument: \"{key}\" differs only in case from an argument that the policy reads");
             return Some(End::Denied("ambiguous_argument", None, why));
         }
+        if let Some(why) = self.doubtful_keys(call) {
+            return Some(End::CannotSay(why));
+        }
         let code = match self.policy.visibility(&call.tool) {
             Visibility::Listed => return None,
             Visibility::Hidden => DenialCode::Hidden,
             Visibility::Unlisted => DenialCode::NotListed,
         };
         Some(End::Denied(code.as_str(), None, code.as_str().to_owned()))
+    }
+
+    /// Keys that may make the call ambiguous: those that the log cut off, and those below the first level that differ in case
+    /// only from one of the policy's, on whatever level that stands.
+    fn doubtful_keys(&self, call: &Recorded) -> Option<String> {
+        let tests = || self.policy.rules_for(&call.tool).flat_map(|rule| &rule.conditions).flat_map(Clause::tests);
+        let shape = &call.arguments;
+        let required = self.required.get(&call.tool).is_some_and(|names| !names.is_empty());
+        let reads = required || self.policy.argument_names(&call.tool).next().is_some();
+        if reads && !(shape.all_keys && shape.all_leaves) {
+            return Some("the log cuts off keys, which may differ only in case from one that the policy reads".into());
+        }
+        let in_tests = tests().flat_map(|test| test.steps.iter().skip(1)).filter_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::EachItem => None,
+        });
+        let amounts = self.policy.rules_for(&call.tool).filter_map(|rule| rule.state.as_ref());
+        let in_amounts = amounts.filter_map(|counter| match &counter.increment {
+            Increment::From(keys) => Some(keys.iter().skip(1).map(String::as_str)),
+            Increment::Fixed(_) => None,
+        });
+        let known: Vec<&str> = in_tests.chain(in_amounts.flatten()).collect();
+        let key = shape.keys_below().find(|key| fold::collision(key, known.iter().copied()).is_some())?;
+        Some(format!("\"{key}\" differs only in case from a key that the policy reads, perhaps at another level"))
     }
 
     /// Whether the call passes a rule, its limits aside.
@@ -231,8 +264,8 @@ impl<'p> Replay<'p> {
 
     /// Charges the rate limits that govern the call: for certain, or perhaps.
     fn charge(&mut self, call: &Recorded, certain: bool) -> Answer {
-        let claims = self.claims(call);
-        self.counts.charge(&claims, call.at_ns, certain)
+        let charges = self.charges(call);
+        self.counts.charge(&charges, call.at_ns, certain)
     }
 
     /// What the record says of a counter. Its window is the policy's where the two agree on its length: a record does not
@@ -240,21 +273,21 @@ impl<'p> Replay<'p> {
     fn learn(&mut self, call: &Recorded) {
         let Some(limit) = &call.limit else { return };
         let same = |window: Window| window.length_ms() == limit.window_s.saturating_mul(1000);
-        let claims = self.claims(call);
-        let window = claims.iter().find(|(_, _, claim)| claim.key == limit.key && same(claim.window));
+        let charges = self.charges(call);
+        let window = charges.iter().find(|charge| charge.claim.key == limit.key && same(charge.claim.window));
         let any = Window::Sliding { window_ms: limit.window_s.saturating_mul(1000) };
-        let window = window.map_or(any, |(_, _, claim)| claim.window);
+        let window = window.map_or(any, |charge| charge.claim.window);
         self.counts.note(limit, window, call.at_ns, call.was == Was::Allowed);
     }
 
-    /// The rate limits that govern the call: rule, limit in words, claim.
-    fn claims(&self, call: &Recorded) -> Vec<(String, String, Claim)> {
+    /// The rate limits that govern the call.
+    fn charges(&self, call: &Recorded) -> Vec<Charge> {
         let quotas = self.policy.rules_for(&call.tool).filter_map(|rule| Some((rule, rule.rate_limit?)));
         quotas
-            .map(|(rule, quota)| {
-                let planned = PlannedLimit { rule, what: Limited::Calls(quota) };
-                let limit = super::limit_words::quota_in_words(quota);
-                (rule.id.clone(), limit, planned.claim(self.policy, &self.session))
+            .map(|(rule, quota)| Charge {
+                rule: rule.id.clone(),
+                limit: super::limit_words::quota_in_words(quota),
+                claim: PlannedLimit { rule, what: Limited::Calls(quota) }.claim(self.policy, &self.session),
             })
             .collect()
     }
@@ -309,7 +342,7 @@ fn compare(was: &Was, end: End) -> Finding {
         (_, End::Approval(rule)) => Finding::Differs(before, format!("held until a person approves (rule {rule})")),
         (_, End::Denied(_, _, why)) => Finding::Differs(before, format!("denied ({why})")),
         (_, End::DeniedSomehow(why)) => {
-            Finding::Differs(before, format!("denied ({why}; an earlier rule may refuse it first)"))
+            Finding::Differs(before, format!("denied ({why}; another rule may refuse it first)"))
         }
     }
 }
