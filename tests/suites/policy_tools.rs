@@ -144,9 +144,10 @@ fn behind_sudo_no_word_of_a_file_is_shown() {
             &[&"diff", &good, &secret],
             &[&"test", &"--replay", &secret, &"-c", &good],
         ];
-        for words in attempts {
+        let wrappers = [("SUDO_UID", "1000"), ("SUDO_USER", "alice"), ("DOAS_USER", "alice"), ("PKEXEC_UID", "1000")];
+        for (words, (name, value)) in attempts.into_iter().flat_map(|words| wrappers.map(|wrapper| (words, wrapper))) {
             let mut command = run::as_real_root(paths::supervisor());
-            command.arg("policy").args(words.iter().map(|word| word.as_ref())).env("SUDO_UID", "1000");
+            command.arg("policy").args(words.iter().map(|word| word.as_ref())).env(name, value);
             let output = command.output().expect("starts");
             let text = said(&output);
             assert!(matches!(output.status.code(), Some(1 | 2)), "{text}");

@@ -43,6 +43,7 @@ impl Policy {
                 return Verdict::Deny(denial);
             }
         }
+        allowance.settle();
         Verdict::Allow(allowance)
     }
 

@@ -86,6 +86,7 @@ fn conclude<'p>(rules: &[RuleTrace<'p>], call: &Call<'_>) -> Verdict<'p> {
             return Verdict::Deny(denial);
         }
     }
+    allowance.settle();
     Verdict::Allow(allowance)
 }
 

@@ -101,7 +101,7 @@ impl Condition {
     /// Judges `value`, from which `steps` of the path are still to go.
     pub(super) fn check_below(&self, value: &Value<'_>, steps: &[Step]) -> Outcome {
         if let Test::Exists(wanted) = self.test {
-            return Outcome::of(if wanted { is_everywhere(value, steps) } else { !is_anywhere(value, steps) });
+            return if wanted { everywhere(value, steps) } else { anywhere(value, steps).not() };
         }
         match (steps.split_first(), value) {
             (None, value) => self.test.judge(value).into(),
@@ -128,24 +128,28 @@ impl Condition {
 }
 
 /// `exists: true`: the path leads to something other than null, in every element of its arrays and in one at least.
-fn is_everywhere(value: &Value<'_>, steps: &[Step]) -> bool {
+fn everywhere(value: &Value<'_>, steps: &[Step]) -> Outcome {
     match (steps.split_first(), value) {
-        (None, value) => !matches!(value, Value::Null),
-        (Some((Step::Key(key), rest)), value) => value.member(key).is_some_and(|member| is_everywhere(member, rest)),
-        (Some((Step::EachItem, rest)), Value::Array(items)) => {
-            !items.is_empty() && items.iter().all(|item| is_everywhere(item, rest))
+        (None, value) => Outcome::of(!matches!(value, Value::Null)),
+        (Some(_), Value::Null) => Outcome::Fails,
+        (Some((Step::Key(key), rest)), Value::Object(_)) => {
+            value.member(key).map_or(Outcome::Fails, |member| everywhere(member, rest))
         }
-        (Some((Step::EachItem, _)), _) => false,
+        (Some((Step::EachItem, _)), Value::Array(items)) if items.is_empty() => Outcome::Fails,
+        (Some((Step::EachItem, rest)), Value::Array(items)) => all(items.iter().map(|item| everywhere(item, rest))),
+        // As with every operator: a server that reads "{\"a\": 1}" as an object finds there what the policy did not.
+        (Some(_), _) => Outcome::Unjudged,
     }
 }
 
-/// Denied by `exists: false`: the path leads to something other than null in one element at least.
-fn is_anywhere(value: &Value<'_>, steps: &[Step]) -> bool {
+/// The opposite of `exists: false`: the path leads to something other than null in one element at least.
+fn anywhere(value: &Value<'_>, steps: &[Step]) -> Outcome {
     match (steps.split_first(), value) {
-        (None, value) => !matches!(value, Value::Null),
-        (Some((Step::Key(key), rest)), value) => value.member(key).is_some_and(|member| is_anywhere(member, rest)),
-        (Some((Step::EachItem, rest)), Value::Array(items)) => items.iter().any(|item| is_anywhere(item, rest)),
-        (Some((Step::EachItem, _)), _) => false,
+        (Some((Step::EachItem, rest)), Value::Array(items)) => any(items.iter().map(|item| anywhere(item, rest))),
+        (Some((Step::Key(key), rest)), Value::Object(_)) => {
+            value.member(key).map_or(Outcome::Fails, |member| anywhere(member, rest))
+        }
+        _ => everywhere(value, steps),
     }
 }
 

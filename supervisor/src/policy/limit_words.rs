@@ -44,7 +44,7 @@ impl fmt::Display for Standing<'_> {
         for (index, condition) in bounds.enumerate() {
             let (and, wanted) = (if index > 0 { " and" } else { "" }, in_words(condition.op));
             write!(f, "{and} must be {wanted} {}", condition.value.text())?;
-            if !condition.own || !matches!(condition.op, "lt" | "lte") {
+            if !matches!(condition.op, "lt" | "lte") {
                 f.write_str(" before this call")?;
             }
         }
@@ -144,7 +144,7 @@ mod tests {
                 "pace t.ask: a call every 6 s, 3 at once after a rest",
                 "pace t.slow: a call every 500 ms",
                 "limit t.cap: adds 5.5: state.t.spent must be at most 100 and must be at least 0 before this call in a UTC day",
-                "limit t.rules[3]: state._global.calls must be less than 9 before this call in any 90 s",
+                "limit t.rules[3]: state._global.calls must be less than 9 in any 90 s",
                 "limit *.all: adds 1: state._global.calls counts in any 90 s",
             ]
         );

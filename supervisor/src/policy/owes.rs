@@ -1,5 +1,7 @@
 //! What a call that passes a rule still owes: a person's approval, a pace, room in its counters.
 
+use std::collections::HashMap;
+
 use super::model::{Counter, Increment, Rule, RuleAction, StateCondition};
 use super::verdict::{Allowance, Call, Denial, DenialCode, Limited, PlannedLimit, PlannedPace};
 use super::{amount, limit_words, wording};
@@ -45,6 +47,33 @@ impl Rule {
     fn uncountable(&self, counter: &Counter) -> Denial<'_> {
         let message = wording::message(self, || limit_words::uncountable(self, counter));
         Denial { rule: Some(self), code: DenialCode::ConditionFailed, message }
+    }
+}
+
+impl Allowance<'_> {
+    /// Counts the call in where a rule bounds from above a counter that another of its rules feeds. Without that one call
+    /// could bring any amount past a bound that stands in a rule of its own.
+    pub(super) fn settle(&mut self) {
+        if self.limits.len() < 2 {
+            return;
+        }
+        let charges: HashMap<(&str, &str), Amount> = self.limits.iter().filter_map(charged).collect();
+        for limit in &mut self.limits {
+            // `eq` and lower bounds are on what stands before the call.
+            if let Limited::Counter { tool, counter, amount: Amount::ZERO, at_least: Amount::MIN, at_most, .. } =
+                &mut limit.what
+                && let Some(amount) = charges.get(&(*tool, *counter))
+            {
+                *at_most = at_most.saturating_sub(*amount);
+            }
+        }
+    }
+}
+
+fn charged<'p>(limit: &PlannedLimit<'p>) -> Option<((&'p str, &'p str), Amount)> {
+    match limit.what {
+        Limited::Counter { tool, counter, amount, .. } if amount != Amount::ZERO => Some(((tool, counter), amount)),
+        Limited::Counter { .. } | Limited::Calls(_) => None,
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use crate::bounds::POLICY_BYTES_MAX;
 use crate::policy::{self, Loaded, Source};
 use crate::report::Diagnostic;
+use crate::trust::Caller;
 use crate::weaken::in_force;
 
 /// The policy file, as an argument or behind -c.
@@ -71,7 +72,6 @@ pub(super) fn shown(problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
 }
 
 fn is_behind_sudo() -> bool {
-    let other = |name| std::env::var_os(name).is_some_and(|uid| uid != "0");
-    nix::unistd::geteuid().is_root() && ["SUDO_UID", "DOAS_UID", "PKEXEC_UID"].into_iter().any(other)
-        || nix::unistd::geteuid() != nix::unistd::getuid()
+    let caller = Caller::discover(&std::env::vars_os().collect::<Vec<_>>());
+    caller.uid == 0 && !caller.is_real_root() || nix::unistd::geteuid() != nix::unistd::getuid()
 }

@@ -71,7 +71,7 @@ fn a_counter_without_an_upper_bound_of_its_rule_is_charged_all_the_same() {
 }
 
 #[test]
-fn another_rule_of_the_tool_reads_what_stands_before_the_call() {
+fn an_upper_bound_in_another_rule_counts_the_call_in() {
     let policy = loaded(
         "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lte, value: 3}], state: {counter: c, window: hour}}, {conditions: [{path: state.t.c, op: lt, value: 9}, {path: state._global.all, op: lt, value: 5}]}]}, '*': {rules: [{state: {counter: all, window: 60s}}]}}",
     );
@@ -80,8 +80,8 @@ fn another_rule_of_the_tool_reads_what_stands_before_the_call() {
         owed,
         [
             ("t", "c", 1, None, Some(3)),
-            ("t", "c", 0, None, Some(8)),
-            ("*", "all", 0, None, Some(4)),
+            ("t", "c", 0, None, Some(7)),
+            ("*", "all", 0, None, Some(3)),
             ("*", "all", 1, None, None)
         ]
     );
