@@ -16,12 +16,13 @@ use crate::trust::Caller;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[group(id = "policy", required = true, multiple = false)]
 pub(super) struct RunArgs {
     /// Policy file: root-owned, writable by no one else.
-    #[arg(short = 'c', long = "config", value_name = "FILE", required_unless_present = "profile")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", group = "policy")]
     config: Option<PathBuf>,
     /// Installed policy: /etc/intercept-sandbox/policies/NAME.yaml; it must say `server.command`.
-    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    #[arg(long, value_name = "NAME", group = "policy")]
     profile: Option<String>,
     /// Print the plan and stop.
     #[arg(long)]

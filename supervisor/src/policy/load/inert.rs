@@ -134,7 +134,7 @@ pub(in crate::policy) const KEYS: &[(&str, &str, &str, &str)] = &[
     ("sandbox", "network", "sandbox: {@}", "network: {allow: [{host: a.b}]}"),
     ("sandbox", "filesystem", "sandbox: {@}", "filesystem: {read: [/opt/a]}"),
     ("sandbox", "process", "sandbox: {@}", "process: {max: 1}"),
-    ("sandbox", "resources", "sandbox: {@}", "resources: {cpu: 1.0}"),
+    ("sandbox", "resources", "sandbox: {@}", "resources: {cpu: 0.5}"),
     ("sandbox", "env", "sandbox: {@}", "env: {pass: [A]}"),
     ("sandbox", "require", "sandbox: {@}", "require: [landlock]"),
     ("sandbox.network", "allow", "sandbox: {network: {@}}", "allow: [{host: a.b}]"),
@@ -197,7 +197,6 @@ const OTHERWISE: &[(&str, &str, &str, &str)] = &[
         "tools: {t: {rules: [{rate_limit: {max: 1, window: 1}}]}}",
         "tools: {t: {rules: [{rate_limit: {max: 1, window: 2}}]}}",
     ),
-    ("sandbox", "resources", "sandbox: {resources: {cpu: 1.0}}", "sandbox: {resources: {cpu: 1.5}}"),
     ("sandbox.network", "allow", "sandbox: {network: {allow: []}}", "sandbox: {network: {allow: [{host: a.b}]}}"),
     (
         "an allowed host",
