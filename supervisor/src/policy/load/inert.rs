@@ -197,6 +197,7 @@ const OTHERWISE: &[(&str, &str, &str, &str)] = &[
         "tools: {t: {rules: [{rate_limit: {max: 1, window: 1}}]}}",
         "tools: {t: {rules: [{rate_limit: {max: 1, window: 2}}]}}",
     ),
+    ("sandbox", "resources", "sandbox: {resources: {cpu: 1.0}}", "sandbox: {resources: {cpu: 1.5}}"),
     ("sandbox.network", "allow", "sandbox: {network: {allow: []}}", "sandbox: {network: {allow: [{host: a.b}]}}"),
     (
         "an allowed host",
