@@ -33,8 +33,7 @@ const INTERPRETERS: [&str; 7] = ["python", "pypy", "node", "ruby", "perl", "bun"
 pub(super) fn unseen(argv: &[OsString], filesystem: &FilesystemPlan) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for path in argv.iter().skip(1).filter_map(|word| absolute(word)) {
-        let shown = |tree: &&str| path.starts_with(tree);
-        let own = OWN.iter().any(|tree| shown(&tree)) || SETTINGS.iter().any(|tree| shown(&tree));
+        let own = OWN.iter().chain(&SETTINGS).any(|tree| path.starts_with(tree));
         if !own && !in_view(&path, filesystem) && !found.contains(&path) {
             found.push(path);
         }
@@ -51,13 +50,13 @@ pub(super) fn advice(path: &Path) -> String {
 
 /// What to show for `program` to run: of an interpreter in a folder of its own, that folder, for its libraries are there.
 pub(super) fn to_show(program: &Path) -> &Path {
-    let named = |prefix: &&str| {
+    let named = |prefix: &str| {
         let rest = program.file_name().and_then(|name| name.as_bytes().strip_prefix(prefix.as_bytes()));
         rest.is_some_and(|rest| rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'))
     };
     let in_bin = program.parent().filter(|parent| parent.file_name() == Some(OsStr::new("bin")));
     match in_bin.and_then(Path::parent) {
-        Some(folder) if INTERPRETERS.iter().any(|prefix| named(&prefix)) && is_its_own(folder) => folder,
+        Some(folder) if INTERPRETERS.iter().any(|prefix| named(prefix)) && is_its_own(folder) => folder,
         _ => program,
     }
 }
@@ -107,7 +106,7 @@ mod tests {
     fn absolute_arguments_outside_the_view_are_named_once() {
         let words = ["/opt/node", "/work/x/index.js", "--config=/srv/c.json", "-d=/work/./x//index.js", "/images/a"];
         assert_eq!(named(&words, &[]), [PathBuf::from("/work/x/index.js"), PathBuf::from("/srv/c.json")]);
-        assert_eq!(named(&words, &["/work/x", "/srv/c.json"]), [PathBuf::new(); 0]);
+        assert_eq!(named(&words, &["/work/x", "/srv/c.json"]), Vec::<PathBuf>::new());
         assert_eq!(named(&["node", "/usr/../work/x.js"], &[]), [PathBuf::from("/work/x.js")]);
         assert_eq!(named(&["node", "/work/xy"], &["/work/x"]), [PathBuf::from("/work/xy")]);
     }
@@ -116,8 +115,8 @@ mod tests {
     fn other_words_and_what_every_server_has_are_not_named() {
         let words =
             ["node", "x/y.js", "", "-", "--flag", "--url=https://a/b", "a=/b", "/", "/tmp", "/usr/lib/x", "/dev/null"];
-        assert_eq!(named(&words, &[]), [PathBuf::new(); 0]);
-        assert_eq!(named(&["x", "/etc/hosts", "/etc/ssl/certs/a.pem"], &[]), [PathBuf::new(); 0]);
+        assert_eq!(named(&words, &[]), Vec::<PathBuf>::new());
+        assert_eq!(named(&["x", "/etc/hosts", "/etc/ssl/certs/a.pem"], &[]), Vec::<PathBuf>::new());
         assert_eq!(named(&["x", "/etc/shadow"], &[]), [PathBuf::from("/etc/shadow")]);
     }
 

@@ -2,7 +2,6 @@
 
 use super::suggest::nearest;
 use super::tools::{RULE, TOOL};
-use crate::policy::condition::Test;
 
 /// The right form of what has the wrong type: the names of sections and lists as messages have them, and an example.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -57,7 +56,7 @@ const OPERATORS: &[(&str, &str)] = &[
 
 /// An example of `what`, where a mapping or a list was expected.
 pub(super) fn example(what: &str) -> Option<String> {
-    EXAMPLES.iter().find(|(name, _)| *name == what).map(|(_, example)| format!("such as {example}"))
+    EXAMPLES.iter().find(|(name, _)| *name == what).map(|(_, example)| format!("for example {example}"))
 }
 
 /// Where a key that is unknown in `section` belongs.
@@ -80,6 +79,7 @@ pub(super) fn operator(name: &str, known: &[&'static str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::condition::Test;
     use crate::policy::load::inert::SECTIONS;
     use crate::policy::testing::{errors, loaded};
 
