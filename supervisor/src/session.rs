@@ -55,6 +55,7 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
             policy.name
         );
     }
+    plan.advice().for_each(|advice| tracing::warn!("{advice}"));
     let signals = Signals::block()?;
     cgroup::sweep()?; // what a crashed host left behind
     control_dir::sweep(Path::new(control::DIRECTORY))?;

@@ -51,7 +51,8 @@ pub(super) fn run(command: AuditCommand) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_closed_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = format!("error: {}", crate::report::chain(&*error));
+            let how = if is_denied(&*error) { "; the logs are root's: run it with sudo" } else { "" };
+            let text = format!("error: {}{how}", crate::report::chain(&*error));
             eprintln!("{}", crate::audit::text::visible(&text));
             ExitCode::from(2)
         }
@@ -64,4 +65,18 @@ type Done = Result<u8, Box<dyn Error>>;
 /// `audit tail | head` is no failure.
 fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether the kernel refused to let us see something, which it does to everyone but root.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let errno = error.downcast_ref::<nix::errno::Errno>().copied();
+        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if errno == Some(nix::errno::Errno::EACCES) || io == Some(io::ErrorKind::PermissionDenied) {
+            return !nix::unistd::geteuid().is_root();
+        }
+        cause = error.source();
+    }
+    false
 }

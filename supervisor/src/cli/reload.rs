@@ -22,11 +22,15 @@ use crate::{clock, relay::messages::Rejection};
 /// Pause between two looks at a session's answer, milliseconds; the end of the session is noticed at once.
 const LOOK_EVERY_MS: u16 = 10;
 
+/// Digits that name a session: as many as `audit tail` prints.
+const SESSION_DIGITS_MIN: usize = 8;
+
 /// Arguments of `reload`.
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
-    /// One session, as `audit tail` names it; without it, every session of this host.
-    #[arg(value_name = "SESSION")]
+    /// One session: its name, or the beginning of it, at least the eight digits that `audit tail` prints; without it, every
+    /// session of this host.
+    #[arg(value_name = "SESSION", value_parser = session_digits)]
     session: Option<String>,
 }
 
@@ -39,6 +43,8 @@ enum ReloadError {
     Runtime(#[source] io::Error),
     #[error("no session {0} runs here")]
     NoSession(String),
+    #[error("more than one session begins with {0}: give more digits")]
+    Ambiguous(String),
     #[error("its directory in {RUNTIME} cannot be read")]
     Standing(#[source] io::Error),
     #[error("it is of another pid namespace, or its monitor is gone")]
@@ -60,7 +66,8 @@ pub(super) fn run(arguments: &ReloadArgs) -> ExitCode {
         Err(error) => {
             // A closed stderr leaves no one to tell.
             let _ = writeln!(io::stderr(), "error: {}", printable(&chain(&error)));
-            ExitCode::from(if matches!(error, ReloadError::NoSession(_)) { 1 } else { 2 })
+            let unnamed = matches!(error, ReloadError::NoSession(_) | ReloadError::Ambiguous(_));
+            ExitCode::from(if unnamed { 1 } else { 2 })
         }
     }
 }
@@ -72,12 +79,9 @@ fn reload(arguments: &ReloadArgs, out: &mut impl Write) -> Result<bool, ReloadEr
     let caller = Caller::discover(&std::env::vars_os().collect::<Vec<_>>());
     let mut found = runtime_dir::sessions(Path::new(RUNTIME)).map_err(ReloadError::Runtime)?;
     match &arguments.session {
-        Some(name) => found.retain(|found| found.session == *name),
+        Some(name) => choose(name, &mut found, |found| &found.session)?,
         // What a killed monitor left is swept at the next start.
         None => found.retain(|found| found.monitor.may_run()),
-    }
-    if let (Some(name), []) = (&arguments.session, found.as_slice()) {
-        return Err(ReloadError::NoSession(name.clone()));
     }
     let mut all = true;
     for session in &found {
@@ -98,6 +102,26 @@ fn reload(arguments: &ReloadArgs, out: &mut impl Write) -> Result<bool, ReloadEr
         let _ = writeln!(out, "no session runs here");
     }
     Ok(all)
+}
+
+/// Keeps the one session that begins with `name`.
+fn choose<T>(name: &str, found: &mut Vec<T>, session: impl Fn(&T) -> &String) -> Result<(), ReloadError> {
+    found.retain(|found| session(found).starts_with(name));
+    match found.len() {
+        0 => Err(ReloadError::NoSession(name.to_owned())),
+        1 => Ok(()),
+        _ => Err(ReloadError::Ambiguous(name.to_owned())),
+    }
+}
+
+/// Hex digits, in either case, enough of them.
+fn session_digits(text: &str) -> Result<String, String> {
+    let digits = text.to_ascii_lowercase();
+    if digits.len() >= SESSION_DIGITS_MIN && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(digits)
+    } else {
+        Err(format!("a session is named by at least {SESSION_DIGITS_MIN} hex digits, as `audit tail` prints them"))
+    }
 }
 
 /// One line about a session that was not reloaded.
@@ -207,6 +231,23 @@ mod tests {
         let line = told("s", &standing(Verdict::Rejected, Rejection::Invalid), &user);
         assert_eq!(line, "rejected: s still runs p 00: [ISB-R005] it does not load");
         assert!(told("s", &standing(Verdict::Rejected, Rejection::Fixed), &user).contains("ISB-P013"));
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_is_enough_where_one_session_has_it() {
+        let running = || vec!["74f77020aa".to_owned(), "74f77020bb".to_owned(), "0123456789".to_owned()];
+        let choose = |name: &str| {
+            let mut found = running();
+            super::choose(name, &mut found, |found| found).map(|()| found)
+        };
+        assert_eq!(choose("01234567").unwrap(), ["0123456789"]);
+        assert_eq!(choose("74f77020bb").unwrap(), ["74f77020bb"]);
+        assert!(matches!(choose("74f77020"), Err(ReloadError::Ambiguous(_))));
+        assert!(matches!(choose("ffffffff"), Err(ReloadError::NoSession(_))));
+        assert_eq!(session_digits("74F77020").unwrap(), "74f77020");
+        for wrong in ["", "74f7702", "74f7702g", "../74f77020", "74f77020#1"] {
+            assert!(session_digits(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

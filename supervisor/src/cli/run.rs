@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::EXIT_NOT_SET_UP;
 use crate::audit;
@@ -16,12 +16,13 @@ use crate::trust::Caller;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("policy").required(true))]
 pub(super) struct RunArgs {
     /// Policy file: root-owned, writable by no one else.
-    #[arg(short = 'c', long = "config", value_name = "FILE", required_unless_present = "profile")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", group = "policy")]
     config: Option<PathBuf>,
     /// Installed policy: /etc/intercept-sandbox/policies/NAME.yaml; it must say `server.command`.
-    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    #[arg(long, value_name = "NAME", group = "policy")]
     profile: Option<String>,
     /// Print the plan and stop.
     #[arg(long)]
@@ -160,6 +161,25 @@ fn host_part(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_policy_is_named_by_file_or_profile() {
+        #[derive(Debug, clap::Parser)]
+        struct Run {
+            #[command(flatten)]
+            run: RunArgs,
+        }
+        let parse = |words: &[&str]| {
+            let parsed = <Run as clap::Parser>::try_parse_from(["run"].iter().chain(words));
+            parsed.map(|parsed| parsed.run).map_err(|error| error.to_string())
+        };
+        let parsed = parse(&["-c", "p.yaml", "--dry-run", "--observe", "--", "node", "-x"]).unwrap();
+        assert!(parsed.dry_run && parsed.command == ["node", "-x"]);
+        assert!(parse(&["--profile", "p", "--state-dir", "/s"]).is_ok());
+        let nothing = parse(&["--dry-run", "--", "node"]).unwrap_err();
+        assert!(nothing.contains("--config <FILE>") && nothing.contains("--profile <NAME>"), "{nothing}");
+        assert!(parse(&["-c", "p.yaml", "--profile", "p"]).is_err());
+    }
 
     #[test]
     fn connect_to_reads_names_and_bracketed_literals() {

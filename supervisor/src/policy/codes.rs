@@ -106,7 +106,7 @@ codes! {
     BooleanLookingText = "ISB-P061",
     /// Warning: rules of a hidden tool, which no call reaches.
     HiddenRules = "ISB-P062",
-    /// Warning: no `sandbox:` section, so no network and no writes.
+    /// Warning: no `sandbox:` section, so no network, no writes, and no code of the server outside /usr, /bin, /sbin and /lib*.
     NoSandbox = "ISB-P063",
     /// Warning: an `approvals` section without a rule that asks for one.
     UnusedApprovals = "ISB-P064",

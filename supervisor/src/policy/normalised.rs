@@ -6,14 +6,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::model::{
-    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Policy, Rule, RuleAction,
+    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Policy, Resources, Rule, RuleAction,
     SandboxSection, TlsMode,
 };
 use crate::limits::{Quota, Window};
 
 impl Policy {
     /// YAML text. Keys stand in a fixed order; a key that changes nothing when left out is left out, except the defaults
-    /// of `default`, `limits.scope`, `audit`, `pace.burst`, `state.increment` and each host's `ports` and `tls`.
+    /// of `default`, `limits.scope`, `audit`, `pace.burst`, `state.increment`, each host's `ports` and `tls`, `process`, `resources`,
+    /// and `approvals` where a rule asks for one. Without `sandbox` a comment says what is in force.
     #[must_use]
     pub fn normalised(&self) -> String {
         let mut out = Writer::default();
@@ -38,12 +39,17 @@ impl Policy {
             LimitScope::Global => "global",
         };
         out.line(0, &format!("limits: {{scope: {scope}}}"));
-        if self.approvals != Approvals::default() {
+        let asks = |rule: &Rule| rule.action == RuleAction::RequireApproval;
+        if self.approvals != Approvals::default() || self.tools.values().flat_map(|tool| &tool.rules).any(asks) {
             let (timeout, valid) = (self.approvals.timeout.as_secs(), self.approvals.valid.as_secs());
             out.line(0, &format!("approvals: {{timeout: {timeout}s, valid: {valid}s}}"));
         }
         if self.sandbox.present {
             sandbox(&mut out, &self.sandbox);
+        } else {
+            // As a comment: a section would be one that the file has not, and say less than its absence.
+            let (process, resources) = ceilings(&self.sandbox);
+            out.line(0, &format!("# no sandbox: no network, no writes but /tmp; {process}, {resources}"));
         }
         let durability = match self.audit.durability {
             Durability::Strict => "strict",
@@ -160,23 +166,9 @@ fn sandbox(out: &mut Writer, section: &SandboxSection) {
         let owner = write.owner.as_ref().map(|owner| format!(", owner: {}", text(owner))).unwrap_or_default();
         out.line(3, &format!("- {{path: {}, from: {}{owner}}}", path_text(&write.path), path_text(&write.from)));
     }
-    if let Some(max) = section.processes_max {
-        out.line(1, &format!("process: {{max: {max}}}"));
-    }
-    let resources = &section.resources;
-    let amounts: Vec<String> = [
-        resources.memory_bytes.map(|bytes| format!("memory: {bytes}")),
-        resources.cpu_millis.map(|millis| format!("cpu: {}.{:03}", millis / 1000, millis % 1000)),
-        resources.open_files.map(|files| format!("open_files: {files}")),
-        resources.tmp_bytes.map(|bytes| format!("tmp: {bytes}")),
-        resources.wall.map(|wall| format!("wall: {}s", wall.as_secs())),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if !amounts.is_empty() {
-        out.line(1, &format!("resources: {{{}}}", amounts.join(", ")));
-    }
+    let (process, resources) = ceilings(section);
+    out.line(1, &process);
+    out.line(1, &resources);
     if !section.env_pass.is_empty() || !section.env_set.is_empty() {
         out.line(1, "env:");
         let pass =
@@ -188,6 +180,23 @@ fn sandbox(out: &mut Writer, section: &SandboxSection) {
     }
     let required = std::iter::once("core".to_owned()).chain(section.require.iter().cloned());
     out.line(1, &format!("require: {}", list(required)));
+}
+
+/// `process` and `resources`, with the defaults that are in force where the file says nothing.
+fn ceilings(section: &SandboxSection) -> (String, String) {
+    let given = &section.resources;
+    let cpu = given.cpu_millis.unwrap_or(Resources::DEFAULT_CPU_MILLIS);
+    let resources = format!(
+        "resources: {{memory: {}, cpu: {}.{:03}, open_files: {}, tmp: {}, wall: {}}}",
+        given.memory_bytes.unwrap_or(Resources::DEFAULT_MEMORY_BYTES),
+        cpu / 1000,
+        cpu % 1000,
+        given.open_files.unwrap_or(Resources::DEFAULT_OPEN_FILES),
+        given.tmp_bytes.unwrap_or(Resources::DEFAULT_TMP_BYTES),
+        given.wall.filter(|wall| !wall.is_zero()).map_or("0".into(), |wall| format!("{}s", wall.as_secs()))
+    );
+    let max = section.processes_max.unwrap_or(Resources::DEFAULT_PROCESSES);
+    (format!("process: {{max: {max}}}"), resources)
 }
 
 fn host_rule(host: &HostRule) -> String {
@@ -308,5 +317,18 @@ cli: {allow: [connect-to]}
         ] {
             assert!(first.contains(part), "{part} in\n{first}");
         }
+    }
+    #[test]
+    fn ceilings_in_force_are_written_out_and_load_to_the_same() {
+        const DEFAULTS: &str = "process: {max: 64}\n  resources: {memory: 536870912, cpu: 1.000, open_files: 1024, tmp: 67108864, wall: 0}\n";
+        let normal = loaded("sandbox: {}").normalised();
+        assert!(normal.contains(DEFAULTS) && !normal.contains("approvals"), "{normal}");
+        assert_eq!(loaded(&normal).normalised(), normal);
+        assert_eq!(loaded("sandbox: {}").diff(&loaded(&normal)), []);
+
+        let absent = loaded("tools: {t: {rules: [{action: require_approval}]}}").normalised();
+        assert!(absent.contains("approvals: {timeout: 50s, valid: 600s}\n# no sandbox"), "{absent}");
+        assert!(!loaded(&absent).sandbox.present, "{absent}");
+        assert_eq!(loaded(&absent).normalised(), absent);
     }
 }

@@ -21,6 +21,7 @@ mod exec;
 mod idmap;
 mod init;
 mod namespaces;
+mod unseen;
 mod verify;
 mod workload;
 
@@ -58,5 +59,6 @@ pub(crate) fn test_plan() -> Plan {
         state_dir: PathBuf::from("/var/lib/intercept-sandbox"),
         observe: false,
         state_dsn: None,
+        unseen: Vec::new(),
     }
 }

@@ -41,6 +41,16 @@ pub struct Plan {
     pub observe: bool,
     /// The shared limit store, in place of the directory.
     pub state_dsn: Option<Source>,
+    /// Arguments of the command that name something outside the view. Where root alone asks, only what the host has; else
+    /// whatever is named, so that nobody learns here which files there are.
+    pub unseen: Vec<PathBuf>,
+}
+
+impl Plan {
+    /// What whoever starts the run should look at, one line each.
+    pub fn advice(&self) -> impl Iterator<Item = String> + '_ {
+        self.unseen.iter().map(|path| super::unseen::advice(path))
+    }
 }
 
 /// Mounts besides the minimal view.
@@ -170,6 +180,9 @@ impl fmt::Display for Plan {
             Some(source) => write!(f, "state        {source}")?,
             None => write!(f, "state        {}", self.state_dir.display())?,
         }
-        if self.observe { write!(f, "\nobserve      tool rules refuse nothing, they are recorded") } else { Ok(()) }
+        if self.observe {
+            write!(f, "\nobserve      tool rules refuse nothing, they are recorded")?;
+        }
+        self.advice().try_for_each(|advice| write!(f, "\nwarning      {advice}"))
     }
 }

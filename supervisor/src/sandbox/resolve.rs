@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::plan::{
     AuditPlan, ConnectTo, FilesystemPlan, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder,
 };
+use super::unseen::{to_show, unseen};
 use super::{Layer, environment};
 use crate::bounds::HOSTS_MAX;
 use crate::limits::redis::Source;
@@ -127,6 +128,7 @@ impl Plan {
         let executable = executable(&argv[0], &inputs.cwd, &filesystem)?;
         let cwd = if in_view(&inputs.cwd, &filesystem) { inputs.cwd.clone() } else { PathBuf::from("/") };
         let environment = environment::construct(&policy.sandbox, &inputs.environment)?;
+        let unseen = named_outside(&argv, &filesystem, &inputs.caller);
         let is_passed = |name: &OsStr| policy.sandbox.env_pass.iter().any(|pass| name == OsStr::new(&pass.name));
         Ok(Self {
             secrets: environment.iter().filter(|(name, _)| is_passed(name)).map(|(_, value)| value.clone()).collect(),
@@ -143,6 +145,7 @@ impl Plan {
             observe: inputs.observe,
             state_dsn: inputs.state_dsn,
             session: inputs.session,
+            unseen,
         })
     }
 }
@@ -259,6 +262,27 @@ pub fn in_view(path: &Path, filesystem: &FilesystemPlan) -> bool {
         || path == Path::new("/tmp")
 }
 
+/// Absolute arguments outside the view. Behind sudo the host is not asked whether they exist: he who asks may not know.
+fn named_outside(argv: &[OsString], filesystem: &FilesystemPlan, caller: &Caller) -> Vec<PathBuf> {
+    let mut named = unseen(argv, filesystem);
+    if caller.is_real_root() {
+        named.retain(|path| path.exists());
+    }
+    named
+}
+
+/// The entries of `filesystem.read` that show `programs`.
+fn line_to_add(programs: &[&Path], filesystem: &FilesystemPlan) -> String {
+    let mut missing: Vec<String> = Vec::new();
+    for path in programs.iter().filter(|path| !in_view(path, filesystem)) {
+        let path = to_show(path).display().to_string();
+        if !missing.contains(&path) {
+            missing.push(path);
+        }
+    }
+    format!("add to the policy: sandbox.filesystem.read: [{}]", missing.join(", "))
+}
+
 /// The command's file: what a shell with the server's PATH would find, inside the view.
 fn executable(name: &OsStr, cwd: &Path, filesystem: &FilesystemPlan) -> Result<PathBuf, PlanError> {
     let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
@@ -274,7 +298,7 @@ fn executable(name: &OsStr, cwd: &Path, filesystem: &FilesystemPlan) -> Result<P
     let real = fs::canonicalize(path)
         .map_err(|error| PlanError::NotExecutable { path: path.clone(), why: error.to_string() })?;
     if !in_view(path, filesystem) || !in_view(&real, filesystem) {
-        let hint = format!(" in the server's view; add to the policy: sandbox.filesystem.read: [{}]", real.display());
+        let hint = format!(" in the server's view; {}", line_to_add(&[path, &real], filesystem));
         return Err(PlanError::CommandNotFound { command: path.display().to_string(), hint });
     }
     let meta =
@@ -302,11 +326,16 @@ fn interpreter(path: &Path, filesystem: &FilesystemPlan) -> Result<(), PlanError
     if interpreter.exists() && in_view(interpreter, filesystem) {
         return Ok(());
     }
+    if in_view(interpreter, filesystem) {
+        let why = format!("its interpreter {} is missing", interpreter.display());
+        return Err(PlanError::NotExecutable { path: path.to_owned(), why });
+    }
     Err(PlanError::NotExecutable {
         path: path.to_owned(),
         why: format!(
-            "its interpreter {0} is not in the server's view; add to the policy: sandbox.filesystem.read: [{0}]",
-            interpreter.display()
+            "its interpreter {} is not in the server's view; {}",
+            interpreter.display(),
+            line_to_add(&[interpreter], filesystem)
         ),
     })
 }

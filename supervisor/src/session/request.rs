@@ -97,7 +97,8 @@ impl Request {
         let source = policy::Source { path: &file.path, text };
         let loaded = policy::load(&source).map_err(SessionError::Policy)?;
         for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+            // `WARN` says already how bad it is.
+            tracing::warn!("{}", warning.to_string().trim_start_matches("warning").trim_end());
         }
         if matches!(self.source, PolicySource::Profile(_)) && loaded.policy.server_command.is_none() {
             return Err(SessionError::ProfileCommand);

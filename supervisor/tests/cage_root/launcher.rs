@@ -98,6 +98,7 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
         state_dir: "/nonexistent".into(),
         observe: false,
         state_dsn: None,
+        unseen: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Done, call, file};
 use crate::policy::{
-    Call, ConditionTrace, Explanation, Found, FoundValue, Outcome, Policy, RuleTrace, SchemaKnowledge, Verdict,
+    Call, ConditionTrace, Explanation, Found, FoundValue, Outcome, Policy, Rule, RuleTrace, SchemaKnowledge, Verdict,
     Visibility,
 };
 use crate::report::printable;
@@ -72,6 +72,10 @@ fn tell(policy: &Policy, explanation: &Explanation<'_>, out: &mut impl Write) ->
             writeln!(out, "  the agent reads: {}", printable(&denial.message))
         }
         Verdict::NeedsSchema => {
+            if let Some(rule) = refuses_anyway(explanation) {
+                let rule = format!("{}, line {}", rule.id, rule.line);
+                return writeln!(out, "verdict: deny whatever the schema says (rule {})", printable(&rule));
+            }
             writeln!(
                 out,
                 "verdict: open until the server's inputSchema is known; give its required names with --required"
@@ -85,6 +89,12 @@ fn tell(policy: &Policy, explanation: &Explanation<'_>, out: &mut impl Write) ->
             Ok(())
         }
     }
+}
+
+/// The first rule that refuses the call by what is known already. Every rule must pass, so the schema cannot save it.
+fn refuses_anyway<'p>(explanation: &Explanation<'p>) -> Option<&'p Rule> {
+    let refuses = |trace: &&RuleTrace<'_>| trace.checks.iter().any(|check| matches!(check.found, Found::Refuses(_)));
+    explanation.rules.iter().find(refuses).map(|trace| trace.rule)
 }
 
 fn tell_rule(trace: &RuleTrace<'_>, out: &mut impl Write) -> io::Result<()> {

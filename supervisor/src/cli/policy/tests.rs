@@ -93,6 +93,9 @@ fn explain_prints_the_normal_form_and_the_trace_of_a_call() {
     assert!(shown.contains("limit t.rules[0]: at most 10 in any 60 s"), "{shown}");
     let (code, shown) = explained(Some(call), None);
     assert_eq!(code, 1);
+    assert!(shown.contains("verdict: deny whatever the schema says (rule t.rules[0], line"), "{shown}");
+    let (code, shown) = explained(Some(r#"{"name": "t", "arguments": {"n": 4}}"#), None);
+    assert_eq!(code, 1);
     assert!(shown.contains("open until the server's inputSchema is known"), "{shown}");
     let (_, shown) = explained(Some(r#"{"name": "u"}"#), None);
     assert!(shown.contains("verdict: deny (not_listed)"), "{shown}");

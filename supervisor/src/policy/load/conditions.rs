@@ -2,8 +2,7 @@
 
 use super::argument_path::argument_path;
 use super::read::{Fields, Reader, Section};
-use super::suggest::nearest;
-use super::{groups, operands, state};
+use super::{groups, hints, operands, state};
 use crate::bounds::POLICY_CONDITIONS_MAX;
 use crate::policy::codes::Code;
 use crate::policy::condition::{Clause, Condition, Test};
@@ -78,11 +77,8 @@ fn condition(reader: &mut Reader<'_>, node: &Node, fields: &Fields<'_>, budget: 
 fn test(reader: &mut Reader<'_>, op: &Node, fields: &Fields<'_>, budget: &mut Budget) -> Option<Test> {
     let name = reader.text(op, "op")?;
     if !Test::OPERATORS.contains(&name) {
-        let help = nearest(name, Test::OPERATORS).map_or_else(
-            || format!("one of {}", Test::OPERATORS.join(", ")),
-            |near| format!("did you mean \"{near}\"?"),
-        );
-        reader.error(Code::UnknownOperator, op.span, format!("unknown operator \"{name}\"")).help = Some(help);
+        reader.error(Code::UnknownOperator, op.span, format!("unknown operator \"{name}\"")).help =
+            Some(hints::operator(name, &Test::OPERATORS));
         return None;
     }
     match (name, fields.get("value")) {

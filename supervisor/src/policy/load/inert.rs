@@ -134,7 +134,7 @@ pub(in crate::policy) const KEYS: &[(&str, &str, &str, &str)] = &[
     ("sandbox", "network", "sandbox: {@}", "network: {allow: [{host: a.b}]}"),
     ("sandbox", "filesystem", "sandbox: {@}", "filesystem: {read: [/opt/a]}"),
     ("sandbox", "process", "sandbox: {@}", "process: {max: 1}"),
-    ("sandbox", "resources", "sandbox: {@}", "resources: {cpu: 1.0}"),
+    ("sandbox", "resources", "sandbox: {@}", "resources: {cpu: 0.5}"),
     ("sandbox", "env", "sandbox: {@}", "env: {pass: [A]}"),
     ("sandbox", "require", "sandbox: {@}", "require: [landlock]"),
     ("sandbox.network", "allow", "sandbox: {network: {@}}", "allow: [{host: a.b}]"),

@@ -38,7 +38,7 @@ fn in_window(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {
     let fields = reader.section(node, &RATE_LIMIT)?;
     let max = fields.require(reader, "max", "a rate limit");
     let max = max.and_then(|node| reader.integer(node, "rate_limit.max", 0..=WINDOW_CALLS_MAX));
-    let window = fields.require(reader, "window", "a rate limit");
+    let window = fields.require(reader, "window", "a rate limit").filter(|node| !is_unit(reader, node));
     let seconds = window.and_then(|node| units::seconds(reader, node, "rate_limit.window", 1, WINDOW_SECONDS_MAX));
     let window = aligned(reader, &fields, seconds?, Align::Sliding);
     let max = max?;
@@ -46,6 +46,16 @@ fn in_window(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {
         Window::Sliding { window_ms } => Quota::Sliding { max, window_ms },
         Window::Calendar { unit } => Quota::Calendar { max, unit },
     })
+}
+
+/// Whether `window` is a unit's name, which it takes in `state` alone; says so.
+fn is_unit(reader: &mut Reader<'_>, node: &Node) -> bool {
+    let text = scalar(node).map_or("", |scalar| scalar.text.as_str());
+    let Some((name, _)) = UNITS.iter().find(|(name, _)| *name == text) else { return false };
+    let short = &name[..1];
+    reader.error(Code::BadUnit, node.span, format!("`rate_limit.window` must be a time, not \"{name}\"")).help =
+        Some(format!("write 1{short}, or rate_limit: N/{name} for the UTC calendar's"));
+    true
 }
 
 /// `window` and `align` of `state`: `minute`, `hour` and `day` are of the UTC calendar, times such as `60s` slide, unless
@@ -103,6 +113,11 @@ pub(super) fn pace(reader: &mut Reader<'_>, node: &Node) -> Option<Pace> {
 fn calendar(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {
     let text = scalar(node).map_or("", |scalar| scalar.text.as_str());
     let Some((count, unit)) = text.split_once('/') else { return bad(reader, node, text, None) };
+    if let Some(plain) = without_spaces(count, unit) {
+        reader.error(Code::BadRateLimit, node.span, format!("`rate_limit` cannot be read: \"{text}\"")).help =
+            Some(format!("write {plain}"));
+        return None;
+    }
     let digits = count.bytes().all(|byte| byte.is_ascii_digit()) && (count == "0" || !count.starts_with('0'));
     let Some(&(_, unit)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         return bad(reader, node, text, nearest(unit, UNITS.iter().map(|(name, _)| *name)));
@@ -116,6 +131,13 @@ fn calendar(reader: &mut Reader<'_>, node: &Node) -> Option<Quota> {
         }
         _ => bad(reader, node, text, None),
     }
+}
+
+/// A rate that only its spaces spoil, without them.
+fn without_spaces(count: &str, unit: &str) -> Option<String> {
+    let plain = (count.trim(), unit.trim());
+    let is_rate = plain.0.parse::<u64>().is_ok() && UNITS.iter().any(|(name, _)| *name == plain.1);
+    (is_rate && plain != (count, unit)).then(|| format!("{}/{}", plain.0, plain.1))
 }
 
 fn bad(reader: &mut Reader<'_>, node: &Node, text: &str, near: Option<&str>) -> Option<Quota> {

@@ -5,6 +5,7 @@ mod cases;
 mod conditions;
 mod counters;
 mod groups;
+mod hints;
 mod hosts;
 mod limits;
 mod operands;

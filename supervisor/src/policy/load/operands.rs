@@ -68,7 +68,7 @@ fn literal(reader: &mut Reader<'_>, node: &Node) -> Option<Literal> {
 
 fn choices(reader: &mut Reader<'_>, name: &str, node: &Node) -> Option<Vec<Literal>> {
     if !matches!(node.kind, Kind::List(_)) {
-        return operand_type(reader, node, &format!("`{name}` needs a list"));
+        return operand_type(reader, node, &format!("`{name}` needs a list such as [a, b]"));
     }
     match literal(reader, node)? {
         Literal::List(items) if !items.is_empty() => Some(items),
@@ -121,7 +121,7 @@ fn prefix(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
 /// Exact names, `*.` before a name of two labels or more, and IPv4 addresses in their plain form.
 fn hosts_listed(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<HostPattern>> {
     if !matches!(node.kind, Kind::List(_)) {
-        return operand_type(reader, node, "`host_in` needs a list of host names");
+        return operand_type(reader, node, "`host_in` needs a list such as [example.com]");
     }
     let items = reader.list(node, "value", HOSTS_MAX)?;
     if items.is_empty() {

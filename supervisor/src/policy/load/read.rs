@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::hints;
 use super::suggest::nearest;
 use crate::bounds::POLICY_DIAGNOSTICS_MAX;
 use crate::policy::codes::Code;
@@ -113,7 +114,9 @@ impl<'s> Reader<'s> {
 
     /// A value of the wrong type.
     pub(super) fn wrong_type(&mut self, node: &Node, what: &str, wanted: &str) -> &mut Diagnostic {
-        self.error(Code::WrongType, node.span, format!("`{what}` must be {wanted}, not {}", node.describe()))
+        // "a tool" is not written so in the file.
+        let named = if what.contains(' ') { what.to_owned() } else { format!("`{what}`") };
+        self.error(Code::WrongType, node.span, format!("{named} must be {wanted}, not {}", node.describe()))
     }
 
     /// A value of the language that is not enforced yet.
@@ -128,7 +131,7 @@ impl<'s> Reader<'s> {
     /// A mapping of known keys. Unknown and not yet enforced keys are errors; the known ones can be asked for.
     pub(super) fn section<'n>(&mut self, node: &'n Node, section: &Section) -> Option<Fields<'n>> {
         let Kind::Map(entries) = &node.kind else {
-            self.wrong_type(node, section.what, "a mapping");
+            self.wrong_type(node, section.what, "a mapping").help = hints::example(section.what);
             return None;
         };
         for entry in entries {
@@ -153,10 +156,10 @@ impl<'s> Reader<'s> {
             return;
         }
         let known = section.keys.iter().chain(section.later).copied();
-        let help = match nearest(&entry.key, known) {
+        let help = hints::belongs(section.what, &entry.key).unwrap_or_else(|| match nearest(&entry.key, known) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("known here: {}", section.keys.join(", ")),
-        };
+        });
         self.error(Code::UnknownKey, entry.key_span, format!("unknown key \"{}\" in {}", entry.key, section.what))
             .help = Some(help);
     }
@@ -166,7 +169,7 @@ impl<'s> Reader<'s> {
         match &node.kind {
             Kind::Map(entries) => Some(entries),
             _ => {
-                self.wrong_type(node, what, "a mapping");
+                self.wrong_type(node, what, "a mapping").help = hints::example(what);
                 None
             }
         }
@@ -175,7 +178,7 @@ impl<'s> Reader<'s> {
     /// A list.
     pub(super) fn list<'n>(&mut self, node: &'n Node, what: &str, max: usize) -> Option<&'n [Node]> {
         let Kind::List(items) = &node.kind else {
-            self.wrong_type(node, what, "a list");
+            self.wrong_type(node, what, "a list").help = hints::example(what);
             return None;
         };
         if items.len() > max {

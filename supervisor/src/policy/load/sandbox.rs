@@ -32,9 +32,9 @@ const MEMORY_BYTES_MAX: u64 = 1 << 46;
 /// Reads the section; absent, the strictest sandbox.
 pub(super) fn sandbox(reader: &mut Reader<'_>, node: Option<&Node>) -> SandboxSection {
     let Some(node) = node else {
-        let message = "no `sandbox:` section: the server gets no network and may write nothing but its private /tmp";
+        let message = "no `sandbox:` section: the server gets no network, may write nothing but its private /tmp, and sees its own code only under /usr, /bin, /sbin and /lib*";
         reader.whole_warning(Code::NoSandbox, message).help =
-            Some("add `sandbox: {network: {allow: [{host: api.example.com}]}}` with the hosts it needs, or `sandbox: {}` to silence this".into());
+            Some("add `sandbox: {network: {allow: [{host: api.example.com}]}, filesystem: {read: [/opt/server]}}` with the hosts it needs and the folder of its code, or `sandbox: {}` to silence this".into());
         return SandboxSection::default();
     };
     let mut section = SandboxSection { present: true, ..SandboxSection::default() };

@@ -2,6 +2,7 @@
 //! rules are read.
 
 use super::counters::{Asked, Bound};
+use super::hints;
 use super::limits::state_window;
 use super::read::{Fields, Reader, Section, scalar};
 use crate::bounds::POLICY_NAME_BYTES_MAX;
@@ -139,7 +140,7 @@ fn operator(reader: &mut Reader<'_>, node: &Node) -> Option<&'static str> {
     } else {
         format!("unknown operator \"{name}\" on a counter")
     };
-    reader.error(Code::UnknownOperator, node.span, message).help = Some(format!("one of {}", OPERATORS.join(", ")));
+    reader.error(Code::UnknownOperator, node.span, message).help = Some(hints::operator(name, &OPERATORS));
     None
 }
 

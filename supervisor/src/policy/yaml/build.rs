@@ -67,6 +67,14 @@ fn scan_flaw(error: &granit::ScanError) -> Flaw {
             Flaw::new(Code::YamlFeature, span, "YAML directives have no place in a policy").help("remove the line")
         }
         granit::ErrorKind::RecursionLimitExceeded => too_deep(span),
+        granit::ErrorKind::UnknownQuotedScalarEscape | granit::ErrorKind::InvalidQuotedScalarHexEscape => {
+            Flaw::new(Code::Syntax, span, error.info())
+                .help("in double quotes a backslash begins an escape of YAML: a regular expression holds its own, so write it in single quotes")
+        }
+        granit::ErrorKind::MissingAnchorOrAliasName | granit::ErrorKind::UnknownAnchor => {
+            Flaw::new(Code::Syntax, span, error.info())
+                .help("an unquoted * repeats another value: quote the path, as in 'args.items[*].price', and \"*\" for every tool")
+        }
         _ => Flaw::new(Code::Syntax, span, error.info()),
     }
 }

@@ -11,7 +11,7 @@ use crate::sys::process::errno_of;
 const PROGRAMS: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
 /// Shown when the host has them, read-only. No private keys, no accounts, no configuration of services.
-const SETTINGS: [&str; 11] = [
+pub(in crate::sandbox) const SETTINGS: [&str; 11] = [
     "/etc/ld.so.cache",
     "/etc/alternatives",
     "/etc/ssl/certs",

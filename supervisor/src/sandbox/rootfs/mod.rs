@@ -22,6 +22,7 @@ use super::Plan;
 use super::plan::FilesystemPlan;
 use crate::bounds::{ROOT_BYTES_MAX, SHM_BYTES_MAX, TMPFS_INODES_MAX};
 use crate::sys::mount::{Depth, attach, attr, new_filesystem, set_attributes};
+pub(super) use base::SETTINGS;
 pub(super) use etc::{HOST_NAME, INSIDE_ID};
 use place::Root;
 pub use source::unreadable;
