@@ -216,6 +216,7 @@ fn tell_decided(decided: &Decided, is_approval: bool, out: &mut impl Write) -> i
             format!("; {refused} waiting refused by another rule, the approval waits for the call to come again")
         }
         (true, false, 0, 0) => "; nothing was let go".to_owned(),
+        (true, false, 0, refused) => format!("; {refused} waiting refused by another rule"),
         (true, false, released, 0) => format!(", {released} let go"),
         (true, false, released, refused) => format!(", {released} let go, {refused} waiting refused by another rule"),
     };
