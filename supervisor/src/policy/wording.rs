@@ -38,7 +38,7 @@ pub(super) fn wait(wait_ms: u64) -> String {
     const HOUR_MS: u64 = 60 * MINUTE_MS;
     match wait_ms {
         0..=119_999 => format!("{} s", wait_ms.div_ceil(1000)),
-        ..=7_199_999 => format!("{} min", wait_ms.div_ceil(MINUTE_MS)),
+        120_000..=7_199_999 => format!("{} min", wait_ms.div_ceil(MINUTE_MS)),
         _ => format!("{} h", wait_ms.div_ceil(HOUR_MS)),
     }
 }
