@@ -266,6 +266,8 @@ pub const APPROVAL_ID_DIGITS_MIN: usize = 8;
 pub const APPROVAL_VALUE_CHARS_MAX: usize = 400;
 /// Longest text of all arguments that the list of approvals shows, bytes before escaping; what is cut is said.
 pub const APPROVAL_SHOWN_BYTES_MAX: usize = 8 << 10;
+/// Longest text of all arguments that `approvals show` shows, bytes; what is cut is said. No line is longer.
+pub const APPROVAL_WHOLE_BYTES_MAX: usize = CLIENT_LINE_BYTES_MAX;
 /// Longest reason that a person may give for a refusal, bytes.
 pub const APPROVAL_REASON_BYTES_MAX: usize = 512;
 /// Connections to the control socket of a session that are served at a time.
@@ -274,7 +276,8 @@ pub const CONTROL_PEERS_MAX: usize = 4;
 pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 << 10;
 /// How long a connection to the control socket may take, milliseconds, from its accept to the last byte of its reply.
 pub const CONTROL_WAIT_MS: u64 = 2_000;
-/// Longest reply that a command reads from a control socket, bytes. A full list has about 2 MiB.
+/// Longest reply that a command reads from a control socket, bytes. A full list has about 2 MiB, a question in full
+/// at most twice [`APPROVAL_WHOLE_BYTES_MAX`].
 pub const CONTROL_REPLY_BYTES_MAX: u64 = 16 << 20;
 // policy scan
 

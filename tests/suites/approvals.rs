@@ -107,6 +107,8 @@ fn a_call_waits_until_it_is_approved_and_then_arrives() {
         let status = run::subcommand(["status", "--json"]);
         let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
         assert_eq!((&status[0]["allowed"], &status[0]["waiting"]), (&json!(1), &json!(0)), "{status}");
+        assert!(status[0]["monitor_pid"].as_i64().is_some_and(|pid| pid > 1), "{status}");
+        assert_eq!(status[0]["command"][0], "node", "{status}");
         assert_eq!(session.finish().code, 0);
 
         let log = records::read(records::DEFAULT_DIRECTORY);
@@ -132,9 +134,11 @@ fn a_call_that_a_person_refuses_never_arrives() {
         let mut session = begin(&stage);
         send(&mut session, 70, "a lighthouse");
         let id = id_of(&question());
+        let shown = decide(&["show", &id]);
+        assert!(shown.contains("\"prompt\": \"a lighthouse\"") && !shown.contains("NOT IN FULL"), "{shown}");
         decide(&["deny", &id, "--reason", "not this week"]);
         let answer = session.answer_to(&json!(70));
-        assert_eq!(denial_code(&answer), Some("approval_required"), "{answer}");
+        assert_eq!(denial_code(&answer), Some("approval_denied"), "{answer}");
         assert!(text_of(&answer).contains("refused by a person: not this week"), "{answer}");
         assert_eq!(stage.stand_in.requests().len(), 0);
         assert_eq!(session.finish().code, 0);

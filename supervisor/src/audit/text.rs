@@ -105,7 +105,7 @@ pub(crate) fn visible(text: &str) -> String {
 
 /// Controls (C0, DEL, C1), line and paragraph separators, and the invisible: bidirectional controls (UAX #9), zero-width
 /// and other format characters, variation selectors, tags, the Hangul fillers and what is not a character.
-const fn is_unsafe_to_show(character: char) -> bool {
+pub(crate) const fn is_unsafe_to_show(character: char) -> bool {
     matches!(character,
         '\0'..='\u{1f}'
         | '\u{7f}'..='\u{9f}'

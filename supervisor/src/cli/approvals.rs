@@ -1,5 +1,8 @@
 //! `approvals` and `status`: what running sessions ask of a person, and how they stand.
 
+mod show;
+mod status;
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -7,10 +10,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+pub use status::{StatusArgs, status};
+
 use super::sessions::{all, ask};
 use crate::audit::text::visible;
 use crate::bounds::{APPROVAL_ID_DIGITS_MIN, APPROVAL_REASON_BYTES_MAX};
-use crate::relay::control::{Decided, Listed, Reply, Request, Status};
+use crate::relay::control::{Decided, Listed, Reply, Request};
 
 /// Decide calls that wait for a person. Needs root.
 ///
@@ -20,6 +25,15 @@ pub enum ApprovalsCommand {
     /// The calls that wait, or waited and can still be decided.
     List {
         /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One question, its arguments in full.
+    Show {
+        /// Which question.
+        #[command(flatten)]
+        which: DecideArgs,
+        /// Print one JSON object.
         #[arg(long)]
         json: bool,
     },
@@ -47,14 +61,6 @@ pub struct DecideArgs {
     session: Option<String>,
 }
 
-/// Arguments of `status`.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct StatusArgs {
-    /// Print one JSON array.
-    #[arg(long)]
-    json: bool,
-}
-
 /// Exit code, or what cannot be done.
 type Done = Result<u8, Box<dyn Error>>;
 
@@ -64,6 +70,7 @@ pub fn run(command: ApprovalsCommand) -> ExitCode {
     let mut out = io::stdout().lock();
     let done = match command {
         ApprovalsCommand::List { json } => list(json, &mut out),
+        ApprovalsCommand::Show { which, json } => show::show(&which, json, &mut out),
         ApprovalsCommand::Approve(which) => decide(&which, |id| Request::Approve { id: id.to_owned() }, &mut out),
         ApprovalsCommand::Deny { which, reason } => match reason {
             Some(reason) if reason.len() > APPROVAL_REASON_BYTES_MAX => {
@@ -73,12 +80,6 @@ pub fn run(command: ApprovalsCommand) -> ExitCode {
         },
     };
     end(done)
-}
-
-/// Runs `status`.
-#[must_use]
-pub fn status(arguments: StatusArgs) -> ExitCode {
-    end(tell_status(arguments, &mut io::stdout().lock()))
 }
 
 fn end(done: Done) -> ExitCode {
@@ -141,18 +142,24 @@ fn list(json: bool, out: &mut impl Write) -> Done {
 
 /// Everything is escaped once more: what a session says came from an agent.
 fn print(Asked { session, listed }: &Asked, out: &mut impl Write) -> io::Result<()> {
-    let Listed { id, tool, arguments, rule, waiting, asked, approved, age_s, gives_up_in_s, forgotten_in_s } = listed;
+    writeln!(out, "{}  {}  {}", visible(&listed.id), visible(&listed.tool), visible(&listed.arguments))?;
+    stand(session, listed, out)
+}
+
+/// The line below a question: whose, why, and how long it stands.
+fn stand(session: &str, listed: &Listed, out: &mut impl Write) -> io::Result<()> {
+    let Listed { rule, waiting, asked, approved, age_s, gives_up_in_s, forgotten_in_s, .. } = listed;
     let state = match (approved, gives_up_in_s) {
         (true, _) => format!("approved, unused for {forgotten_in_s} s more"),
         (false, Some(left_s)) => format!("{waiting} waiting, the first for {left_s} s more"),
         (false, None) => format!("none waiting, can be decided for {forgotten_in_s} s more"),
     };
-    writeln!(out, "{}  {}  {}", visible(id), visible(tool), visible(arguments))?;
     let short: String = session.chars().take(8).collect();
     writeln!(out, "    session {short}, rule {}; asked {asked} times, first {age_s} s ago; {state}", visible(rule))
 }
 
-fn decide(which: &DecideArgs, request: impl Fn(&str) -> Request, out: &mut impl Write) -> Done {
+/// Puts a request about one question to its session; the exit code where there is no answer to it.
+fn put(which: &DecideArgs, request: impl Fn(&str) -> Request) -> Result<Result<(String, Reply), u8>, Box<dyn Error>> {
     let (asked, is_whole) = asked()?;
     let named = |asked: &&Asked| {
         let session = which.session.as_deref().unwrap_or_default();
@@ -163,69 +170,57 @@ fn decide(which: &DecideArgs, request: impl Fn(&str) -> Request, out: &mut impl 
         [question] => question,
         [] => {
             complain(&format!("no session asks under {}; see `intercept-sandbox approvals list`", which.id));
-            return Ok(if is_whole { 1 } else { 2 });
+            return Ok(Err(if is_whole { 1 } else { 2 }));
         }
         _ => {
             complain(&format!("{} names more than one: give more digits, or --session", which.id));
             found.iter().try_for_each(|asked| print(asked, &mut io::stderr()))?;
-            return Ok(1);
+            return Ok(Err(1));
         }
     };
     match ask(&question.session, &request(&question.listed.id))? {
-        Some(Reply::Decided(decided)) => {
+        Some(Reply::Refused { text, .. }) => {
+            complain(&text);
+            Ok(Err(1))
+        }
+        Some(reply) => Ok(Ok((question.session.clone(), reply))),
+        None => {
+            complain("the session ended before it could be told");
+            Ok(Err(1))
+        }
+    }
+}
+
+fn decide(which: &DecideArgs, request: impl Fn(&str) -> Request, out: &mut impl Write) -> Done {
+    match put(which, &request)? {
+        Ok((_, Reply::Decided(decided))) => {
             tell_decided(&decided, matches!(request(""), Request::Approve { .. }), out)?;
             Ok(0)
         }
-        Some(Reply::Refused { text, .. }) => {
-            complain(&text);
-            Ok(1)
+        Ok((session, _)) => {
+            complain(&format!("session {session} answers another question"));
+            Ok(2)
         }
-        Some(_) | None => {
-            complain("the session ended before it could be told");
-            Ok(1)
-        }
+        Err(code) => Ok(code),
     }
 }
 
 fn tell_decided(decided: &Decided, is_approval: bool, out: &mut impl Write) -> io::Result<()> {
     let Decided { id, tool, released, refused, kept } = decided;
     let (id, tool) = (visible(id), visible(tool));
-    match (is_approval, kept) {
-        (false, _) => writeln!(out, "denied {id}: {tool}, {refused} waiting refused"),
-        (true, true) => writeln!(
-            out,
-            "approved {id}: {tool}; {refused} waiting refused by another rule, the approval waits for the call to come again"
-        ),
-        (true, false) => writeln!(out, "approved {id}: {tool}, {released} let go"),
-    }
-}
-
-fn tell_status(arguments: StatusArgs, out: &mut impl Write) -> Done {
-    let (mut sessions, mut is_whole) = (Vec::new(), true);
-    for session in all()? {
-        match ask(&session, &Request::Status {}) {
-            Ok(Some(Reply::Status(status))) => sessions.push(*status),
-            Ok(None) => {}
-            Ok(Some(_)) => is_whole = complain(&format!("session {session} answers another question")),
-            Err(error) => is_whole = complain(&crate::report::chain(&error)),
+    let did = match (is_approval, *kept, *released, *refused) {
+        (false, _, _, 0) => "; no call waits now".to_owned(),
+        (false, _, _, refused) => format!(", {refused} waiting refused"),
+        (true, true, _, 0) => "; no call waits now, the approval waits for the call to come again".to_owned(),
+        (true, true, _, refused) => {
+            format!("; {refused} waiting refused by another rule, the approval waits for the call to come again")
         }
-    }
-    if arguments.json {
-        serde_json::to_writer_pretty(&mut *out, &sessions)?;
-        writeln!(out)?;
-    } else if sessions.is_empty() && is_whole {
-        writeln!(out, "no session runs")?;
-    }
-    for status in sessions.iter().filter(|_| !arguments.json) {
-        let Status { session, policy, sha256, started, observe, allowed, denied, observed, waiting } = status;
-        writeln!(out, "{}  {}  since {}", visible(session), visible(policy), visible(started))?;
-        write!(out, "    calls: {allowed} allowed, {denied} denied, {waiting} waiting for a person; ")?;
-        if *observe {
-            write!(out, "ONLY OBSERVING, {observed} let through against the policy; ")?;
-        }
-        writeln!(out, "policy sha256 {}", visible(sha256))?;
-    }
-    Ok(if is_whole { 0 } else { 2 })
+        (true, false, 0, 0) => "; nothing was let go".to_owned(),
+        (true, false, 0, refused) => format!("; {refused} waiting refused by another rule"),
+        (true, false, released, 0) => format!(", {released} let go"),
+        (true, false, released, refused) => format!(", {released} let go, {refused} waiting refused by another rule"),
+    };
+    writeln!(out, "{} {id}: {tool}{did}", if is_approval { "approved" } else { "denied" })
 }
 
 /// Hex digits, in either case.
@@ -242,7 +237,7 @@ fn approval_id(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn listed() -> Listed {
+    pub(super) fn listed() -> Listed {
         Listed {
             id: "0123456789ab".into(),
             tool: "pay\u{1b}[2J".into(),
@@ -267,6 +262,35 @@ mod tests {
             "0123456789ab  pay\\u{1b}[2J  {\"to\":\"\\u{202e}evil\"}\n    session ffffffff, rule pay.rules[0]; asked 2 \
              times, first 3 s ago; 1 waiting, the first for 47 s more\n"
         );
+    }
+
+    #[test]
+    fn a_decision_is_told_in_the_words_of_its_case() {
+        let told = |is_approval, released, refused, kept| {
+            let decided = Decided { id: "0123456789ab".into(), tool: "pay".into(), released, refused, kept };
+            let mut out = Vec::new();
+            tell_decided(&decided, is_approval, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(told(true, 1, 0, false), "approved 0123456789ab: pay, 1 let go\n");
+        assert_eq!(
+            told(true, 0, 0, true),
+            "approved 0123456789ab: pay; no call waits now, the approval waits for the call to come again\n"
+        );
+        assert_eq!(
+            told(true, 0, 2, true),
+            "approved 0123456789ab: pay; 2 waiting refused by another rule, the approval waits for the call to come again\n"
+        );
+        assert_eq!(told(false, 0, 2, false), "denied 0123456789ab: pay, 2 waiting refused\n");
+        assert_eq!(told(false, 0, 0, false), "denied 0123456789ab: pay; no call waits now\n");
+        for released in [0, 1] {
+            for refused in [0, 1] {
+                for kept in [false, true] {
+                    let text = told(true, released, refused, kept);
+                    assert!(!text.contains(" 0 "), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

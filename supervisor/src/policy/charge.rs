@@ -2,6 +2,7 @@
 
 use super::model::{Policy, Rule};
 use super::verdict::{Allowance, Denial, DenialCode};
+use super::wording::{as_sentence, wait};
 use crate::clock::Now;
 use crate::limits::pace::{Early, Paces};
 use crate::limits::{Amount, Claim, NEVER_MS, Reservation, Store, StoreError};
@@ -92,7 +93,8 @@ impl<'p> Allowance<'p> {
     }
 }
 
-/// `Rate limit of 10 per 60 s reached. Try again in 42 s.`; the policy's own words in place of the first sentence.
+/// `Rate limit of 10 per 60 s reached. Try again in 42 s.`; the policy's own words in place of the first sentence. The
+/// exact time is in `retry_after_ms`.
 fn too_early<'p>(
     rule: &'p Rule,
     reached: impl FnOnce() -> String,
@@ -102,7 +104,7 @@ fn too_early<'p>(
     let retry_after_ms = Some(retry_after_ms).filter(|wait_ms| *wait_ms != NEVER_MS);
     let first = rule.reason.clone().unwrap_or_else(reached);
     let message = match retry_after_ms {
-        Some(wait_ms) => format!("{first} Try again in {} s.", wait_ms.div_ceil(1000)),
+        Some(wait_ms) => format!("{} Try again in {}.", as_sentence(&first), wait(wait_ms)),
         None => first,
     };
     let denial = Denial { rule: Some(rule), code: DenialCode::RateLimited, message };

@@ -55,3 +55,4 @@ pub use model::*;
 pub use replay::{Finding, Hash, Leaf, Recorded, RecordedLimit, Replay, Shape, Was};
 pub use trace::{ConditionTrace, FoundValue};
 pub use verdict::*;
+pub(crate) use wording::as_sentence;

@@ -130,8 +130,10 @@ pub enum DenialCode {
     Hidden,
     /// The schema that a rule needs could not be had.
     SchemaUnavailable,
-    /// `require_approval`: no one approved in time, or someone refused.
+    /// `require_approval`: no one has decided yet, or there is no room to ask.
     ApprovalRequired,
+    /// `require_approval`: a person refused.
+    ApprovalDenied,
     /// The limit store did not answer.
     StoreDown,
     /// The decision could not be recorded.
@@ -140,7 +142,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// Every code.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RateLimited,
         Self::MissingArgument,
         Self::ConditionFailed,
@@ -149,6 +151,7 @@ impl DenialCode {
         Self::Hidden,
         Self::SchemaUnavailable,
         Self::ApprovalRequired,
+        Self::ApprovalDenied,
         Self::StoreDown,
         Self::AuditUnavailable,
     ];
@@ -165,6 +168,7 @@ impl DenialCode {
             Self::Hidden => "hidden",
             Self::SchemaUnavailable => "schema_unavailable",
             Self::ApprovalRequired => "approval_required",
+            Self::ApprovalDenied => "approval_denied",
             Self::StoreDown => "store_down",
             Self::AuditUnavailable => "audit_unavailable",
         }

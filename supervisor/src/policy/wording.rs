@@ -1,5 +1,6 @@
 //! The words of denials and explanations. They name what the policy wants, never what the call brought.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use super::condition::{Clause, Condition, Literal, Test};
@@ -18,6 +19,28 @@ pub(super) fn quoted(name: &str) -> String {
     let cut = name.char_indices().nth(NAME_CHARS_MAX).map_or(name, |(end, _)| &name[..end]);
     let dots = if cut.len() < name.len() { "…" } else { "" };
     format!("\"{}{dots}\"", printable(cut))
+}
+
+/// A policy's own words with a full stop where they end without one, so that another sentence can follow.
+pub(crate) fn as_sentence(text: &str) -> Cow<'_, str> {
+    let text = text.trim_end();
+    let said = text.trim_end_matches(['"', '\'', '”', '’', '»', ')', ']']);
+    if text.is_empty() || said.ends_with(['.', '!', '?', '…', ':', ';', '。', '！', '？']) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("{text}."))
+    }
+}
+
+/// A wait for people, never too short: seconds, from two minutes on minutes, from two hours on hours.
+pub(super) fn wait(wait_ms: u64) -> String {
+    const MINUTE_MS: u64 = 60_000;
+    const HOUR_MS: u64 = 60 * MINUTE_MS;
+    match wait_ms {
+        0..=119_999 => format!("{} s", wait_ms.div_ceil(1000)),
+        120_000..=7_199_999 => format!("{} min", wait_ms.div_ceil(MINUTE_MS)),
+        _ => format!("{} h", wait_ms.div_ceil(HOUR_MS)),
+    }
 }
 
 /// What the agent reads when a rule denies: the rule's own message, or this one.
@@ -203,6 +226,61 @@ mod tests {
         assert!(many.len() <= CONDITION_TEXT_BYTES_MAX && many.ends_with('…'), "{}", many.len());
         let wide = said(&format!("{{path: args.a, op: starts_with, value: '{}'}}", "é".repeat(5000)));
         assert!(wide.len() <= CONDITION_TEXT_BYTES_MAX, "{}", wide.len());
+    }
+
+    #[test]
+    fn the_policys_words_end_before_ours_begin() {
+        for (text, sentence) in [
+            ("Ten a minute", "Ten a minute."),
+            ("Ten a minute ", "Ten a minute."),
+            ("Ten (a minute)", "Ten (a minute)."),
+            ("Ten a minute.", "Ten a minute."),
+            ("Why so many?", "Why so many?"),
+            ("\"Slow down!\"", "\"Slow down!\""),
+            ("(Slow down.)", "(Slow down.)"),
+            ("", ""),
+        ] {
+            assert_eq!(as_sentence(text), sentence);
+        }
+    }
+
+    #[test]
+    fn a_wait_is_said_in_a_unit_that_people_use_and_never_too_short() {
+        for (wait_ms, said) in [
+            (1, "1 s"),
+            (42_000, "42 s"),
+            (119_001, "120 s"),
+            (120_000, "2 min"),
+            (120_001, "3 min"),
+            (1_080_000, "18 min"),
+            (7_199_999, "120 min"),
+            (7_200_000, "2 h"),
+            (7_200_001, "3 h"),
+            (86_400_000, "24 h"),
+        ] {
+            assert_eq!(wait(wait_ms), said);
+        }
+    }
+
+    #[test]
+    fn a_rules_own_words_and_the_time_are_two_sentences() {
+        use crate::clock::Now;
+        use crate::limits::MemoryStore;
+        use crate::limits::pace::Paces;
+        use crate::policy::{Charged, Tills};
+        let policy = loaded("tools: {t: {rules: [{reason: Ten an hour, rate_limit: {max: 1, window: 1h}}]}}");
+        let (mut store, mut paces) = (MemoryStore::new(), Paces::new());
+        let mut message = String::new();
+        for minute in [0, 42] {
+            let now = Now { wall_ns: minute * 60_000_000_000, boot_ns: minute * 60_000_000_000 };
+            let Verdict::Allow(allowance) = policy.judge(&call("t", None)) else { panic!("denied") };
+            let tills = Tills { store: &mut store, paces: &mut paces, session: "s" };
+            if let Charged::Refused { denial, retry_after_ms, .. } = allowance.charge(&policy, tills, now).unwrap() {
+                assert_eq!(retry_after_ms, Some(18 * 60_000), "the exact time is told too");
+                message = denial.message;
+            }
+        }
+        assert_eq!(message, "Ten an hour. Try again in 18 min.");
     }
 
     #[test]

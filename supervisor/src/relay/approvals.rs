@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::fingerprint::Fingerprint;
 use crate::bounds::{APPROVAL_ID_DIGITS_MIN, APPROVALS_BYTES_MAX, APPROVALS_LISTED_MAX, APPROVALS_WAITING_MAX};
@@ -16,7 +17,7 @@ pub(super) struct Waiting {
     /// Its id in the table of requests.
     pub(super) ours: RequestId,
     /// Its line, as it came.
-    pub(super) line: Vec<u8>,
+    pub(super) line: Rc<[u8]>,
     /// When it is refused, nanoseconds since boot.
     pub(super) deadline_ns: u64,
 }
@@ -44,8 +45,18 @@ pub(super) struct Question {
     pub(super) until_ns: u64,
     /// Whether a person approved it and no call has gone through on that.
     pub(super) approved: bool,
+    /// The line of its last call, so that a person can read it in full; none where the room was needed for calls that wait.
+    pub(super) line: Option<Rc<[u8]>>,
     /// Its calls, oldest first. None while it is approved, but for the moment in which they are let go.
     pub(super) waiting: VecDeque<Waiting>,
+}
+
+impl Question {
+    /// Bytes of a line that is kept for people alone.
+    fn idle_bytes(&self) -> usize {
+        let is_idle = |line: &&Rc<[u8]>| !self.waiting.iter().any(|waiting| Rc::ptr_eq(&waiting.line, line));
+        self.line.as_ref().filter(is_idle).map_or(0, |line| line.len())
+    }
 }
 
 /// A new question, before it is listed.
@@ -100,12 +111,16 @@ impl Approvals {
         now_ns: u64,
         terms: Terms,
     ) {
+        let line: Rc<[u8]> = line.into();
+        let held = Some(Rc::clone(&line));
         let waiting = Waiting { ours, line, deadline_ns: opened_ns.saturating_add(nanoseconds(terms.timeout)) };
         let until_ns = now_ns.saturating_add(nanoseconds(terms.valid));
         if let Some(question) = self.questions.iter_mut().find(|question| question.print == asking.print) {
             question.asks += 1;
             question.until_ns = question.until_ns.max(until_ns);
+            question.line = held;
             question.waiting.push_back(waiting);
+            self.make_room();
             return;
         }
         let Asking { print, id, tool, shown, rule, policy_sha256 } = asking;
@@ -122,8 +137,25 @@ impl Approvals {
             asks,
             until_ns,
             approved,
+            line: held,
             waiting,
         });
+        self.make_room();
+    }
+
+    /// Lets go of lines that no call waits with, oldest question first, until all lines keep within the bound.
+    fn make_room(&mut self) {
+        let mut held: usize = self.waiting().map(|waiting| waiting.line.len()).sum();
+        held += self.questions.iter().map(Question::idle_bytes).sum::<usize>();
+        for question in &mut self.questions {
+            if held <= APPROVALS_BYTES_MAX {
+                return;
+            }
+            if question.idle_bytes() > 0 {
+                held -= question.idle_bytes();
+                question.line = None;
+            }
+        }
     }
 
     /// The id of the unused approval that a call with this fingerprint has. With `valid: 0` it is there for the instant in
@@ -173,6 +205,12 @@ impl Approvals {
     pub(super) fn forget(&mut self, print: Fingerprint) -> Option<Question> {
         let at = self.questions.iter().position(|question| question.print == print)?;
         Some(self.questions.remove(at))
+    }
+
+    /// As if the room were needed.
+    #[cfg(test)]
+    pub(super) fn let_go_of_lines(&mut self) {
+        self.questions.iter_mut().for_each(|question| question.line = None);
     }
 
     /// The oldest call that an unused approval can let go.

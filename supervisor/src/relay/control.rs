@@ -14,6 +14,11 @@ pub const SOCKET: &str = "control.sock";
 pub enum Request {
     /// The questions to a person.
     List {},
+    /// One question, its arguments in full.
+    Show {
+        /// At least eight hex digits of the question's id.
+        id: String,
+    },
     /// Lets one call go.
     Approve {
         /// At least eight hex digits of the question's id.
@@ -37,6 +42,8 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::List`].
     Listed(Vec<Listed>),
+    /// To [`Request::Show`].
+    Shown(Box<Shown>),
     /// The answer is recorded and holds.
     Decided(Decided),
     /// To [`Request::Status`].
@@ -74,6 +81,19 @@ pub struct Listed {
     pub gives_up_in_s: Option<u64>,
     /// Seconds until it is forgotten.
     pub forgotten_in_s: u64,
+}
+
+/// One question in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The question. Where `held`, its arguments are JSON in full, secrets blanked, with `\u` escapes for what a screen would
+    /// obey, or `(no arguments)`.
+    #[serde(flatten)]
+    pub listed: Listed,
+    /// Whether the arguments are still there in full; else they are those of the list.
+    pub held: bool,
+    /// Bytes of the arguments that are missing at the end.
+    pub cut_bytes: usize,
 }
 
 /// What a decision did.
@@ -141,7 +161,8 @@ mod tests {
     fn requests_read_as_they_were_written_and_nothing_else_reads() {
         let deny = Request::Deny { id: "0123abcd".into(), reason: Some("no\n".into()) };
         let approve = Request::Approve { id: "0123abcd".into() };
-        for request in [Request::List {}, approve, deny, Request::Status {}] {
+        let show = Request::Show { id: "0123abcd".into() };
+        for request in [Request::List {}, show, approve, deny, Request::Status {}] {
             let line = line(&request);
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
             assert_eq!(serde_json::from_slice::<Request>(&line).unwrap(), request);

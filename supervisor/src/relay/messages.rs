@@ -50,7 +50,7 @@ pub enum EndCause {
 }
 
 impl EndCause {
-    const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Server,
         Self::Client,
         Self::Signal,

@@ -7,6 +7,8 @@ mod approvals;
 mod calls;
 pub mod control;
 mod desk;
+#[cfg(test)]
+mod documented;
 mod egress_desk;
 mod fingerprint;
 mod gate;

@@ -2,7 +2,7 @@
 
 use super::approvals::{Asking, FindError, Question, Waiting};
 use super::calls::{Opened, reread};
-use super::control::{Decided, Listed, Reply, Request, Status};
+use super::control::{Decided, Listed, Reply, Request, Shown, Status};
 use super::desk::Asker;
 use super::fingerprint::Fingerprint;
 use super::gate::{Asked, Gate, Step, corr};
@@ -14,7 +14,9 @@ use crate::audit::timestamp::Timestamp;
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
 use crate::bounds::{APPROVAL_ID_DIGITS, APPROVAL_REASON_BYTES_MAX};
 use crate::clock::Now;
-use crate::policy::{DenialCode, Rule};
+use crate::policy::{self, DenialCode, Rule};
+use crate::wire::jsonrpc::{self, Message};
+use crate::wire::tools::ToolCall;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -93,6 +95,7 @@ impl Gate {
         match request {
             Request::List {} => Ok(Reply::Listed(self.list(now.boot_ns))),
             Request::Status {} => Ok(Reply::Status(Box::new(self.status()))),
+            Request::Show { id } => Ok(self.show(&id, now.boot_ns)),
             Request::Approve { id } => self.approve(&id, asker, &mut turn),
             Request::Deny { id, reason } => self.deny(&id, reason.as_deref(), asker, &mut turn),
         }
@@ -141,21 +144,45 @@ impl Gate {
             return Ok(Reply::refused("unknown_id", FindError::Unknown.to_string()));
         };
         for waiting in &question.waiting {
-            self.refuse_waiting(waiting, &question.id, &question.rule, text.clone(), turn)?;
+            let why = (DenialCode::ApprovalDenied, text.clone());
+            self.refuse_waiting(waiting, &question.id, &question.rule, why, turn)?;
         }
         let (refused, released, kept) = (question.waiting.len(), 0, false);
         Ok(Reply::Decided(Decided { id: question.id, tool: question.tool, released, refused, kept }))
     }
 
-    /// The question that a person may decide now.
-    fn decidable(&self, id: &str, now: Now) -> Result<&Question, Reply> {
+    /// The question whose id begins so.
+    fn named(&self, id: &str, now_ns: u64) -> Result<&Question, Reply> {
         let code = |error: &FindError| match error {
             FindError::NoId => "bad_id",
             FindError::Unknown => "unknown_id",
             FindError::Ambiguous => "ambiguous_id",
         };
-        let found = self.approvals.find(id, now.boot_ns);
-        let question = found.map_err(|error| Reply::refused(code(&error), error.to_string()))?;
+        self.approvals.find(id, now_ns).map_err(|error| Reply::refused(code(&error), error.to_string()))
+    }
+
+    /// One question with its arguments in full, as long as they are held.
+    fn show(&self, id: &str, now_ns: u64) -> Reply {
+        let question = match self.named(id, now_ns) {
+            Ok(question) => question,
+            Err(reply) => return reply,
+        };
+        let mut shown = Shown { listed: self.entry(question, now_ns), held: false, cut_bytes: 0 };
+        // A parked line parsed when it came; without one, or if it did not, nothing is claimed to be the whole.
+        if let Some(line) = &question.line
+            && let Ok(read) = jsonrpc::read_line(line)
+            && let Message::Request(request) = &read.message
+            && let Ok(call) = ToolCall::of(request.params.as_ref())
+        {
+            (shown.listed.arguments, shown.cut_bytes) = shown::whole(call.arguments, &self.secrets);
+            shown.held = true;
+        }
+        Reply::Shown(Box::new(shown))
+    }
+
+    /// The question that a person may decide now.
+    fn decidable(&self, id: &str, now: Now) -> Result<&Question, Reply> {
+        let question = self.named(id, now.boot_ns)?;
         if question.policy_sha256 == self.policy.sha256 {
             Ok(question)
         } else {
@@ -201,7 +228,7 @@ impl Gate {
             let id = self.approval_id(print);
             let rule = self.approvals.rule_of(print).unwrap_or_default();
             let text = format!("This call waits for a person's approval. Approval id {id}; ask for it and call again.");
-            self.refuse_waiting(&waiting, &id, &rule, text, &mut turn)?;
+            self.refuse_waiting(&waiting, &id, &rule, (DenialCode::ApprovalRequired, text), &mut turn)?;
         }
         while let Some(question) = self.approvals.next_expired(now.boot_ns) {
             match question.approved {
@@ -218,7 +245,7 @@ impl Gate {
         waiting: &Waiting,
         id: &str,
         rule: &str,
-        text: String,
+        (code, text): (DenialCode, String),
         turn: &mut Turn<'_>,
     ) -> Result<(), AuditError> {
         let policy = std::rc::Rc::clone(&self.policy);
@@ -226,17 +253,21 @@ impl Gate {
         reread(&waiting.line, |request, call| {
             let rule = policy.rules_for(call.name).find(|known| known.id == rule);
             let text = match rule.and_then(|rule| rule.reason.as_deref()) {
-                Some(reason) => format!("{reason} {text}"),
+                Some(reason) => format!("{} {text}", policy::as_sentence(reason)),
                 None => text,
             };
-            let refused = Refused::plain(rule, DenialCode::ApprovalRequired, text);
+            let refused = Refused::plain(rule, code, text);
             self.refuse_call(&mut step, Opened { request, call, ours: &waiting.ours }, &refused, Some(id))
         })
     }
 
     fn list(&self, now_ns: u64) -> Vec<Listed> {
+        self.approvals.listed(now_ns).map(|question| self.entry(question, now_ns)).collect()
+    }
+
+    fn entry(&self, question: &Question, now_ns: u64) -> Listed {
         let left_s = |at_ns: u64| at_ns.saturating_sub(now_ns).div_ceil(SECOND_NS);
-        let listed = self.approvals.listed(now_ns).map(|question| Listed {
+        Listed {
             id: question.id.clone(),
             tool: visible(&shown::blanked(&question.tool, &self.secrets)),
             arguments: question.shown.clone(),
@@ -247,8 +278,7 @@ impl Gate {
             age_s: now_ns.saturating_sub(question.asked_ns) / SECOND_NS,
             gives_up_in_s: question.waiting.iter().map(|waiting| left_s(waiting.deadline_ns)).min(),
             forgotten_in_s: left_s(question.until_ns),
-        });
-        listed.collect()
+        }
     }
 
     fn status(&self) -> Status {

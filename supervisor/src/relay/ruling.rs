@@ -39,6 +39,7 @@ pub(super) fn record_limit(hit: &LimitHit) -> audit::Limit<'_> {
 
 /// A call that goes on to the server.
 pub(super) struct Granted<'p> {
+    /// The rule of `limit`; without one the rule that asked a person, or the last that was evaluated.
     pub(super) rule: Option<&'p Rule>,
     pub(super) limit: Option<LimitHit>,
     /// The approval that it uses up.
@@ -118,7 +119,12 @@ impl<'p> Judge<'p, '_> {
             }
         }
         match self.charge(&allowance) {
-            Ok(limit) => Ruling::Granted(Granted { rule: asks.or(allowance.rule), limit, approved, despite }),
+            Ok(limit) => {
+                // Rule and limit of a record belong together, but where it says what would have refused the call.
+                let counts = allowance.limits.first().filter(|_| limit.is_some() && despite.is_none());
+                let rule = counts.map(|limit| limit.rule).or(asks).or(allowance.rule);
+                Ruling::Granted(Granted { rule, limit, approved, despite })
+            }
             Err(refused) => Ruling::Refused(*refused),
         }
     }

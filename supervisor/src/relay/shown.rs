@@ -1,17 +1,50 @@
 //! A call's arguments as a person is shown them who decides on it: no secret, no control character, long values cut and
-//! the cut said.
+//! the cut said. In full, when they ask for it.
 #![forbid(unsafe_code)]
 
 use super::stderr::SECRET_BYTES_MIN;
-use crate::audit::text::visible;
-use crate::bounds::{APPROVAL_SHOWN_BYTES_MAX, APPROVAL_VALUE_CHARS_MAX};
+use crate::audit::text::{is_unsafe_to_show, visible};
+use crate::bounds::{APPROVAL_SHOWN_BYTES_MAX, APPROVAL_VALUE_CHARS_MAX, APPROVAL_WHOLE_BYTES_MAX};
 use crate::wire::json::{self, Value};
+
+/// In place of arguments, where a call brings none.
+const NO_ARGUMENTS: &str = "(no arguments)";
+
+/// The arguments in full, as JSON that no screen obeys, and how many bytes of it are missing at the end: none, but where
+/// escapes have made it longer than any line can be.
+pub(super) fn whole(value: Option<&Value<'_>>, secrets: &[Vec<u8>]) -> (String, usize) {
+    let Some(value) = value else { return (NO_ARGUMENTS.to_owned(), 0) };
+    let mut out = Vec::new();
+    json::write(&mapped(value, &|text| blanked(text, secrets)), &mut out);
+    let mut text = escaped(&String::from_utf8_lossy(&out));
+    let mut end = text.len().min(APPROVAL_WHOLE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let cut = text.len() - end;
+    text.truncate(end);
+    (text, cut)
+}
+
+/// JSON with JSON's own escape for each character that a screen would obey: all of them stand in strings.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_unsafe_to_show(character) {
+            let units = character.encode_utf16(&mut [0; 2]).to_vec();
+            out.extend(units.into_iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
 
 /// The arguments as JSON for people.
 pub(super) fn arguments(value: Option<&Value<'_>>, secrets: &[Vec<u8>]) -> String {
-    let Some(value) = value else { return "(no arguments)".to_owned() };
+    let Some(value) = value else { return NO_ARGUMENTS.to_owned() };
     let mut out = Vec::new();
-    json::write(&shortened(value, secrets), &mut out);
+    json::write(&mapped(value, &|text| short(text, secrets)), &mut out);
     let text = String::from_utf8_lossy(&out);
     let mut end = text.len().min(APPROVAL_SHOWN_BYTES_MAX);
     while !text.is_char_boundary(end) {
@@ -24,14 +57,14 @@ pub(super) fn arguments(value: Option<&Value<'_>>, secrets: &[Vec<u8>]) -> Strin
     shown
 }
 
-/// A copy in which strings and keys hold no secret and are not long.
-fn shortened(value: &Value<'_>, secrets: &[Vec<u8>]) -> Value<'static> {
+/// A copy with `change` made to every string and key.
+fn mapped(value: &Value<'_>, change: &impl Fn(&str) -> String) -> Value<'static> {
     match value {
-        Value::String(text) => Value::String(short(text, secrets).into()),
-        Value::Array(items) => Value::Array(items.iter().map(|item| shortened(item, secrets)).collect()),
-        Value::Object(members) => Value::Object(
-            members.iter().map(|(key, item)| (short(key, secrets).into(), shortened(item, secrets))).collect(),
-        ),
+        Value::String(text) => Value::String(change(text).into()),
+        Value::Array(items) => Value::Array(items.iter().map(|item| mapped(item, change)).collect()),
+        Value::Object(members) => {
+            Value::Object(members.iter().map(|(key, item)| (change(key).into(), mapped(item, change))).collect())
+        }
         leaf => leaf.clone().into_owned(),
     }
 }
@@ -54,6 +87,7 @@ pub(super) fn blanked(text: &str, secrets: &[Vec<u8>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::CLIENT_LINE_BYTES_MAX;
 
     fn shown(text: &str) -> String {
         arguments(Some(&json::parse(text.as_bytes()).unwrap()), &[b"hunter2-hunter2".to_vec(), b"short".to_vec()])
@@ -64,6 +98,21 @@ mod tests {
         let text = shown(r#"{"a":"x hunter2-hunter2 y","hunter2-hunter2":["short",1.50,null,"\u001b[2J\u202e"]}"#);
         assert_eq!(text, r#"{"a":"x [secret] y","[secret]":["short",1.50,null,"\u001b[2J\u{202e}"]}"#);
         assert_eq!(arguments(None, &[]), "(no arguments)");
+    }
+
+    #[test]
+    fn in_full_nothing_is_cut_and_it_is_still_json() {
+        let in_full = |text: &str| whole(Some(&json::parse(text.as_bytes()).unwrap()), &[b"hunter2-hunter2".to_vec()]);
+        let long = "é".repeat(APPROVAL_SHOWN_BYTES_MAX);
+        let text = format!("{{\"a\":\"{long} hunter2-hunter2\",\"\u{202e}\":[\"\u{e0041}\",1.50]}}");
+        let shown = format!("{{\"a\":\"{long} [secret]\",\"\\u202e\":[\"\\udb40\\udc41\",1.50]}}");
+        assert_eq!(in_full(&text), (shown.clone(), 0));
+        assert!(json::parse(shown.as_bytes()).is_ok());
+        assert_eq!(whole(None, &[]), ("(no arguments)".to_owned(), 0));
+
+        let (text, cut) = in_full(&format!("[\"{}\"]", "\u{202e}".repeat(CLIENT_LINE_BYTES_MAX / 3 - 2)));
+        assert!(text.len() <= APPROVAL_WHOLE_BYTES_MAX && cut > 0, "{} {cut}", text.len());
+        assert_eq!(text.len() + cut, (CLIENT_LINE_BYTES_MAX / 3 - 2) * 6 + 4, "what is missing is counted");
     }
 
     #[test]

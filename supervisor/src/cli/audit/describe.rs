@@ -81,8 +81,7 @@ fn what(record: &Value) -> Vec<String> {
 /// Why: rule, limit, reason.
 fn why(record: &Value) -> Vec<String> {
     let mut words = Vec::new();
-    if let Some(rule) = text(record, "/rule/name").filter(|name| !name.is_empty()).or_else(|| text(record, "/rule/id"))
-    {
+    if let Some(rule) = text(record, "/rule/id") {
         words.push(format!("rule {rule}"));
     }
     if let (Some(used), Some(max)) = (text(record, "/limit/used"), text(record, "/limit/max")) {
@@ -130,7 +129,7 @@ mod tests {
         assert_eq!(shown.class, "denied");
         assert_eq!(
             shown.rest,
-            "2024-12-31 23:59:59.123Z  01234567#17  mcp.request  tools/call  generate_image  id 7  rule ten a minute  \
+            "2024-12-31 23:59:59.123Z  01234567#17  mcp.request  tools/call  generate_image  id 7  rule r1  \
              10 of 10  rate_limited: wait \\u{1b}[2J12 s"
         );
     }

@@ -337,7 +337,13 @@ fn compare(was: &Was, end: End) -> Finding {
         (_, End::CannotSay(why)) => Finding::CannotSay(why),
         (Was::Allowed, End::Allowed) | (Was::Denied(..), End::DeniedSomehow(_)) => Finding::Same,
         (Was::Denied(code, by), End::Denied(now, rule, _)) if code == now && *by == rule => Finding::Same,
-        (Was::Denied(code, _), End::Approval(_)) if code == DenialCode::ApprovalRequired.as_str() => Finding::Same,
+        (Was::Denied(code, _), End::Approval(_))
+            if [DenialCode::ApprovalRequired, DenialCode::ApprovalDenied]
+                .iter()
+                .any(|asked| code == asked.as_str()) =>
+        {
+            Finding::Same
+        }
         (_, End::Allowed) => Finding::Differs(before, "allowed".into()),
         (_, End::Approval(rule)) => Finding::Differs(before, format!("held until a person approves (rule {rule})")),
         (_, End::Denied(_, _, why)) => Finding::Differs(before, format!("denied ({why})")),

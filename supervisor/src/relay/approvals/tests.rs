@@ -156,3 +156,26 @@ fn the_table_holds_its_bounds_and_not_one_more() {
     }
     assert!(!table.has_room(print("t0"), 1));
 }
+
+#[test]
+fn a_questions_line_is_held_until_calls_that_wait_need_the_room() {
+    let mut table = Approvals::default();
+    let half = APPROVALS_BYTES_MAX / 2;
+    let big = |table: &mut Approvals, tool: &str, number: i64, now_ns: u64| {
+        assert!(table.has_room(print(tool), half), "{tool}");
+        table.ask(asking(tool), (RequestId::Integer(number), vec![b'x'; half]), now_ns, now_ns, TERMS);
+    };
+    let held = |table: &Approvals, tool: &str| table.find(&print(tool).hex(), 60 * SECOND).unwrap().line.is_some();
+    big(&mut table, "first", 1, 0);
+    big(&mut table, "second", 2, 0);
+    assert!(!table.has_room(print("third"), 1), "what waits is never dropped");
+    while table.next_timed_out(50 * SECOND).is_some() {}
+    assert!(held(&table, "first") && held(&table, "second"), "nobody waits, and a person can still read");
+    big(&mut table, "third", 3, 60 * SECOND);
+    assert!(!held(&table, "first"), "the oldest made room");
+    assert!(held(&table, "second") && held(&table, "third"));
+    big(&mut table, "first", 4, 60 * SECOND);
+    assert!(held(&table, "first") && !held(&table, "second") && held(&table, "third"), "made again, it is held again");
+    let held: usize = table.questions.iter().filter_map(|question| question.line.as_ref()).map(|line| line.len()).sum();
+    assert!(held <= APPROVALS_BYTES_MAX);
+}

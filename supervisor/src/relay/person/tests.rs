@@ -197,7 +197,7 @@ fn a_refusal_answers_every_waiting_call_at_once() {
     assert!(matches!(reply, Reply::Decided(Decided { refused: 2, .. })), "{reply:?}");
     assert_eq!((server.len(), client.len()), (0, 2));
     for answer in client {
-        assert_eq!(code(std::slice::from_ref(&answer)), "approval_required");
+        assert_eq!(code(std::slice::from_ref(&answer)), "approval_denied");
         assert!(text(&[answer]).ends_with("refused by a person: not\\u{1b}[2J today"));
     }
     assert_eq!(stage.kinds()[2..], ["approval.denied denied", "mcp.request denied", "mcp.request denied"]);
@@ -331,4 +331,51 @@ sandbox: {}";
         let (server, _) = enforcing.says(0, &call(id, tool, arguments.clone()));
         assert_eq!(server.len(), usize::from(reason.is_empty()), "{tool} {arguments}");
     }
+}
+
+#[test]
+fn a_person_reads_the_arguments_in_full_also_after_the_time_is_over() {
+    let mut stage = asks();
+    let long = "x".repeat(50_000);
+    stage.calls(0, 1, json!({"to": format!("{long}\u{202e} hunter2-hunter2"), "sum": 1}));
+    let question = stage.only_question(1);
+    assert!(question.arguments.contains("NOT SHOWN"));
+    let whole = format!("{{\"sum\":1,\"to\":\"{long}\\u202e [secret]\"}}");
+    for seconds in [1, 60] {
+        stage.ticks(seconds);
+        let (reply, server, _) = stage.hears(seconds, Request::Show { id: question.id.clone() });
+        let Reply::Shown(shown) = reply else { panic!("{reply:?}") };
+        assert_eq!((&shown.listed.arguments, shown.held, shown.cut_bytes), (&whole, true, 0));
+        assert_eq!(server.len(), 0, "reading lets nothing go");
+    }
+    let records = stage.records().len();
+    stage.gate.approvals.let_go_of_lines();
+    let (reply, ..) = stage.hears(61, Request::Show { id: question.id });
+    let Reply::Shown(shown) = reply else { panic!("{reply:?}") };
+    assert!(!shown.held && shown.listed.arguments.contains("NOT SHOWN"), "what is gone is not called whole");
+    assert_eq!(stage.records().len(), records, "reading is no decision");
+    let (reply, ..) = stage.hears(61, Request::Show { id: "ffffffffffff".into() });
+    assert!(matches!(reply, Reply::Refused { code, .. } if code == "unknown_id"));
+}
+
+#[test]
+fn a_record_names_the_rule_of_its_limit() {
+    let rules = "tools:
+  pay: {rules: [{name: slow, rate_limit: {max: 2, window: 60}}, {name: last, conditions: [{path: args.sum, op: exists}]}]}
+  ask: {rules: [{name: person, action: require_approval}, {name: slow, rate_limit: {max: 2, window: 60}}, {name: last}]}
+  free: {rules: [{name: one}, {name: last}]}
+sandbox: {}";
+    let mut stage = stage(rules, false);
+    let mut allowed = |id: u64, tool: &str| {
+        stage.says(0, &call(id, tool, json!({"sum": 1})));
+        if tool == "ask" {
+            assert_eq!(stage.approves(0).1.len(), 1);
+        }
+        let records = stage.records();
+        let record = records.iter().rev().find(|record| record["effect"] == "allowed").unwrap();
+        (record["rule"]["id"].as_str().unwrap().to_owned(), record["limit"]["max"].clone())
+    };
+    assert_eq!(allowed(1, "pay"), ("pay.slow".to_owned(), json!(2)));
+    assert_eq!(allowed(2, "ask"), ("ask.slow".to_owned(), json!(2)));
+    assert_eq!(allowed(3, "free"), ("free.last".to_owned(), Value::Null));
 }
