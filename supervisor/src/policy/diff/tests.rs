@@ -109,8 +109,8 @@ fn a_rule_that_moved_or_was_renamed_is_the_same_rule_with_another_count() {
     assert_eq!(
         moved,
         [
+            "opens: t.rules[0] is called t.rules[1] now: its count starts anew",
             "closes: t.rules[0] is new: every call is refused",
-            "changes: t.rules[0] is called t.rules[1] now, so its count begins anew",
         ]
     );
     assert_eq!(
