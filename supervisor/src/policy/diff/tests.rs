@@ -32,6 +32,12 @@ fn tools_and_defaults() {
     );
     there_and_back(
         "tools: {t: {}}",
+        "tools: {t: {}, u: {rules: [{action: deny}]}}",
+        "changes: u is listed, and every call of it is refused",
+        "changes: u is not listed; every call of it was refused before",
+    );
+    there_and_back(
+        "tools: {t: {}}",
         "{hide: [t], tools: {t: {}}}",
         "closes: t is hidden",
         "opens: t may be called, freely",
@@ -273,8 +279,8 @@ fn the_sandbox() {
     there_and_back(
         "sandbox: {resources: {memory: 512M}}",
         "sandbox: {resources: {memory: 1G}}",
-        "opens: bytes of memory: 1073741824, was 536870912",
-        "closes: bytes of memory: 536870912, was 1073741824",
+        "opens: memory: 1G, was 512M",
+        "closes: memory: 512M, was 1G",
     );
     assert_eq!(lines("sandbox: {}", "sandbox: {resources: {memory: 512M, cpu: 1}, process: {max: 64}}"), [""; 0]);
     there_and_back(
