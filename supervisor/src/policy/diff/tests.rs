@@ -321,3 +321,18 @@ tools:
     assert_eq!(lines(intercept, ours), [""; 0]);
     assert_eq!(lines(&loaded(ours).normalised(), ours), [""; 0]);
 }
+
+#[test]
+fn bounds_of_counters_name_their_windows_and_paces_their_seconds() {
+    let spent = |window: &str| {
+        ruled(&format!(
+            "name: r, state: {{counter: c, window: {window}}}, conditions: [{{path: state.t.c, op: lte, value: 10}}]"
+        ))
+    };
+    let found = lines(&spent("hour"), &spent("day"));
+    assert!(
+        found.contains(&"changes: t.r: state.t.c must be at most 10 in a UTC day, was at most 10 in a UTC hour".into()),
+        "{found:?}"
+    );
+    assert_eq!(lines(&ruled(""), &ruled("pace: {every: 2s}")), ["closes: t.rules[0]: a call every 2 s"]);
+}
