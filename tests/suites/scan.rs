@@ -197,23 +197,55 @@ fn an_interrupted_scan_leaves_nothing() {
     });
 }
 
+/// A server in one line of shell, so that it needs nothing but the minimal view.
+const SHELL_SERVER: &str = r#"read a
+echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}'
+read b; read c
+echo '{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"last","inputSchema":{"type":"object"}}]}}'
+read d"#;
+
+fn scan_behind_sudo(flags: &[&str], script: &str) -> Output {
+    let mut command = Command::new(paths::supervisor());
+    command.env("SUDO_UID", "1000").env("SUDO_USER", "ada").args(["policy", "scan"]);
+    command.args(flags).args(["--", "/bin/sh", "-c", script]);
+    command.stdin(std::process::Stdio::null()).output().expect("it starts")
+}
+
 #[test]
 fn behind_sudo_a_scan_works_and_writes_no_file_of_the_callers_choice() {
     arena::run(|arena| {
-        let program = arena.program("lister");
         let target = arena.path("chosen.yaml");
-        let scan = |flags: &[&str]| {
-            let mut command = Command::new(paths::supervisor());
-            command.env("SUDO_UID", "1000").env("SUDO_USER", "ada").args(["policy", "scan", "--read"]);
-            command.arg(arena.path("bin")).args(flags).arg("--").arg(&program).arg("pages");
-            command.stdin(std::process::Stdio::null()).output().expect("it starts")
-        };
-        let output = scan(&[]);
+        let output = scan_behind_sudo(&[], SHELL_SERVER);
         assert!(output.status.success(), "{}", said(&output));
         assert!(String::from_utf8_lossy(&output.stdout).contains("\"last\":"), "{}", said(&output));
-        let output = scan(&["-o", target.to_str().expect("plain")]);
+        let output = scan_behind_sudo(&["-o", target.to_str().expect("plain")], SHELL_SERVER);
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
         assert!(!target.exists());
+    });
+}
+
+#[test]
+fn behind_sudo_a_scan_shows_nothing_that_the_caller_chooses() {
+    arena::run(|arena| {
+        let folder = arena.path("bin");
+        for flags in [["--read", folder.to_str().expect("plain")], ["--env", "HOME"]] {
+            let output = scan_behind_sudo(&flags, SHELL_SERVER);
+            assert_eq!(output.status.code(), Some(2), "{flags:?}: {}", said(&output));
+            assert!(output.stdout.is_empty() && said(&output).contains("real root alone"), "{}", said(&output));
+        }
+    });
+}
+
+#[test]
+fn behind_sudo_a_failed_scan_shows_nothing_of_the_servers_stderr() {
+    arena::run(|_| {
+        let script = "echo from-the-server >&2; echo 'intercept-sandbox: from-the-server' >&2; exit 7";
+        let output = scan_behind_sudo(&[], script);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("the run ended with 7") && !text.contains("from-the-server"), "{text}");
+        let output = scan(&[], &["/bin/sh", "-c", script]);
+        assert!(said(&output).contains("from-the-server"), "real root sees it: {}", said(&output));
     });
 }
 

@@ -110,6 +110,8 @@ codes! {
     NoSandbox = "ISB-P063",
     /// Warning: an `approvals` section without a rule that asks for one.
     UnusedApprovals = "ISB-P064",
+    /// Warning: `if_present` inside `any`, where an absent argument makes the whole group hold.
+    OpenAny = "ISB-P065",
     /// More problems than are listed.
     More = "ISB-P099",
 }

@@ -38,6 +38,7 @@ impl Literal {
             (Self::Bool(wanted), Value::Bool(found)) => Some(wanted == found),
             (Self::Number(wanted), Value::Number(_)) => decimal(value).map(|value| value == wanted.decimal()),
             (Self::String(wanted), Value::String(found)) => Some(wanted == found),
+            (Self::List(wanted), Value::Array(found)) if !speaks_of(wanted, found) => None,
             (Self::List(wanted), Value::Array(found)) if wanted.len() != found.len() => Some(false),
             (Self::List(wanted), Value::Array(found)) => {
                 every(wanted.iter().zip(found).map(|(wanted, found)| wanted.equals(found)))
@@ -45,6 +46,29 @@ impl Literal {
             _ => None,
         }
     }
+}
+
+/// Whether every element that was found is of a type that the wanted ones have, all the way down: what a server makes of
+/// `[["admin"]]` where a list of strings was meant is open, whatever the lengths. An empty list speaks of all that hold no list
+/// and no object.
+fn speaks_of(wanted: &[Literal], found: &[Value<'_>]) -> bool {
+    found.iter().all(|found| match found {
+        Value::Array(found) => {
+            wanted.iter().any(|literal| matches!(literal, Literal::List(wanted) if speaks_of(wanted, found)))
+        }
+        Value::Object(_) => false,
+        scalar => wanted.is_empty() || wanted.iter().any(|literal| same_type(literal, scalar)),
+    })
+}
+
+const fn same_type(literal: &Literal, value: &Value<'_>) -> bool {
+    matches!(
+        (literal, value),
+        (Literal::Null, Value::Null)
+            | (Literal::Bool(_), Value::Bool(_))
+            | (Literal::Number(_), Value::Number(_))
+            | (Literal::String(_), Value::String(_))
+    )
 }
 
 /// True if all are, false if one is, else none: of `["admin"]` and `[["admin"]]` nothing is said.

@@ -84,6 +84,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("reload-sandbox", "reload", "what_a_running_server_cannot_be_given_is_named_and_nothing_of_the_file_is_taken"),
     row("reload-trust", "reload", "a_file_that_is_no_longer_roots_alone_is_refused"),
     row("scan-output", "scan", "behind_sudo_a_scan_works_and_writes_no_file_of_the_callers_choice"),
+    row("scan-read", "scan", "behind_sudo_a_scan_shows_nothing_that_the_caller_chooses"),
+    row("scan-stderr", "scan", "behind_sudo_a_failed_scan_shows_nothing_of_the_servers_stderr"),
     // The wall.
     case("cgroup-bind", "wall_root", "behind the wall nothing leaves and everything is seen"),
     case("cgroup-connect", "wall_root", "the hooks alone keep everything in"),

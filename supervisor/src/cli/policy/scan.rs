@@ -42,10 +42,10 @@ pub struct ScanArgs {
     /// Time for the whole conversation: 20s, 2m.
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = seconds)]
     timeout: u64,
-    /// A folder that the server needs to see, absolute. Repeatable.
+    /// A folder that the server needs to see, absolute. Repeatable. Real root alone.
     #[arg(long, value_name = "DIR")]
     read: Vec<String>,
-    /// A variable of yours that the server needs. Repeatable.
+    /// A variable of yours that the server needs. Repeatable. Real root alone.
     #[arg(long, value_name = "NAME")]
     env: Vec<String>,
     /// The server's command.
@@ -67,7 +67,7 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn run(arguments: &ScanArgs, out: &mut impl Write) -> Done {
-    check_caller(arguments)?;
+    let behind = check_caller(arguments)?;
     let command = words(&arguments.command)?;
     let strictest = draft::strictest(&arguments.read, &arguments.env, arguments.timeout + 60);
     check_flags(&strictest)?;
@@ -86,6 +86,7 @@ pub(super) fn run(arguments: &ScanArgs, out: &mut impl Write) -> Done {
     match drafted {
         Ok((listed, draft)) => present(arguments, &listed, &draft, out),
         Err(error) => {
+            let error = if behind && crate::weaken::in_force("scan-stderr") { error.without_stderr() } else { error };
             let text = crate::report::chain(&error);
             eprintln!("error: the scan failed: {}", printable(&text));
             Ok(1)
@@ -93,20 +94,25 @@ pub(super) fn run(arguments: &ScanArgs, out: &mut impl Write) -> Done {
     }
 }
 
-/// Root, and behind sudo no file of the caller's choice: he could have root write where only root may.
-fn check_caller(arguments: &ScanArgs) -> Result<(), ScanError> {
+/// Root, and behind sudo no path of the caller's choice: he could have root write where only root may, or show a server, whose
+/// program he names and whose answers he reads, folders that he cannot open himself. Returns whether someone is behind root.
+fn check_caller(arguments: &ScanArgs) -> Result<bool, ScanError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(ScanError::NotRoot);
     }
-    let Some(output) = &arguments.output else { return Ok(()) };
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    if !Caller::discover(&environment).is_real_root() && crate::weaken::in_force("scan-output") {
+    let behind = !Caller::discover(&environment).is_real_root();
+    let looser = !arguments.read.is_empty() || !arguments.env.is_empty();
+    if behind && looser && crate::weaken::in_force("scan-read") {
+        return Err(ScanError::LooserBehindSudo);
+    }
+    if behind && arguments.output.is_some() && crate::weaken::in_force("scan-output") {
         return Err(ScanError::OutputBehindSudo);
     }
-    if output.symlink_metadata().is_ok() {
-        return Err(ScanError::OutputExists(output.clone()));
+    match &arguments.output {
+        Some(output) if output.symlink_metadata().is_ok() => Err(ScanError::OutputExists(output.clone())),
+        _ => Ok(behind),
     }
-    Ok(())
 }
 
 /// The command's words as a policy can hold them.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Changes, Way};
 use crate::policy::decide::EVERY_TOOL;
-use crate::policy::model::{DefaultEffect, Policy};
+use crate::policy::model::{DefaultEffect, Policy, RuleAction};
 use crate::policy::verdict::Visibility;
 
 /// Compares the decision itself, for every tool that either policy names and for all that none does.
@@ -12,7 +12,7 @@ pub(super) fn compare(old: &Policy, new: &Policy, changes: &mut Changes) {
     let named: BTreeSet<&str> =
         [old, new].into_iter().flat_map(|policy| policy.tools.keys().chain(&policy.hide)).map(String::as_str).collect();
     for tool in named.iter().copied().filter(|tool| *tool != EVERY_TOOL) {
-        one(tool, old.visibility(tool), new.visibility(tool), new, changes);
+        one(tool, old, new, changes);
     }
     match (of_others(old), of_others(new)) {
         (was, is) if was == is => {}
@@ -46,9 +46,18 @@ fn of_others(policy: &Policy) -> Visibility {
     }
 }
 
-fn one(tool: &str, was: Visibility, is: Visibility, new: &Policy, changes: &mut Changes) {
-    match (was, is) {
+fn one(tool: &str, old: &Policy, new: &Policy, changes: &mut Changes) {
+    let refuses = |policy: &Policy| policy.rules_for(tool).any(|rule| rule.action == RuleAction::Deny);
+    match (old.visibility(tool), new.visibility(tool)) {
         (was, is) if was == is => {}
+        // No call passed, or passes, where a rule refuses all of them.
+        (_, Visibility::Listed) if refuses(new) => {
+            changes.add(Way::Changes, format!("{tool} is listed, and every call of it is refused"));
+        }
+        (Visibility::Listed, is) if refuses(old) => {
+            let how = if is == Visibility::Hidden { "hidden" } else { "not listed" };
+            changes.add(Way::Changes, format!("{tool} is {how}; every call of it was refused before"));
+        }
         (_, Visibility::Listed) => {
             let under = match new.rules_for(tool).count() {
                 0 => "freely".into(),

@@ -123,7 +123,8 @@ fn within(part: &[Literal], whole: &[Literal]) -> bool {
     part.iter().all(|literal| whole.contains(literal))
 }
 
-/// `not_in: xs` passes no more than `not_in: ys`: it bars all of them, and speaks of the same types.
+/// `not_in: xs` passes no more than `not_in: ys`: it bars all of them, and speaks of the same types. Which lists a list speaks
+/// of depends on its elements, so where one stands on either side only the same ones are known to.
 fn bars_as_much(xs: &[Literal], ys: &[Literal]) -> bool {
     let speaks = |literals: &[Literal], of: &Literal| {
         literals.iter().any(|literal| std::mem::discriminant(literal) == std::mem::discriminant(of))
@@ -131,5 +132,8 @@ fn bars_as_much(xs: &[Literal], ys: &[Literal]) -> bool {
     let typed = |literals: &[Literal], others: &[Literal]| {
         literals.iter().all(|literal| matches!(literal, Literal::Null) || speaks(others, literal))
     };
+    if xs.iter().chain(ys).any(|literal| matches!(literal, Literal::List(_))) {
+        return within(xs, ys) && within(ys, xs);
+    }
     within(ys, xs) && typed(xs, ys) && typed(ys, xs)
 }

@@ -49,7 +49,8 @@ fn state_conditions(id: &str, old: &[StateCondition], new: &[StateCondition], ch
         let tighter = |a: &StateCondition, b: &StateCondition| {
             a.window == b.window && a.at_least >= b.at_least && a.at_most <= b.at_most
         };
-        let text = format!("{id}: {}, was {}", state_condition(is), was.value.text());
+        let text =
+            format!("{id}: {}, was {}{}", state_condition(is), in_words(was.op, was.value.text()), within(was.window));
         changes.add(Way::of(tighter(is, was), tighter(was, is)), text);
     }
     for was in gone {
@@ -58,11 +59,37 @@ fn state_conditions(id: &str, old: &[StateCondition], new: &[StateCondition], ch
 }
 
 pub(super) fn state_condition(condition: &StateCondition) -> String {
-    format!("{} must be {} {}", condition.path, condition.op, condition.value.text())
+    let wanted = in_words(condition.op, condition.value.text());
+    format!("{} must be {wanted}{}", condition.path, within(condition.window))
+}
+
+fn in_words(op: &str, value: &str) -> String {
+    let op = match op {
+        "lt" => "less than",
+        "lte" => "at most",
+        "gt" => "more than",
+        "gte" => "at least",
+        _ => "exactly",
+    };
+    format!("{op} {value}")
+}
+
+fn within(window: Window) -> String {
+    match window {
+        Window::Sliding { window_ms } => format!(" in any {} s", window_ms / 1000),
+        Window::Calendar { unit } => format!(" in a UTC {}", unit.name()),
+    }
 }
 
 pub(super) fn pace(pace: Pace) -> String {
-    format!("one call every {} ms, after a rest {} at once", pace.every_ms, pace.burst)
+    let every = match pace.every_ms {
+        ms if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
+        ms => format!("{ms} ms"),
+    };
+    match pace.burst {
+        1 => format!("a call every {every}"),
+        burst => format!("a call every {every}, {burst} at once after a rest"),
+    }
 }
 
 pub(super) fn counter(counter: &Counter) -> String {

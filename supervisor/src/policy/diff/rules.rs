@@ -98,12 +98,14 @@ fn one(old: &Rule, new: &Rule, changes: &mut Changes) {
     if old.name == new.name && (old.name.is_some() || old.index == new.index) {
         return;
     }
-    let counts = old.rate_limit.is_some() || new.rate_limit.is_some();
-    let anew = if counts { ", so its count begins anew" } else { "" };
-    if old.name == new.name && !counts {
-        return; // a nameless rule that moved: nothing is known by its place but a counter
+    // What was counted stands no more. A `state` block goes by its own name; a pace lives in the session, by its rule.
+    let counts = |rule: &Rule| rule.rate_limit.is_some() || rule.pace.is_some();
+    if counts(old) && counts(new) {
+        changes.add(Way::Opens, format!("{} is called {} now: its count starts anew", old.id, new.id));
+    } else if old.name != new.name {
+        // A nameless rule that moved is known by its place for nothing but a count.
+        changes.add(Way::Changes, format!("{} is called {} now", old.id, new.id));
     }
-    changes.add(Way::Changes, format!("{} is called {} now{anew}", old.id, new.id));
 }
 
 fn of_pair(old: &Rule, new: &Rule, changes: &mut Changes) {

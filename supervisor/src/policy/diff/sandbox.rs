@@ -144,13 +144,29 @@ fn from(write: &WriteRule) -> String {
 
 fn resources(old: &Resources, new: &Resources, changes: &mut Changes) {
     let pick = |of: fn(&Resources) -> Option<u64>, default| [old, new].map(|section| of(section).unwrap_or(default));
+    bytes("memory", pick(|section| section.memory_bytes, Resources::DEFAULT_MEMORY_BYTES), changes);
+    bytes("/tmp", pick(|section| section.tmp_bytes, Resources::DEFAULT_TMP_BYTES), changes);
     let mut compare = |what, [was, is]: [u64; 2]| amount(what, was, is, changes);
-    compare("bytes of memory", pick(|section| section.memory_bytes, Resources::DEFAULT_MEMORY_BYTES));
     compare("thousandths of a core", pick(|section| section.cpu_millis, Resources::DEFAULT_CPU_MILLIS));
     compare("open files", pick(|section| section.open_files, Resources::DEFAULT_OPEN_FILES));
-    compare("bytes of /tmp", pick(|section| section.tmp_bytes, Resources::DEFAULT_TMP_BYTES));
     let seconds = |wall: Option<Duration>| wall.map(|wall| wall.as_secs());
     ceiling("seconds that a session lives", seconds(old.wall), seconds(new.wall), changes);
+}
+
+fn bytes(what: &str, [was, is]: [u64; 2], changes: &mut Changes) {
+    if was != is {
+        changes.either(is > was, format!("{what}: {}, was {}", in_units(is), in_units(was)));
+    }
+}
+
+/// As a policy may write it: in the largest unit that divides it.
+fn in_units(bytes: u64) -> String {
+    let unit =
+        [(40, "T"), (30, "G"), (20, "M"), (10, "K")].into_iter().find(|(shift, _)| bytes.trailing_zeros() >= *shift);
+    match unit {
+        Some((shift, unit)) if bytes > 0 => format!("{}{unit}", bytes >> shift),
+        _ => format!("{bytes} bytes"),
+    }
 }
 
 fn amount(what: &str, was: u64, is: u64, changes: &mut Changes) {

@@ -32,6 +32,12 @@ fn tools_and_defaults() {
     );
     there_and_back(
         "tools: {t: {}}",
+        "tools: {t: {}, u: {rules: [{action: deny}]}}",
+        "changes: u is listed, and every call of it is refused",
+        "changes: u is not listed; every call of it was refused before",
+    );
+    there_and_back(
+        "tools: {t: {}}",
         "{hide: [t], tools: {t: {}}}",
         "closes: t is hidden",
         "opens: t may be called, freely",
@@ -109,8 +115,8 @@ fn a_rule_that_moved_or_was_renamed_is_the_same_rule_with_another_count() {
     assert_eq!(
         moved,
         [
+            "opens: t.rules[0] is called t.rules[1] now: its count starts anew",
             "closes: t.rules[0] is new: every call is refused",
-            "changes: t.rules[0] is called t.rules[1] now, so its count begins anew",
         ]
     );
     assert_eq!(
@@ -169,6 +175,9 @@ fn conditions_are_compared_by_what_they_let_pass() {
         ("op: regex, value: a", "op: regex, value: b"),
         ("op: not_in, value: [a]", "op: not_in, value: [1]"),
         ("op: not_in, value: [a, 1]", "op: not_in, value: [a]"),
+        ("op: not_in, value: [[a]]", "op: not_in, value: [[a], [b]]"),
+        ("op: not_in, value: [[a]]", "op: not_in, value: [[a], [[b]]]"),
+        ("op: neq, value: [a]", "op: not_in, value: [[a], [1]]"),
         ("op: under_path, value: /a", "op: under_path, value: /ab"),
         ("op: lte, value: 5", "op: lte, value: 4, if_present: true"),
         ("op: exists", "op: exists, value: false"),
@@ -270,8 +279,8 @@ fn the_sandbox() {
     there_and_back(
         "sandbox: {resources: {memory: 512M}}",
         "sandbox: {resources: {memory: 1G}}",
-        "opens: bytes of memory: 1073741824, was 536870912",
-        "closes: bytes of memory: 536870912, was 1073741824",
+        "opens: memory: 1G, was 512M",
+        "closes: memory: 512M, was 1G",
     );
     assert_eq!(lines("sandbox: {}", "sandbox: {resources: {memory: 512M, cpu: 1}, process: {max: 64}}"), [""; 0]);
     there_and_back(
@@ -311,4 +320,19 @@ tools:
 "#;
     assert_eq!(lines(intercept, ours), [""; 0]);
     assert_eq!(lines(&loaded(ours).normalised(), ours), [""; 0]);
+}
+
+#[test]
+fn bounds_of_counters_name_their_windows_and_paces_their_seconds() {
+    let spent = |window: &str| {
+        ruled(&format!(
+            "name: r, state: {{counter: c, window: {window}}}, conditions: [{{path: state.t.c, op: lte, value: 10}}]"
+        ))
+    };
+    let found = lines(&spent("hour"), &spent("day"));
+    assert!(
+        found.contains(&"changes: t.r: state.t.c must be at most 10 in a UTC day, was at most 10 in a UTC hour".into()),
+        "{found:?}"
+    );
+    assert_eq!(lines(&ruled(""), &ruled("pace: {every: 2s}")), ["closes: t.rules[0]: a call every 2 s"]);
 }

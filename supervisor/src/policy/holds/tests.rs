@@ -370,3 +370,32 @@ proptest! {
         prop_assert!(!(positive == Unjudged && negative.passes()));
     }
 }
+
+#[test]
+fn a_list_judges_lists_of_its_own_types_alone() {
+    for (op, operand, argument, expected) in [
+        ("not_in", "[[admin], [x, y]]", r#"[["admin"]]"#, Unjudged),
+        ("not_in", "[[admin], [x, y]]", r#"["x", ["admin"]]"#, Unjudged),
+        ("not_in", "[[admin], [x, y]]", r#"[{"0": "admin"}]"#, Unjudged),
+        ("not_in", "[[admin], [x, y]]", "[1, 2, 3]", Unjudged),
+        ("not_in", "[[admin], [x, y]]", "[null]", Unjudged),
+        ("not_in", "[[admin], [x, y]]", r#"["user", "x", "y"]"#, Holds),
+        ("not_in", "[[admin], [x, y]]", "[]", Holds),
+        ("not_in", "[[admin], [x, y]]", r#"["x", "y"]"#, Fails),
+        ("not_in", "[[admin], [1]]", "[2]", Holds),
+        ("neq", "[x, y]", r#"["a", ["x", "y"]]"#, Unjudged),
+        ("neq", "[x, y]", r#"[["x", "y"]]"#, Unjudged),
+        ("neq", "[x, y]", r#"["x"]"#, Holds),
+        ("neq", "[[x]]", r#"[["y"], ["z"]]"#, Holds),
+        ("neq", "[[x]]", r#"[[["x"]]]"#, Unjudged),
+        ("neq", "[]", r#"["x", 1]"#, Holds),
+        ("neq", "[]", "[[]]", Unjudged),
+        ("eq", "[x, y]", r#"[["x", "y"]]"#, Unjudged),
+    ] {
+        assert_eq!(
+            check(op, operand, false, &format!("{{\"x\": {argument}}}")),
+            expected,
+            "{op} {operand}: {argument}"
+        );
+    }
+}

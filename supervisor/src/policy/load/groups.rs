@@ -1,12 +1,12 @@
 //! `any`, `all` and `not`: conditions on arguments, grouped.
 
 use super::conditions::{Budget, clause};
-use super::read::{Fields, Reader};
+use super::read::{Fields, Reader, scalar};
 use super::state;
 use crate::bounds::{POLICY_CONDITIONS_MAX, POLICY_GROUP_DEPTH_MAX};
 use crate::policy::codes::Code;
 use crate::policy::condition::{Clause, Condition};
-use crate::policy::yaml::{Entry, Kind, Node};
+use crate::policy::yaml::{Entry, Kind, Meaning, Node, Span, meaning};
 
 /// The keys that make a condition a group.
 pub(super) const KEYS: [&str; 3] = ["any", "all", "not"];
@@ -61,6 +61,9 @@ fn members(reader: &mut Reader<'_>, entry: &Entry, budget: &mut Budget, place: P
     if !budget.take(reader, entry.value.span, items.len()) {
         return None;
     }
+    if entry.key == "any" && items.len() > 1 {
+        warn_of_open_members(reader, items);
+    }
     let members: Vec<_> = items.iter().filter_map(|item| member(reader, item, budget, place)).collect();
     (members.len() == items.len()).then_some(members)
 }
@@ -100,4 +103,41 @@ pub(super) fn check_path(
     reader.error(Code::BadGroup, span, "an array path cannot stand under `not`").help =
         Some("say what holds of every element: neq, not_in, not_contains, not_regex, exists: false".into());
     None
+}
+
+/// One member that holds is enough for an `any`, and an absent argument with `if_present` holds.
+fn warn_of_open_members(reader: &mut Reader<'_>, items: &[Node]) {
+    for span in items.iter().filter_map(passes_when_absent) {
+        let message = "a call without this argument passes the whole `any`, whatever its other members say";
+        reader.warning(Code::OpenAny, span, message).help = Some(
+            "an absent argument makes the whole `any` hold; leave if_present out, or put the conditions into rules of their own"
+                .into(),
+        );
+    }
+}
+
+/// The `if_present: true` by which a member passes when its arguments are absent. An `any` inside says so for itself.
+fn passes_when_absent(node: &Node) -> Option<Span> {
+    let Kind::Map(entries) = &node.kind else { return None };
+    let entry = |key: &str| entries.iter().find(|entry| entry.key == key);
+    if entry("any").is_some() {
+        return None;
+    }
+    match (entry("all"), entry("not")) {
+        (Some(all), _) => {
+            let Kind::List(members) = &all.value.kind else { return None };
+            let spans: Option<Vec<Span>> = members.iter().map(passes_when_absent).collect();
+            spans?.first().copied()
+        }
+        // The negation of an absent path passes too; that of a group that holds does not.
+        (None, Some(not)) => match &not.value.kind {
+            Kind::Map(inner) if inner.iter().any(|entry| entry.key == "all") => None,
+            _ => passes_when_absent(&not.value),
+        },
+        (None, None) => {
+            let entry = entry("if_present")?;
+            let wanted = scalar(&entry.value).map(meaning);
+            matches!(wanted, Some(Meaning::Bool(true))).then_some(entry.key_span)
+        }
+    }
 }

@@ -125,6 +125,12 @@ const WARNINGS: &[(Code, &str, u32, u32)] = &[
         70,
     ),
     (Code::UnusedApprovals, "sandbox: {}\napprovals: {timeout: 50s}\ntools: {t: {rules: [{}]}}\n", 2, 1),
+    (
+        Code::OpenAny,
+        "sandbox: {}\ntools: {t: {rules: [{conditions: [{any: [{path: args.a, op: exists}, {path: args.b, op: lt, value: 1, if_present: true}]}]}]}}\n",
+        2,
+        103,
+    ),
     (Code::HiddenRules, "sandbox: {}\nhide: [t]\ntools: {t: {rules: [{}]}}\n", 2, 1),
 ];
 

@@ -16,6 +16,10 @@ pub(super) enum ScanError {
     NotRoot,
     #[error("-o is for real root alone; behind sudo, redirect stdout to a file of your own")]
     OutputBehindSudo,
+    #[error(
+        "--read and --env are for real root alone; behind sudo they would show a server what the caller may not read"
+    )]
+    LooserBehindSudo,
     #[error("{} is there already; nothing is replaced", .0.display())]
     OutputExists(PathBuf),
     #[error("the command is not UTF-8, so no policy can name it")]
@@ -65,5 +69,14 @@ impl ScanError {
         let last = &lines[lines.len().saturating_sub(5)..];
         let said = if last.is_empty() { String::new() } else { format!(" and said: {}", last.join(" | ")) };
         Self::During { error: Box::new(self), code: ended.code, said }
+    }
+
+    /// The same without what the run said. Its lines and the server's are one stream, in which the server can imitate ours, so
+    /// none of them is shown.
+    pub(super) fn without_stderr(self) -> Self {
+        match self {
+            Self::During { error, code, .. } => Self::During { error, code, said: String::new() },
+            other => other,
+        }
     }
 }
