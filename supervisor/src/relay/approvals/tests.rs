@@ -92,6 +92,19 @@ fn an_unanswered_question_and_an_unused_approval_expire() {
 }
 
 #[test]
+fn an_approval_that_ran_out_is_not_revived_by_asking_again() {
+    let mut table = Approvals::default();
+    ask(&mut table, "pay", 1, 0);
+    while table.next_timed_out(50 * SECOND).is_some() {}
+    table.approve(print("pay"), 60 * SECOND, TERMS);
+    ask(&mut table, "pay", 2, 661 * SECOND);
+    assert_eq!(table.in_hand(print("pay"), 661 * SECOND), None);
+    assert_eq!(released(&mut table), None, "nobody approved this one");
+    let listed = table.find(&print("pay").hex(), 661 * SECOND).unwrap();
+    assert_eq!((listed.asks, listed.approved, listed.asked_ns), (1, false, 661 * SECOND), "a question of its own");
+}
+
+#[test]
 fn a_cancelled_call_leaves_and_its_question_stays() {
     let mut table = Approvals::default();
     ask(&mut table, "pay", 1, 0);

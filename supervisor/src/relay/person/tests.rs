@@ -177,6 +177,20 @@ fn an_approval_that_nobody_uses_ends() {
 }
 
 #[test]
+fn an_approval_that_ran_out_before_the_clock_struck_lets_nothing_through() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({}));
+    stage.ticks(50);
+    stage.approves(60);
+    // No tick between the end of `valid` and the call.
+    assert_eq!(stage.calls(661, 2, json!({})), (vec![], vec![]), "it asks anew");
+    assert_eq!(stage.calls(662, 3, json!({})), (vec![], vec![]), "and so does the next");
+    let question = stage.only_question(662);
+    assert_eq!((question.approved, question.asked, question.waiting), (false, 2, 2));
+    assert_eq!(stage.kinds()[3..], ["approval.expired", "approval.requested", "approval.requested"]);
+}
+
+#[test]
 fn an_approval_that_is_not_kept_serves_the_waiting_call_alone() {
     let text = "approvals: {valid: 0}\ntools: {pay: {rules: [{action: require_approval}]}}\nsandbox: {}";
     let mut stage = stage(text, false);
