@@ -70,7 +70,7 @@ impl Gate {
             print,
             id,
             tool: call.name.to_owned(),
-            shown: shown::arguments(call.arguments, &self.secrets),
+            shown: shown::call(call, &self.secrets),
             rule: rule.id.clone(),
             policy_sha256: self.policy.sha256.clone(),
         };
