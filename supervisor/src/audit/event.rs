@@ -237,6 +237,12 @@ pub struct Mcp<'a> {
     /// The arguments, redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<Args<'a>>,
+    /// `params.task`, redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Args<'a>>,
+    /// `params._meta`, redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Args<'a>>,
     /// What a response said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<McpResult>,

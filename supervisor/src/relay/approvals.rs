@@ -57,6 +57,11 @@ impl Question {
         let is_idle = |line: &&Rc<[u8]>| !self.waiting.iter().any(|waiting| Rc::ptr_eq(&waiting.line, line));
         self.line.as_ref().filter(is_idle).map_or(0, |line| line.len())
     }
+
+    /// Whether its time is over and no call waits for it any more.
+    fn is_over(&self, now_ns: u64) -> bool {
+        now_ns >= self.until_ns && self.waiting.is_empty()
+    }
 }
 
 /// A new question, before it is listed.
@@ -101,7 +106,8 @@ impl Approvals {
             && held + bytes <= APPROVALS_BYTES_MAX
     }
 
-    /// Lists a question, or adds to the one that is listed: the call waits. `opened_ns` is when the call came; its waiting
+    /// Lists a question, or adds to the one that is listed and not over: the call waits. Whoever asks has no approval in hand:
+    /// one that its question still shows has run out, and is not revived. `opened_ns` is when the call came; its waiting
     /// ends `terms.timeout` later, whatever happens in between, because its client counts too.
     pub(super) fn ask(
         &mut self,
@@ -115,7 +121,9 @@ impl Approvals {
         let held = Some(Rc::clone(&line));
         let waiting = Waiting { ours, line, deadline_ns: opened_ns.saturating_add(nanoseconds(terms.timeout)) };
         let until_ns = now_ns.saturating_add(nanoseconds(terms.valid));
+        self.questions.retain(|question| question.print != asking.print || !question.is_over(now_ns));
         if let Some(question) = self.questions.iter_mut().find(|question| question.print == asking.print) {
+            question.approved = false;
             question.asks += 1;
             question.until_ns = question.until_ns.max(until_ns);
             question.line = held;
@@ -233,8 +241,7 @@ impl Approvals {
 
     /// A question whose time is over and for which no call waits any more.
     pub(super) fn next_expired(&mut self, now_ns: u64) -> Option<Question> {
-        let over = |question: &Question| now_ns >= question.until_ns && question.waiting.is_empty();
-        self.questions.iter().position(over).map(|at| self.questions.remove(at))
+        self.questions.iter().position(|question| question.is_over(now_ns)).map(|at| self.questions.remove(at))
     }
 
     /// A question of another policy than the one with this hash.

@@ -147,6 +147,8 @@ impl Gate {
             protocol: self.era.map(Era::as_str),
             bytes: step.bytes(),
             args: call.arguments.map(|arguments| self.redactor.redact(arguments)),
+            task: call.task.map(|task| self.redactor.redact(task)),
+            meta: call.meta.map(|meta| self.redactor.redact(meta)),
             ..Mcp::default()
         });
         event

@@ -27,6 +27,19 @@ impl Fingerprint {
                 // No arguments and an empty object are forwarded differently.
                 None => bytes.push(b'-'),
             }
+            if let Some(task) = call.task {
+                bytes.push(b'j');
+                canonical(task, &mut bytes);
+            }
+            let mut meta: Vec<_> = call.meta_members().collect();
+            if !meta.is_empty() {
+                meta.sort_unstable_by_key(|(key, _)| key.as_bytes());
+                head(b'm', meta.len(), &mut bytes);
+                for (key, value) in meta {
+                    field(b'k', key.as_bytes(), &mut bytes);
+                    canonical(value, &mut bytes);
+                }
+            }
         }
         Self(Sha256::digest(&bytes).into())
     }
@@ -88,7 +101,7 @@ mod tests {
 
     fn print(tool: &str, arguments: &str, policy: &str) -> Fingerprint {
         let value = parse(arguments.as_bytes()).unwrap();
-        Fingerprint::of(ToolCall { name: tool, arguments: Some(&value) }, policy)
+        Fingerprint::of(ToolCall { name: tool, arguments: Some(&value), task: None, meta: None }, policy)
     }
 
     #[test]
@@ -105,8 +118,26 @@ mod tests {
             print("pay", r#"{"to":"a","sum":1}"#, "q"),
         ];
         assert!(others.iter().all(|other| *other != one));
-        let none = Fingerprint::of(ToolCall { name: "pay", arguments: None }, "p");
+        let none = Fingerprint::of(ToolCall { name: "pay", arguments: None, task: None, meta: None }, "p");
         assert_ne!(none, print("pay", "{}", "p"));
+    }
+
+    #[test]
+    fn a_fingerprint_covers_task_and_meta_but_no_progress_token() {
+        let of = |text: &str| {
+            let params = parse(text.as_bytes()).unwrap();
+            Fingerprint::of(ToolCall::of(Some(&params)).unwrap(), "p")
+        };
+        let plain = of(r#"{"name":"pay","arguments":{}}"#);
+        assert_eq!(of(r#"{"name":"pay","arguments":{},"_meta":{"progressToken":7}}"#), plain);
+        let others = [
+            of(r#"{"name":"pay","arguments":{},"_meta":{"to":1}}"#),
+            of(r#"{"name":"pay","arguments":{},"task":{"to":1}}"#),
+            of(r#"{"name":"pay","arguments":{},"_meta":{"to":2}}"#),
+            of(r#"{"name":"pay","arguments":{},"task":{}}"#),
+            plain,
+        ];
+        assert!((1..others.len()).all(|at| !others[..at].contains(&others[at])), "all differ");
     }
 
     #[test]

@@ -191,6 +191,8 @@ impl Gate {
         journal: &mut Journal,
         outbox: &mut Outbox,
     ) -> Result<(), AuditError> {
+        // First: no message may meet an approval whose time is over.
+        self.approvals_due(now, journal, outbox)?;
         match frame {
             Frame::TooLong { bytes } => {
                 let text = format!("a line of {bytes} bytes; at most {CLIENT_LINE_BYTES_MAX} are accepted");

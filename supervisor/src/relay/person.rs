@@ -52,6 +52,8 @@ impl Gate {
         print: Fingerprint,
     ) -> Result<(), AuditError> {
         let Opened { call, ours, .. } = opened;
+        // What is over is on record before the call asks anew; it takes no room either.
+        self.questions_over(&mut Turn { now: step.now, journal: step.journal, outbox: step.outbox })?;
         if !self.approvals.has_room(print, step.line.len()) {
             let text = "Too many calls wait for a person's approval; call again later.".to_owned();
             let refused = Refused::plain(Some(rule), DenialCode::ApprovalRequired, text);
@@ -70,7 +72,7 @@ impl Gate {
             print,
             id,
             tool: call.name.to_owned(),
-            shown: shown::arguments(call.arguments, &self.secrets),
+            shown: shown::call(call, &self.secrets),
             rule: rule.id.clone(),
             policy_sha256: self.policy.sha256.clone(),
         };
@@ -230,10 +232,15 @@ impl Gate {
             let text = format!("This call waits for a person's approval. Approval id {id}; ask for it and call again.");
             self.refuse_waiting(&waiting, &id, &rule, (DenialCode::ApprovalRequired, text), &mut turn)?;
         }
-        while let Some(question) = self.approvals.next_expired(now.boot_ns) {
+        self.questions_over(&mut turn)
+    }
+
+    /// Forgets the questions whose time is over.
+    fn questions_over(&mut self, turn: &mut Turn<'_>) -> Result<(), AuditError> {
+        while let Some(question) = self.approvals.next_expired(turn.now.boot_ns) {
             match question.approved {
-                true => record_end(&question, "unused", "approved, and no call used it in time", &mut turn)?,
-                false => record_end(&question, "unanswered", "nobody answered in time", &mut turn)?,
+                true => record_end(&question, "unused", "approved, and no call used it in time", turn)?,
+                false => record_end(&question, "unanswered", "nobody answered in time", turn)?,
             }
         }
         Ok(())

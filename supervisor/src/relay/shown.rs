@@ -6,6 +6,21 @@ use super::stderr::SECRET_BYTES_MIN;
 use crate::audit::text::{is_unsafe_to_show, visible};
 use crate::bounds::{APPROVAL_SHOWN_BYTES_MAX, APPROVAL_VALUE_CHARS_MAX, APPROVAL_WHOLE_BYTES_MAX};
 use crate::wire::json::{self, Value};
+use crate::wire::tools::ToolCall;
+
+/// Everything of a call that a server can act on, as a person is shown it: the arguments, then `task` and `_meta` where
+/// they say something.
+pub(super) fn call(call: ToolCall<'_>, secrets: &[Vec<u8>]) -> String {
+    let mut shown = arguments(call.arguments, secrets);
+    let meta: Vec<_> = call.meta_members().map(|(key, value)| (key.to_owned().into(), value.clone())).collect();
+    let meta = (!meta.is_empty()).then_some(Value::Object(meta));
+    for (name, value) in [("task", call.task), ("_meta", meta.as_ref())] {
+        if value.is_some() {
+            shown.push_str(&format!(" with {name} {}", arguments(value, secrets)));
+        }
+    }
+    shown
+}
 
 /// In place of arguments, where a call brings none.
 const NO_ARGUMENTS: &str = "(no arguments)";

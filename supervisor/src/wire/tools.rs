@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::json::Value;
+use super::methods::parameter_names;
 use crate::bounds::TOOL_NAME_BYTES_MAX;
 
 /// The parameters of a `tools/call`.
@@ -12,6 +13,10 @@ pub struct ToolCall<'v> {
     pub name: &'v str,
     /// `params.arguments`, an object when present.
     pub arguments: Option<&'v Value<'v>>,
+    /// `params.task`, an object when present: forwarded like the arguments.
+    pub task: Option<&'v Value<'v>>,
+    /// `params._meta`, an object when present: forwarded like the arguments.
+    pub meta: Option<&'v Value<'v>>,
 }
 
 /// Why the parameters of a `tools/call` are none. Answered with -32602.
@@ -23,6 +28,12 @@ pub enum CallError {
     /// `arguments` is present and no object.
     #[error("\"arguments\" is not an object")]
     Arguments,
+    /// `task` or `_meta` is present and no object.
+    #[error("\"task\" or \"_meta\" is not an object")]
+    Beside,
+    /// A key that tools/call has in no revision: a server could read it, and nobody judges it.
+    #[error("tools/call takes \"name\", \"arguments\", \"task\" and \"_meta\" alone")]
+    Unknown,
 }
 
 impl<'v> ToolCall<'v> {
@@ -32,11 +43,29 @@ impl<'v> ToolCall<'v> {
     /// When they are not those of a call.
     pub fn of(params: Option<&'v Value<'v>>) -> Result<Self, CallError> {
         let name = params.and_then(|params| params.member("name")).and_then(Value::as_str).filter(|name| is_name(name));
-        let arguments = params.and_then(|params| params.member("arguments"));
-        match arguments {
-            Some(arguments) if arguments.as_object().is_none() => Err(CallError::Arguments),
-            _ => Ok(Self { name: name.ok_or(CallError::Name)?, arguments }),
+        let keys = params.and_then(Value::as_object).unwrap_or_default();
+        if keys.iter().any(|(key, _)| !parameter_names("tools/call").any(|known| known == key)) {
+            return Err(CallError::Unknown);
         }
+        let [arguments, task, meta] =
+            ["arguments", "task", "_meta"].map(|key| params.and_then(|params| params.member(key)));
+        let is_object = |value: Option<&Value<'_>>| value.is_none_or(|value| value.as_object().is_some());
+        if !is_object(arguments) {
+            return Err(CallError::Arguments);
+        }
+        if !is_object(task) || !is_object(meta) {
+            return Err(CallError::Beside);
+        }
+        Ok(Self { name: name.ok_or(CallError::Name)?, arguments, task, meta })
+    }
+
+    /// What of `_meta` a server can act on: all but a plain `progressToken`, which names the call and is another each time.
+    pub fn meta_members(self) -> impl Iterator<Item = (&'v str, &'v Value<'v>)> {
+        let is_token = |key: &str, value: &Value<'_>| {
+            key == "progressToken" && matches!(value, Value::String(_) | Value::Number(_))
+        };
+        let members = self.meta.and_then(Value::as_object).unwrap_or_default();
+        members.iter().map(|(key, value)| (&**key, value)).filter(move |(key, value)| !is_token(key, value))
     }
 }
 
@@ -220,6 +249,25 @@ mod tests {
             assert_eq!(filter(&mut result, |_| true), Err(ListError::Tools), "{text}");
         }
         assert_eq!(read_page(&parse(br#"{"tools":[],"nextCursor":1}"#).unwrap()), Err(ListError::Cursor));
+    }
+
+    #[test]
+    fn a_call_has_the_parameters_of_the_revisions_and_no_other() {
+        for (text, error) in [
+            (r#"{"name":"a","extra":{}}"#, CallError::Unknown),
+            (r#"{"name":"a","input":null}"#, CallError::Unknown),
+            (r#"{"name":"a","_meta":"x"}"#, CallError::Beside),
+            (r#"{"name":"a","task":[]}"#, CallError::Beside),
+        ] {
+            assert_eq!(ToolCall::of(Some(&parse(text.as_bytes()).unwrap())), Err(error), "{text}");
+        }
+        let text = br#"{"name":"a","task":{"ttl":1},"_meta":{"progressToken":"p","to":1}}"#;
+        let params = parse(text).unwrap();
+        let call = ToolCall::of(Some(&params)).unwrap();
+        assert!(call.task.is_some());
+        assert_eq!(call.meta_members().map(|(key, _)| key).collect::<Vec<_>>(), ["to"]);
+        let odd = parse(br#"{"name":"a","_meta":{"progressToken":{"to":1}}}"#).unwrap();
+        assert_eq!(ToolCall::of(Some(&odd)).unwrap().meta_members().count(), 1, "no token that MCP knows");
     }
 
     #[test]

@@ -7,7 +7,7 @@ const SECOND: u64 = 1_000_000_000;
 const TERMS: Terms = Terms { timeout: Duration::from_secs(50), valid: Duration::from_secs(600) };
 
 fn print(tool: &str) -> Fingerprint {
-    Fingerprint::of(ToolCall { name: tool, arguments: None }, "p")
+    Fingerprint::of(ToolCall { name: tool, arguments: None, task: None, meta: None }, "p")
 }
 
 fn asking(tool: &str) -> Asking {
@@ -89,6 +89,19 @@ fn an_unanswered_question_and_an_unused_approval_expire() {
     assert!(table.next_expired(600 * SECOND).is_none());
     let expired = table.next_expired(660 * SECOND).unwrap();
     assert_eq!((expired.tool.as_str(), expired.approved), ("other", true));
+}
+
+#[test]
+fn an_approval_that_ran_out_is_not_revived_by_asking_again() {
+    let mut table = Approvals::default();
+    ask(&mut table, "pay", 1, 0);
+    while table.next_timed_out(50 * SECOND).is_some() {}
+    table.approve(print("pay"), 60 * SECOND, TERMS);
+    ask(&mut table, "pay", 2, 661 * SECOND);
+    assert_eq!(table.in_hand(print("pay"), 661 * SECOND), None);
+    assert_eq!(released(&mut table), None, "nobody approved this one");
+    let listed = table.find(&print("pay").hex(), 661 * SECOND).unwrap();
+    assert_eq!((listed.asks, listed.approved, listed.asked_ns), (1, false, 661 * SECOND), "a question of its own");
 }
 
 #[test]

@@ -166,6 +166,28 @@ fn a_call_nobody_decides_is_refused_in_time_and_a_late_approval_serves_the_retry
 }
 
 #[test]
+fn what_stands_beside_the_arguments_is_shown_approved_and_recorded() {
+    let mut stage = asks();
+    let mut sent = call(1, "pay", json!({"to": "a"}));
+    sent["params"]["_meta"] = json!({"progressToken": 1, "to": "mallory"});
+    stage.says(0, &sent);
+    assert_eq!(stage.only_question(1).arguments, r#"{"to":"a"} with _meta {"to":"mallory"}"#);
+    let records = stage.records();
+    assert!(records[0]["mcp"]["meta"]["keys"].to_string().contains("to"), "{records:?}");
+    stage.ticks(50);
+    stage.approves(51);
+    assert_eq!(stage.calls(52, 2, json!({"to": "a"})).0.len(), 0, "another call");
+    sent["params"]["_meta"]["progressToken"] = json!(2);
+    sent["id"] = json!(3);
+    assert_eq!(stage.says(53, &sent).0.len(), 1);
+    sent["params"]["extra"] = json!({"to": "mallory"});
+    sent["id"] = json!(4);
+    let (server, client) = stage.says(54, &sent);
+    assert_eq!((server.len(), &client[0]["error"]["code"]), (0, &json!(-32602)));
+    assert_eq!(stage.records().pop().unwrap()["reason"]["code"], "bad_call");
+}
+
+#[test]
 fn an_approval_that_nobody_uses_ends() {
     let mut stage = asks();
     stage.calls(0, 1, json!({}));
@@ -174,6 +196,20 @@ fn an_approval_that_nobody_uses_ends() {
     stage.ticks(660);
     assert_eq!(stage.records().last().map(|record| record["reason"]["code"].clone()), Some(json!("unused")));
     assert_eq!(stage.calls(661, 2, json!({})).0.len(), 0);
+}
+
+#[test]
+fn an_approval_that_ran_out_before_the_clock_struck_lets_nothing_through() {
+    let mut stage = asks();
+    stage.calls(0, 1, json!({}));
+    stage.ticks(50);
+    stage.approves(60);
+    // No tick between the end of `valid` and the call.
+    assert_eq!(stage.calls(661, 2, json!({})), (vec![], vec![]), "it asks anew");
+    assert_eq!(stage.calls(662, 3, json!({})), (vec![], vec![]), "and so does the next");
+    let question = stage.only_question(662);
+    assert_eq!((question.approved, question.asked, question.waiting), (false, 2, 2));
+    assert_eq!(stage.kinds()[3..], ["approval.expired", "approval.requested", "approval.requested"]);
 }
 
 #[test]
