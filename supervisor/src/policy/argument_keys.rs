@@ -3,12 +3,17 @@
 //! Several readers match object keys without regard to case (see `wire::fold`). A condition on `args.items[*].price` says
 //! nothing of `Price`, so a call that brings it is refused before the policy is asked, at whatever level it stands.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use super::condition::{Clause, Step};
 use super::model::{Increment, Policy, Rule};
 use crate::wire::fold;
 use crate::wire::json::Value;
+
+/// Most pairs of an argument's key and a property that are compared one by one; past it, both are looked up by their folded
+/// form. A call of an honest client stays below.
+const COMPARED_IN_PAIRS_MAX: usize = 4096;
 
 /// The keys of one level of the arguments, and what stands below them. Made once, when the policy is loaded.
 #[derive(Clone, Debug, Default)]
@@ -99,8 +104,20 @@ impl Policy {
     pub fn ambiguity(&self, tool: &str, arguments: Option<&Value<'_>>, properties: &[String]) -> Option<String> {
         let arguments = arguments?;
         let property = || {
-            arguments.as_object()?.iter().find_map(|(key, _)| {
-                fold::collision(key, properties.iter().map(String::as_str)).map(|known| (&**key, known))
+            let members = arguments.as_object()?;
+            if members.len().saturating_mul(properties.len()) <= COMPARED_IN_PAIRS_MAX {
+                return members.iter().find_map(|(key, _)| {
+                    fold::collision(key, properties.iter().map(String::as_str)).map(|known| (&**key, known))
+                });
+            }
+            // Client and server together could make each of many keys be compared with each of many properties.
+            let mut folded: HashMap<Cow<'_, str>, Vec<&str>> = HashMap::with_capacity(properties.len());
+            for known in properties {
+                folded.entry(fold::folded(known)).or_default().push(known);
+            }
+            members.iter().find_map(|(key, _)| {
+                let alike = folded.get(&fold::folded(key))?;
+                alike.iter().find(|known| fold::collides(key, known)).map(|known| (&**key, *known))
             })
         };
         let (key, known) = self.ambiguous_argument(tool, arguments).or_else(property)?;
@@ -128,6 +145,20 @@ tools:
           - any: [{path: 'args.m[*][*].k', op: exists}, {not: {path: args.deep.er, op: exists}}]
   '*': {rules: [{conditions: [{path: args.z, op: exists, value: false}]}]}
 "#;
+
+    #[test]
+    fn many_keys_against_many_properties_end_in_bounded_time() {
+        let policy = loaded("default: allow");
+        let properties: Vec<String> = (0..20_000).map(|number| format!("property_{number}")).collect();
+        let keys: Vec<String> = (0..20_000).map(|number| format!("\"key_{number}\": 1")).collect();
+        let begun = std::time::Instant::now();
+        let arguments = value(&format!("{{{}}}", keys.join(",")));
+        assert_eq!(policy.ambiguity("t", Some(&arguments), &properties), None);
+        let other = value(&format!("{{{}, \"Property_7\": 1}}", keys.join(",")));
+        let text = policy.ambiguity("t", Some(&other), &properties).expect("ambiguous");
+        assert_eq!(text, "argument \"Property_7\" differs from \"property_7\" only in case");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
 
     #[test]
     fn keys_that_differ_only_in_case_are_found_at_every_level_of_a_path() {

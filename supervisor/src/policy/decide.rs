@@ -3,11 +3,16 @@
 //! Hidden first, then default deny (`*` does not rescue an unlisted tool), then the tool's rules and those of `*`, in
 //! order; every one must pass and the first that does not decides.
 
+use std::collections::HashSet;
+
 use super::model::{DefaultEffect, Policy, Rule, RuleAction, ToolPolicy};
 use super::verdict::{Allowance, Call, Denial, DenialCode, SchemaKnowledge, Verdict, Visibility};
 use super::wording;
 use crate::weaken::in_force;
 use crate::wire::json::Value;
+
+/// Most arguments that are searched one by one for a required name.
+const SEARCHED_MAX: usize = 64;
 
 /// The name that stands for every tool.
 pub(super) const EVERY_TOOL: &str = "*";
@@ -129,9 +134,19 @@ impl Rule {
             SchemaKnowledge::Pending => Required::Pending,
             SchemaKnowledge::Unavailable => Required::Unavailable,
             SchemaKnowledge::Required(names) => {
-                let given = |name: &str| {
-                    let value = call.arguments.and_then(|arguments| arguments.member(name));
-                    value.is_some_and(|value| !matches!(value, Value::Null))
+                let members = call.arguments.and_then(Value::as_object).unwrap_or_default();
+                // A server may require as many names as a client sends keys: each is looked up, not searched for.
+                let many: HashSet<&str> = match members.len() > SEARCHED_MAX {
+                    true => members
+                        .iter()
+                        .filter(|(_, value)| !matches!(value, Value::Null))
+                        .map(|(key, _)| &**key)
+                        .collect(),
+                    false => HashSet::new(),
+                };
+                let given = |name: &str| match members.len() > SEARCHED_MAX {
+                    true => many.contains(name),
+                    false => members.iter().any(|(key, value)| key == name && !matches!(value, Value::Null)),
                 };
                 names.iter().find(|name| !given(name)).map_or(Required::Given, |name| Required::Missing(name))
             }

@@ -8,7 +8,7 @@ use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, re
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
 use crate::bounds::PARKED_BYTES_MAX;
 use crate::clock::Now;
-use crate::policy::DenialCode;
+use crate::policy::{DenialCode, Visibility};
 use crate::wire::ids::Entry;
 use crate::wire::jsonrpc::{self, Message, Request, RequestId};
 use crate::wire::methods::Era;
@@ -41,7 +41,9 @@ impl Gate {
     fn rule_on(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>) -> Result<(), AuditError> {
         let Opened { request, call, ours } = opened;
         let policy = Rc::clone(&self.policy);
-        if let Some(text) = ambiguous(call, &policy, self.schemas.lookup(call.name)) {
+        // A hidden tool does not show what its arguments are called: the policy refuses it below.
+        let is_visible = self.observe || policy.visibility(call.name) == Visibility::Listed;
+        if is_visible && let Some(text) = ambiguous(call, &policy, self.schemas.lookup(call.name)) {
             self.asked.abandon(ours);
             return deny_request(step, request, INVALID_PARAMS, "ambiguous_argument", &text);
         }
