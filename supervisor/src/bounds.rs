@@ -278,7 +278,7 @@ pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 << 10;
 pub const CONTROL_WAIT_MS: u64 = 2_000;
 /// Longest reply that a command reads from a control socket, bytes. A full list has about 2 MiB, a question in full
 /// at most twice [`APPROVAL_WHOLE_BYTES_MAX`].
-pub const CONTROL_REPLY_BYTES_MAX: u64 = 16 << 20;
+pub const CONTROL_REPLY_BYTES_MAX: usize = 16 << 20;
 // policy scan
 
 /// Longest line read from a scanned server, bytes. A page of a thousand tools has some.

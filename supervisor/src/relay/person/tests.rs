@@ -223,7 +223,7 @@ fn an_ambiguous_argument_is_recorded_and_counted_like_any_denial_of_a_call() {
         let [record] = &records[..] else { panic!("{records:?}") };
         let said = (&record["effect"], &record["reason"]["code"], &record["mcp"]["tool"], &record["corr"]);
         assert_eq!(said, (&json!("denied"), &json!("ambiguous_argument"), &json!("pay"), &json!("call-1")));
-        assert_eq!(record["mcp"]["args"]["keys"], json!(["to", "Sum"]));
+        assert_eq!(record["mcp"]["args"]["keys"], json!(["Sum", "to"]));
         assert!(!record.to_string().contains("hunter2"), "no value in the log");
         assert_eq!((stage.gate.status().denied, stage.gate.status().allowed), (1, 0));
         assert_eq!(stage.calls(2, 5, json!({"sum": 1})).0.len(), 1, "its id is free again");
