@@ -72,7 +72,7 @@ mod tests {
         }
         harness::arena::run(|arena| {
             let rows = rows(arena, &arena.folder("limits"));
-        let names: Vec<_> = rows.iter().map(|(name, _)| *name).collect();
+            let names: Vec<_> = rows.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, ["memory", "SQLite, synchronous", "Redis, loopback TCP"]);
             let took = |at: usize| rows[at].1;
             assert!(took(0) < took(2), "a store over a socket is no slower than memory: {rows:?}");
