@@ -276,9 +276,11 @@ pub const CONTROL_PEERS_MAX: usize = 4;
 pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 << 10;
 /// How long a connection to the control socket may take, milliseconds, from its accept to the last byte of its reply.
 pub const CONTROL_WAIT_MS: u64 = 2_000;
-/// Longest reply that a command reads from a control socket, bytes. A full list has about 2 MiB, a question in full
-/// at most twice [`APPROVAL_WHOLE_BYTES_MAX`].
-pub const CONTROL_REPLY_BYTES_MAX: u64 = 16 << 20;
+/// Longest reply that a command reads from a control socket, bytes. A full list has at most some 6.5 MiB:
+/// [`APPROVALS_LISTED_MAX`] questions, each with arguments, `task` and `_meta` of [`APPROVAL_SHOWN_BYTES_MAX`], of which no byte
+/// becomes more than four when it is escaped for a screen and as JSON (96 KiB), and two names (5 KiB). A question in full has at
+/// most twice [`APPROVAL_WHOLE_BYTES_MAX`] and one entry of the list.
+pub const CONTROL_REPLY_BYTES_MAX: usize = 16 << 20;
 // policy scan
 
 /// Longest line read from a scanned server, bytes. A page of a thousand tools has some.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -236,6 +236,44 @@ fn a_flood_on_the_socket_does_not_disturb_the_session() {
         let mut reply = String::new();
         peer.read_to_string(&mut reply).expect("a reply and the end");
         assert!(reply.contains("bad_request"), "{reply}");
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+/// A session that the kernel still accepts for, and that never says a word.
+fn hang(name: &str) -> UnixListener {
+    let folder = Path::new(RUNTIME).join(name);
+    fs::create_dir(&folder).expect("the runtime directory is ours");
+    UnixListener::bind(folder.join("control.sock")).expect("a fresh folder")
+}
+
+#[test]
+fn sessions_that_hang_are_named_and_keep_nobody_from_deciding() {
+    arena::run(|arena| {
+        let stage = stage(arena, "50s");
+        let mut session = begin(&stage);
+        let own = socket();
+        let own = own.parent().and_then(Path::file_name).and_then(|name| name.to_str()).expect("a session's name");
+        let names = ["a", "b", "c"].map(|digit| digit.repeat(32));
+        let _hung = names.each_ref().map(|name| hang(name));
+        send(&mut session, 70, "a lighthouse");
+        let records = || records::read(records::DEFAULT_DIRECTORY);
+        wait::until(ANSWER_LIMIT, || records().into_iter().find(|record| record["type"] == "approval.requested"))
+            .expect("a call waits for a person");
+        for arguments in [&["approvals", "list"][..], &["status"]] {
+            let begun = Instant::now();
+            let output = run::subcommand(arguments.iter().copied());
+            let took = begun.elapsed();
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            assert!(took < Duration::from_secs(9), "three that hang cost one deadline: {took:?}");
+            let said = said(&output);
+            assert!(names.iter().all(|name| said.contains(&format!("session {name} does not answer"))), "{said}");
+            assert!(said.contains(&own[..8]), "{said}");
+        }
+        let begun = Instant::now();
+        let output = run::subcommand(["approvals", "show", "00000000", "--session", own]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(begun.elapsed() < Duration::from_secs(4), "no other session is asked: {:?}", begun.elapsed());
         assert_eq!(session.finish().code, 0);
     });
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use status::{StatusArgs, status};
 
-use super::sessions::{all, ask};
+use super::sessions::{all, ask, ask_all};
 use crate::audit::text::visible;
 use crate::bounds::{APPROVAL_ID_DIGITS_MIN, APPROVAL_REASON_BYTES_MAX};
 use crate::relay::control::{Decided, Listed, Reply, Request};
@@ -104,12 +104,13 @@ struct Asked {
     listed: Listed,
 }
 
-/// What all sessions ask. One that does not answer is told and does not hide the others.
-fn asked() -> Result<(Vec<Asked>, bool), Box<dyn Error>> {
+/// What the sessions ask whose names begin with `named`. One that does not answer is told and does not hide the others.
+fn asked(named: &str) -> Result<(Vec<Asked>, bool), Box<dyn Error>> {
     let mut asked = Vec::new();
     let mut is_whole = true;
-    for session in all()? {
-        match ask(&session, &Request::List {}) {
+    let sessions: Vec<String> = all()?.into_iter().filter(|session| session.starts_with(named)).collect();
+    for (session, answer) in sessions.iter().zip(ask_all(&sessions, &Request::List {})) {
+        match answer {
             Ok(Some(Reply::Listed(listed))) => {
                 asked.extend(listed.into_iter().map(|listed| Asked { session: session.clone(), listed }));
             }
@@ -128,7 +129,7 @@ fn complain(text: &str) -> bool {
 }
 
 fn list(json: bool, out: &mut impl Write) -> Done {
-    let (asked, is_whole) = asked()?;
+    let (asked, is_whole) = asked("")?;
     if json {
         serde_json::to_writer_pretty(&mut *out, &asked)?;
         writeln!(out)?;
@@ -160,12 +161,9 @@ fn stand(session: &str, listed: &Listed, out: &mut impl Write) -> io::Result<()>
 
 /// Puts a request about one question to its session; the exit code where there is no answer to it.
 fn put(which: &DecideArgs, request: impl Fn(&str) -> Request) -> Result<Result<(String, Reply), u8>, Box<dyn Error>> {
-    let (asked, is_whole) = asked()?;
-    let named = |asked: &&Asked| {
-        let session = which.session.as_deref().unwrap_or_default();
-        asked.listed.id.starts_with(&which.id) && asked.session.starts_with(session)
-    };
-    let found: Vec<&Asked> = asked.iter().filter(named).collect();
+    // Nobody else is asked: a session that hangs does not keep a person from deciding in the one that they name.
+    let (asked, is_whole) = asked(which.session.as_deref().unwrap_or_default())?;
+    let found: Vec<&Asked> = asked.iter().filter(|asked| asked.listed.id.starts_with(&which.id)).collect();
     let question = match found[..] {
         [question] => question,
         [] => {

@@ -11,6 +11,9 @@ use super::model::{Increment, Policy, Rule};
 use crate::wire::fold;
 use crate::wire::json::Value;
 
+/// The code of a call that is refused for such a key, in a record and in case files.
+pub const AMBIGUOUS_ARGUMENT: &str = "ambiguous_argument";
+
 /// Most pairs of an argument's key and a property that are compared one by one; past it, both are looked up by their folded
 /// form. A call of an honest client stays below.
 const COMPARED_IN_PAIRS_MAX: usize = 4096;

@@ -9,13 +9,13 @@ use super::wording::quoted;
 use crate::limits::{Quota, Window};
 use crate::report::printable;
 
-/// `any 60 s` or `a UTC hour`.
-struct Within(Window);
+/// `any 60 s`, `any 24 h` or `a UTC hour`: what slides never reads like a unit of the calendar.
+pub(super) struct Within(pub(super) Window);
 
 impl fmt::Display for Within {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Window::Sliding { window_ms } => write!(f, "any {} s", window_ms / 1000),
+            Window::Sliding { window_ms } => write!(f, "any {}", whole_span(window_ms)),
             Window::Calendar { unit } => write!(f, "a UTC {}", unit.name()),
         }
     }
@@ -24,8 +24,20 @@ impl fmt::Display for Within {
 /// `10 in any 60 s`, `100 a UTC hour`.
 pub(super) fn quota_in_words(quota: Quota) -> String {
     match quota.window() {
-        Window::Sliding { window_ms } => format!("{} in any {} s", quota.max(), window_ms / 1000),
+        window @ Window::Sliding { .. } => format!("{} in {}", quota.max(), Within(window)),
         Window::Calendar { unit } => format!("{} a UTC {}", quota.max(), unit.name()),
+    }
+}
+
+/// A length of time for people, exact: in the largest unit of which it has two or more, `60 s`, `90 s`, `2 min`, `60 min`,
+/// `24 h`, `7 days`.
+pub(super) fn whole_span(ms: u64) -> String {
+    const UNITS_MS: [(u64, &str); 3] = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min")];
+    let unit = UNITS_MS.iter().find(|(unit_ms, _)| ms.is_multiple_of(*unit_ms) && ms / unit_ms >= 2);
+    match unit {
+        Some((unit_ms, name)) => format!("{} {name}", ms / unit_ms),
+        None if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
+        None => format!("{ms} ms"),
     }
 }
 
@@ -102,17 +114,12 @@ impl fmt::Display for PlannedLimit<'_> {
 impl fmt::Display for PlannedPace<'_> {
     /// `t.rules[0]: a call every 6 s, 3 at once after a rest`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: a call every {}", self.rule.id, span_in_words(self.pace.every_ms))?;
+        write!(f, "{}: a call every {}", self.rule.id, whole_span(self.pace.every_ms))?;
         match self.pace.burst {
             1 => Ok(()),
             burst => write!(f, ", {burst} at once after a rest"),
         }
     }
-}
-
-/// `6 s`, or `500 ms` where it is no whole second.
-fn span_in_words(ms: u64) -> String {
-    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
 }
 
 impl Allowance<'_> {
@@ -127,10 +134,31 @@ impl Allowance<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::whole_span;
     use crate::policy::Verdict;
     use crate::policy::testing::{call, loaded, value};
 
     const POLICY: &str = "tools:\n  t:\n    rules:\n      - {name: ask, action: require_approval, pace: {every: 6s, burst: 3}}\n      - {name: slow, pace: {every: 500ms}}\n      - name: cap\n        state: {counter: spent, window: day, increment_from: args.usd}\n        conditions: [{path: state.t.spent, op: lte, value: 100}, {path: state.t.spent, op: gte, value: 0}]\n      - conditions: [{path: state._global.calls, op: lt, value: 9}]\n  '*':\n    rules:\n      - {name: all, state: {counter: calls, window: 90s}}\n";
+
+    #[test]
+    fn a_span_is_told_in_the_largest_unit_of_which_it_has_two() {
+        let spans = [
+            (500, "500 ms"),
+            (1_500, "1500 ms"),
+            (60_000, "60 s"),
+            (90_000, "90 s"),
+            (120_000, "2 min"),
+            (3_600_000, "60 min"),
+            (3_601_000, "3601 s"),
+            (7_200_000, "2 h"),
+            (86_400_000, "24 h"),
+            (172_800_000, "2 days"),
+            (366 * 86_400_000, "366 days"),
+        ];
+        for (ms, words) in spans {
+            assert_eq!(whole_span(ms), words);
+        }
+    }
 
     #[test]
     fn what_a_call_owes_is_told_in_words() {

@@ -39,7 +39,7 @@ mod ready;
 #[cfg(test)]
 mod testing;
 
-pub use argument_keys::ArgumentKeys;
+pub use argument_keys::{AMBIGUOUS_ARGUMENT, ArgumentKeys};
 pub use cases::{CaseFile, CasesRun, PolicyFrom};
 pub use charge::{Charged, LimitHit, Tills};
 pub use codes::Code;

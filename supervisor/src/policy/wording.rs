@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use super::condition::{Clause, Condition, Literal, Test};
-use super::limit_words::Standing;
+use super::limit_words::{Standing, whole_span};
 use super::model::Rule;
 use super::verdict::{Limited, PlannedLimit};
 use crate::bounds::CONDITION_TEXT_BYTES_MAX;
@@ -186,13 +186,13 @@ impl PlannedLimit<'_> {
     }
 }
 
-/// `60 s` or `hour`.
+/// `60 s`, `24 h` or `hour`.
 struct Span(Window);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Window::Sliding { window_ms } => write!(f, "{} s", window_ms / 1000),
+            Window::Sliding { window_ms } => f.write_str(&whole_span(window_ms)),
             Window::Calendar { unit } => f.write_str(unit.name()),
         }
     }

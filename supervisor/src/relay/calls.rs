@@ -44,8 +44,7 @@ impl Gate {
         // A hidden tool does not show what its arguments are called: the policy refuses it below.
         let is_visible = self.observe || policy.visibility(call.name) == Visibility::Listed;
         if is_visible && let Some(text) = ambiguous(call, &policy, self.schemas.lookup(call.name)) {
-            self.asked.abandon(ours);
-            return deny_request(step, request, INVALID_PARAMS, "ambiguous_argument", &text);
+            return self.refuse_ambiguous(step, opened, &text);
         }
         let (observe, now) = (self.observe, step.now);
         let (store, paces, session) = (self.store.as_mut(), &mut self.paces, self.session.as_str());
@@ -123,6 +122,21 @@ impl Gate {
         write_denial(&request.id, refused, &decision, step.outbox.client());
         // Its place is given back when the refusal is on record: until then it counts as an open question, which
         // gets an answer even if nothing can be recorded any more.
+        step.record(&event)?;
+        self.asked.abandon(ours);
+        self.counts.denied += 1;
+        Ok(())
+    }
+
+    /// Refuses a call with a key that servers may read in two ways, whatever the policy would say of it: a denial like any
+    /// other in the log and the counts, and no tool result, because the call is malformed.
+    fn refuse_ambiguous(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>, text: &str) -> Result<(), AuditError> {
+        let Opened { request, ours, .. } = opened;
+        let corr = corr(ours);
+        let event = self.call_event(Kind::McpRequest, step, &opened, &corr).with_effect(Effect::Denied);
+        let event = event.with_reason("ambiguous_argument", text);
+        reply::error_reply(Some(&request.id), INVALID_PARAMS, text, step.outbox.client());
+        step.outbox.client().push(b'\n');
         step.record(&event)?;
         self.asked.abandon(ours);
         self.counts.denied += 1;

@@ -102,7 +102,11 @@ pub(super) fn blanked(text: &str, secrets: &[Vec<u8>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bounds::CLIENT_LINE_BYTES_MAX;
+    use crate::bounds::{
+        APPROVAL_ID_DIGITS, APPROVALS_LISTED_MAX, CLIENT_LINE_BYTES_MAX, CONTROL_REPLY_BYTES_MAX,
+        POLICY_NAME_BYTES_MAX, TOOL_NAME_BYTES_MAX,
+    };
+    use crate::relay::control::{Listed, Reply, Shown, line};
 
     fn shown(text: &str) -> String {
         arguments(Some(&json::parse(text.as_bytes()).unwrap()), &[b"hunter2-hunter2".to_vec(), b"short".to_vec()])
@@ -128,6 +132,39 @@ mod tests {
         let (text, cut) = in_full(&format!("[\"{}\"]", "\u{202e}".repeat(CLIENT_LINE_BYTES_MAX / 3 - 2)));
         assert!(text.len() <= APPROVAL_WHOLE_BYTES_MAX && cut > 0, "{} {cut}", text.len());
         assert_eq!(text.len() + cut, (CLIENT_LINE_BYTES_MAX / 3 - 2) * 6 + 4, "what is missing is counted");
+    }
+
+    #[test]
+    fn the_longest_list_and_the_longest_question_fit_a_reply() {
+        // Two bytes that a screen is shown as seven, eight as JSON: no character becomes more of itself.
+        let longest = format!("[{}0]", format!("\"{}\",", "\u{34f}".repeat(APPROVAL_VALUE_CHARS_MAX)).repeat(16));
+        let json = format!(
+            "{{\"name\":\"t\",\"arguments\":{{\"a\":{longest}}},\"task\":{{\"a\":{longest}}},\"_meta\":{{\"a\":{longest}}}}}"
+        );
+        let params = json::parse(json.as_bytes()).unwrap();
+        let name = "\u{7f}".repeat(TOOL_NAME_BYTES_MAX);
+        let listed = Listed {
+            id: "0".repeat(APPROVAL_ID_DIGITS),
+            tool: visible(&name),
+            arguments: call(ToolCall::of(Some(&params)).unwrap(), &[]),
+            rule: visible(&format!("{name}.{}", "\u{7f}".repeat(POLICY_NAME_BYTES_MAX))),
+            waiting: usize::MAX,
+            asked: u64::MAX,
+            approved: false,
+            age_s: u64::MAX,
+            gives_up_in_s: Some(u64::MAX),
+            forgotten_in_s: u64::MAX,
+        };
+        assert_eq!(listed.arguments.matches("NOT SHOWN").count(), 3, "all three are cut at their bound");
+        let list = line(&Reply::Listed(vec![listed.clone(); APPROVALS_LISTED_MAX]));
+        assert!((6 << 20..13 << 19).contains(&list.len()), "{} bytes", list.len());
+
+        let quotes = format!("{{\"a\":\"{}\"}}", "\\\"".repeat(CLIENT_LINE_BYTES_MAX / 2));
+        let (arguments, _) = whole(Some(&json::parse(quotes.as_bytes()).unwrap()), &[]);
+        let shown = Shown { listed: Listed { arguments, ..listed }, held: true, cut_bytes: usize::MAX };
+        let question = line(&Reply::Shown(Box::new(shown)));
+        assert!(question.len() > 2 * CLIENT_LINE_BYTES_MAX && question.len() < CONTROL_REPLY_BYTES_MAX);
+        assert!(list.len() < CONTROL_REPLY_BYTES_MAX);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Done, complain, end};
 use crate::audit::text::visible;
-use crate::cli::sessions::{all, ask};
+use crate::cli::sessions::{all, ask_all};
 use crate::monitor::runtime_dir::{self, MonitorId};
 use crate::relay::control::{Reply, Request, Status};
 
@@ -50,10 +50,10 @@ fn tell(arguments: StatusArgs, out: &mut impl Write) -> Done {
     let names = all()?;
     let found = runtime_dir::sessions(Path::new(runtime_dir::RUNTIME)).unwrap_or_default();
     let monitors: HashMap<_, _> = found.into_iter().map(|found| (found.session, found.monitor)).collect();
-    for session in names {
-        match ask(&session, &Request::Status {}) {
+    for (session, answer) in names.iter().zip(ask_all(&names, &Request::Status {})) {
+        match answer {
             Ok(Some(Reply::Status(status))) => {
-                let monitor = monitors.get(&session).copied();
+                let monitor = monitors.get(session).copied();
                 let command = monitor.map(command_of).unwrap_or_default();
                 let monitor_pid = monitor.map(|monitor| monitor.pid);
                 sessions.push(Standing { status: *status, monitor_pid, command });

@@ -42,8 +42,10 @@ pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
         return Ok(0);
     };
     let (tool, values) = call::parse(text)?;
-    // As the relay does it.
-    if let Some((key, known)) = values.as_ref().and_then(|values| policy.ambiguous_argument(&tool, values)) {
+    // As the relay does it: a tool that may not be called does not show what its arguments are called.
+    if policy.visibility(&tool) == Visibility::Listed
+        && let Some((key, known)) = values.as_ref().and_then(|values| policy.ambiguous_argument(&tool, values))
+    {
         writeln!(out, "refused before the policy is asked: argument \"{key}\" differs from \"{known}\" only in case")?;
         return Ok(1);
     }

@@ -124,6 +124,9 @@ verdict: deny (condition_failed) by t.rules[0], line 4
     assert!(shown.contains("if present (absent): absent, passes"), "{shown}");
     let (code, shown) = explained_under(policy, Some(r#"{"name": "t", "arguments": {"i": [{"P": 6}]}}"#), None);
     assert!(code == 1 && shown.contains(r#"argument "P" differs from "p" only in case"#), "{shown}");
+    let hidden = format!("hide: [t]\n{policy}");
+    let (code, shown) = explained_under(&hidden, Some(r#"{"name": "t", "arguments": {"i": [{"P": 6}]}}"#), None);
+    assert!(code == 1 && shown.contains("verdict: deny (hidden)") && !shown.contains("only in case"), "{shown}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+use super::argument_keys::AMBIGUOUS_ARGUMENT;
 use super::codes::Code;
 use super::verdict::DenialCode;
 use crate::report::Place;
@@ -124,7 +125,5 @@ pub(super) const PIPE_CODES: &[&str] = &[
     "truncated",
     "syntax",
 ];
-/// An argument key that some server would take for another.
-pub(super) const AMBIGUOUS_ARGUMENT: &str = "ambiguous_argument";
 /// Parameters that are not those of a call.
 pub(super) const BAD_CALL: &str = "bad_call";

@@ -1,14 +1,15 @@
 //! Runs cases through what the relay runs calls through: the parser of the pipe, the policy, a store of limits.
 
-use super::{AMBIGUOUS_ARGUMENT, Asked, BAD_CALL, Case, CaseFile, Expect, Retry, START_NS, What};
+use super::{Asked, BAD_CALL, Case, CaseFile, Expect, Retry, START_NS, What};
 use crate::clock::Now;
 use crate::limits::MemoryStore;
 use crate::limits::pace::Paces;
+use crate::policy::argument_keys::AMBIGUOUS_ARGUMENT;
 use crate::policy::charge::{Charged, Tills};
 use crate::policy::explain::Found;
 use crate::policy::load::{Source, load};
 use crate::policy::model::{Policy, Rule};
-use crate::policy::verdict::{Call, Denial, DenialCode, SchemaKnowledge, Verdict};
+use crate::policy::verdict::{Call, Denial, DenialCode, SchemaKnowledge, Verdict, Visibility};
 use crate::report::{Diagnostic, Severity};
 use crate::wire::jsonrpc::{self, Message};
 use crate::wire::tools::ToolCall;
@@ -92,7 +93,7 @@ fn made(policy: &Policy, asked: &Asked, expect: &Expect, counts: &mut Counts) ->
     None
 }
 
-/// As the relay does it: line, call, keys, policy, limits.
+/// As the relay does it: line, call, visibility, keys, policy, limits.
 fn end_of<'p>(policy: &'p Policy, asked: &Asked, counts: &mut Counts) -> End<'p> {
     let refused = |code, text: &dyn ToString| End::Refused { code, text: text.to_string() };
     let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{}}}", asked.params);
@@ -106,7 +107,9 @@ fn end_of<'p>(policy: &'p Policy, asked: &Asked, counts: &mut Counts) -> End<'p>
         Err(error) => return refused(BAD_CALL, &error),
     };
     let required = asked.required.as_deref().unwrap_or_default();
-    if let Some(text) = policy.ambiguity(call.name, call.arguments, required) {
+    // A tool that may not be called does not show what its arguments are called: the policy refuses it below.
+    let is_listed = policy.visibility(call.name) == Visibility::Listed;
+    if is_listed && let Some(text) = policy.ambiguity(call.name, call.arguments, required) {
         return refused(AMBIGUOUS_ARGUMENT, &text);
     }
     let schema = asked.required.as_deref().map_or(SchemaKnowledge::Unavailable, SchemaKnowledge::Required);

@@ -30,7 +30,7 @@ tools:
     rules:
       - {name: few, rate_limit: {max: 2, window: 10}, validate: {required_args: true}}
       - {name: n, conditions: [{path: args.n, op: lte, value: 4, if_present: true}]}
-  h: {}
+  h: {rules: [{conditions: [{path: args.n, op: exists}]}]}
   d: {rules: [{rate_limit: 1/day}]}
   z: {rules: [{rate_limit: 0/day}]}
 ";
@@ -53,6 +53,8 @@ fn a_case_passes_when_everything_that_it_says_holds() {
   - {name: k2, call: {name: d}, at: 1d, expect: allow}
   - {name: l, call: {name: z}, expect: {deny: rate_limited, retry_after: never}}
   - {name: m, json: '{\"name\": \"t\", \"arguments\": {\"N\": 1}}', required: [], expect: {refused: ambiguous_argument}}
+  - {name: m2, json: '{\"name\": \"h\", \"arguments\": {\"N\": 1}}', required: [n], expect: hidden}
+  - {name: m3, json: '{\"name\": \"u\", \"arguments\": {\"N\": 1}}', required: [n], expect: {deny: not_listed}}
   - {name: n, json: '{\"name\": \"t\", \"arguments\": {\"n\": 9007199254740993}}', expect: {refused: integer_too_large}}
   - {name: o, json: '{\"name\": 5}', expect: {refused: bad_call}}
   - {name: p, load: 'toolz: {}', expect: {errors: [ISB-P011]}}

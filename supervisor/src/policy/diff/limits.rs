@@ -2,7 +2,7 @@
 
 use super::{Changes, Way};
 use crate::limits::{Quota, Window};
-use crate::policy::limit_words::quota_in_words;
+use crate::policy::limit_words::{Within, quota_in_words, whole_span};
 use crate::policy::model::{Counter, Increment, Pace, Rule, StateCondition};
 
 pub(super) fn compare(old: &Rule, new: &Rule, changes: &mut Changes) {
@@ -49,8 +49,12 @@ fn state_conditions(id: &str, old: &[StateCondition], new: &[StateCondition], ch
         let tighter = |a: &StateCondition, b: &StateCondition| {
             a.window == b.window && a.at_least >= b.at_least && a.at_most <= b.at_most
         };
-        let text =
-            format!("{id}: {}, was {}{}", state_condition(is), in_words(was.op, was.value.text()), within(was.window));
+        let text = format!(
+            "{id}: {}, was {} in {}",
+            state_condition(is),
+            in_words(was.op, was.value.text()),
+            Within(was.window)
+        );
         changes.add(Way::of(tighter(is, was), tighter(was, is)), text);
     }
     for was in gone {
@@ -60,7 +64,7 @@ fn state_conditions(id: &str, old: &[StateCondition], new: &[StateCondition], ch
 
 pub(super) fn state_condition(condition: &StateCondition) -> String {
     let wanted = in_words(condition.op, condition.value.text());
-    format!("{} must be {wanted}{}", condition.path, within(condition.window))
+    format!("{} must be {wanted} in {}", condition.path, Within(condition.window))
 }
 
 fn in_words(op: &str, value: &str) -> String {
@@ -74,18 +78,8 @@ fn in_words(op: &str, value: &str) -> String {
     format!("{op} {value}")
 }
 
-fn within(window: Window) -> String {
-    match window {
-        Window::Sliding { window_ms } => format!(" in any {} s", window_ms / 1000),
-        Window::Calendar { unit } => format!(" in a UTC {}", unit.name()),
-    }
-}
-
 pub(super) fn pace(pace: Pace) -> String {
-    let every = match pace.every_ms {
-        ms if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
-        ms => format!("{ms} ms"),
-    };
+    let every = whole_span(pace.every_ms);
     match pace.burst {
         1 => format!("a call every {every}"),
         burst => format!("a call every {every}, {burst} at once after a rest"),
@@ -97,11 +91,7 @@ pub(super) fn counter(counter: &Counter) -> String {
         Increment::Fixed(amount) => amount.to_string(),
         Increment::From(keys) => format!("args.{}", keys.join(".")),
     };
-    let per = match counter.window {
-        Window::Sliding { window_ms } => format!("any {} s", window_ms / 1000),
-        Window::Calendar { unit } => format!("a UTC {}", unit.name()),
-    };
-    format!("adds {adds} to the counter {} in {per}", counter.name)
+    format!("adds {adds} to the counter {} in {}", counter.name, Within(counter.window))
 }
 
 /// Whether every run of calls that keeps `a` keeps `b`: the most calls that `a` lets into one window of `b` are no more

@@ -228,11 +228,27 @@ fn limits_that_cannot_be_ordered_change() {
     );
     assert_eq!(
         lines(&limit("{max: 10, window: 60}"), &limit("{max: 100, window: 3600}")),
-        ["changes: t.rules[0]: at most 100 in any 3600 s, was 10 in any 60 s"]
+        ["changes: t.rules[0]: at most 100 in any 60 min, was 10 in any 60 s"]
     );
     assert_eq!(
         lines(&limit("10/minute"), &limit("{max: 10, window: 60}")),
         ["closes: t.rules[0]: at most 10 in any 60 s, was 10 a UTC minute"]
+    );
+    assert_eq!(
+        lines(&limit("10/day"), &limit("{max: 10, window: 1d}")),
+        ["closes: t.rules[0]: at most 10 in any 24 h, was 10 a UTC day"]
+    );
+    let spent = |window: &str| {
+        ruled(&format!(
+            "state: {{counter: spent, window: {window}}}, conditions: [{{path: state.t.spent, op: lte, value: 9}}]"
+        ))
+    };
+    assert_eq!(
+        lines(&spent("1d"), &spent("7d")),
+        [
+            "changes: t.rules[0]: adds 1 to the counter spent in any 7 days, was: adds 1 to the counter spent in any 24 h",
+            "changes: t.rules[0]: state.t.spent must be at most 9 in any 7 days, was at most 9 in any 24 h",
+        ]
     );
 }
 

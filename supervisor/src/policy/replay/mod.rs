@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use self::counts::{Answer, Charge, Counts};
 use self::facts::{Fact, Facts};
+use super::argument_keys::AMBIGUOUS_ARGUMENT;
 use super::condition::{Clause, Step};
 use super::model::{Increment, Policy, Rule, RuleAction};
 use super::verdict::{DenialCode, Limited, PlannedLimit, Visibility};
@@ -164,8 +165,16 @@ impl<'p> Replay<'p> {
         }
     }
 
-    /// Keys that differ in case, and visibility.
+    /// Visibility, and keys that differ in case: in the relay's order.
     fn before_the_rules(&self, call: &Recorded) -> Option<End> {
+        let code = match self.policy.visibility(&call.tool) {
+            Visibility::Listed => None,
+            Visibility::Hidden => Some(DenialCode::Hidden),
+            Visibility::Unlisted => Some(DenialCode::NotListed),
+        };
+        if let Some(code) = code {
+            return Some(End::Denied(code.as_str(), None, code.as_str().to_owned()));
+        }
         let required = self.required.get(&call.tool).map(Vec::as_slice).unwrap_or_default();
         let collides = |key: &String| {
             let known = self.policy.argument_names(&call.tool).chain(required.iter().map(String::as_str));
@@ -173,18 +182,18 @@ impl<'p> Replay<'p> {
         };
         if let Some(key) = call.arguments.keys.iter().find(|key| collides(key)) {
             let why =
-                format!("ambiguous_argument: \"{key}\" differs only in case from an argument that the policy reads");
-            return Some(End::Denied("ambiguous_argument", None, why));
+                format!("{AMBIGUOUS_ARGUMENT}: \"{key}\" differs only in case from an argument that the policy reads");
+            return Some(End::Denied(AMBIGUOUS_ARGUMENT, None, why));
         }
         if let Some(why) = self.doubtful_keys(call) {
             return Some(End::CannotSay(why));
         }
-        let code = match self.policy.visibility(&call.tool) {
-            Visibility::Listed => return None,
-            Visibility::Hidden => DenialCode::Hidden,
-            Visibility::Unlisted => DenialCode::NotListed,
-        };
-        Some(End::Denied(code.as_str(), None, code.as_str().to_owned()))
+        // The schema may have named the key; what is optional in it stands in no log and in no `--required`.
+        matches!(&call.was, Was::Denied(code, _) if code == AMBIGUOUS_ARGUMENT).then(|| {
+            End::CannotSay(
+                "an argument's key differed only in case from one of the schema, which the log does not have".into(),
+            )
+        })
     }
 
     /// Keys that may make the call ambiguous: those that the log cut off, and those below the first level that differ in case

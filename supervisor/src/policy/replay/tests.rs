@@ -173,6 +173,19 @@ fn required_arguments_need_to_be_told_and_are_then_read_from_the_keys() {
     assert!(
         matches!(said(Some(&["p"]), r#"{"P": 1}"#, Was::Allowed), Finding::Differs(_, now) if now.contains("ambiguous_argument"))
     );
+    let ambiguous = || Was::Denied("ambiguous_argument".into(), None);
+    assert_eq!(said(Some(&["p"]), r#"{"P": 1}"#, ambiguous()), Finding::Same);
+    // An optional property of the schema may have been the reason.
+    let open = said(Some(&["p"]), r#"{"p": 1, "Q": 1}"#, ambiguous());
+    assert!(matches!(&open, Finding::CannotSay(why) if why.contains("of the schema")), "{open:?}");
+}
+
+#[test]
+fn a_hidden_tool_tells_nothing_of_its_arguments() {
+    let policy = loaded("hide: [t]\ntools: {t: {rules: [{conditions: [{path: args.x, op: exists}]}]}}");
+    let mut replay = Replay::new(&policy, "s", BTreeMap::new(), None);
+    let hidden = Was::Denied("hidden".into(), None);
+    assert_eq!(replay.judge(&recorded(r#"{"X": 1}"#, hidden)), Finding::Same);
 }
 
 #[test]

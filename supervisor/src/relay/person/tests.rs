@@ -187,6 +187,53 @@ fn what_stands_beside_the_arguments_is_shown_approved_and_recorded() {
     assert_eq!(stage.records().pop().unwrap()["reason"]["code"], "bad_call");
 }
 
+/// Some clients put a new id into `_meta` with each call. The server can read it, so it is another call.
+#[test]
+fn a_retry_with_another_meta_asks_anew() {
+    let mut stage = asks();
+    let sent = |id: u64, mark: &str| {
+        let mut sent = call(id, "pay", json!({"to": "a"}));
+        sent["params"]["_meta"] = json!({"progressToken": id, "claudecode/toolUseId": mark});
+        sent
+    };
+    stage.says(0, &sent(1, "use-1"));
+    stage.ticks(50);
+    let late = stage.only_question(50).id;
+    assert!(matches!(stage.approves(60).0, Reply::Decided(Decided { kept: true, .. })));
+
+    assert_eq!(stage.says(70, &sent(2, "use-2")), (vec![], vec![]), "the approval is for another call");
+    let asked = stage.gate.list(at(71).boot_ns);
+    let waits: Vec<_> = asked.iter().filter(|listed| listed.waiting > 0).collect();
+    assert!(waits.len() == 1 && waits[0].id != late && waits[0].arguments.contains("use-2"), "{asked:?}");
+    let (server, _) = stage.says(72, &sent(3, "use-1"));
+    let meta = &server[0]["params"]["_meta"];
+    assert_eq!(meta["claudecode/toolUseId"], "use-1", "what was approved is what the server gets");
+    assert_eq!(meta["progressToken"], 3, "the progress token alone is the retry's own");
+}
+
+#[test]
+fn an_ambiguous_argument_is_recorded_and_counted_like_any_denial_of_a_call() {
+    let text = "hide: [secret]\ntools: {pay: {rules: [{conditions: [{path: args.sum, op: exists}]}]}, secret: {rules: \
+                [{conditions: [{path: args.sum, op: exists}]}]}}\nsandbox: {}";
+    for observe in [false, true] {
+        let mut stage = stage(text, observe);
+        let (server, client) = stage.calls(1, 5, json!({"to": "a", "Sum": "hunter2-hunter2"}));
+        assert_eq!((server.len(), &client[0]["error"]["code"]), (0, &json!(-32_602)), "{client:?}");
+        let records = stage.records();
+        let [record] = &records[..] else { panic!("{records:?}") };
+        let said = (&record["effect"], &record["reason"]["code"], &record["mcp"]["tool"], &record["corr"]);
+        assert_eq!(said, (&json!("denied"), &json!("ambiguous_argument"), &json!("pay"), &json!("call-1")));
+        assert_eq!(record["mcp"]["args"]["keys"], json!(["Sum", "to"]));
+        assert!(!record.to_string().contains("hunter2"), "no value in the log");
+        assert_eq!((stage.gate.status().denied, stage.gate.status().allowed), (1, 0));
+        assert_eq!(stage.calls(2, 5, json!({"sum": 1})).0.len(), 1, "its id is free again");
+    }
+    let mut stage = stage(text, false);
+    let (_, client) = stage.says(1, &call(1, "secret", json!({"Sum": 1})));
+    assert!(!client[0].to_string().to_lowercase().contains("sum"), "{client:?}");
+    assert_eq!(stage.records()[0]["reason"]["code"], "hidden");
+}
+
 #[test]
 fn an_approval_that_nobody_uses_ends() {
     let mut stage = asks();

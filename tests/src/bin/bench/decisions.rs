@@ -29,10 +29,7 @@ fn row(rules: usize) -> Row {
     let call = Call { tool: "t", arguments: Some(&arguments), schema: SchemaKnowledge::Unavailable };
     let decide = || matches!(policy.judge(black_box(&call)), Verdict::Allow(_));
     assert!(decide(), "the bench measures an allowed call");
-    let allocations = allocation_counter::measure(|| {
-        black_box(decide());
-    })
-    .count_total;
+    let allocations = allocations(decide);
     let batch = if rules > 1000 { 1 } else { BATCH };
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -47,6 +44,14 @@ fn row(rules: usize) -> Row {
     Row { rules, median: times[ROUNDS / 2], allocations }
 }
 
+/// Allocations of one decision.
+fn allocations(decide: impl Fn() -> bool) -> u64 {
+    let measured = allocation_counter::measure(|| {
+        black_box(decide());
+    });
+    measured.count_total
+}
+
 /// Conditions of four kinds in turn, as the ready policies have them.
 fn policy_of(rules: usize) -> Policy {
     let conditions = [
@@ -59,8 +64,72 @@ fn policy_of(rules: usize) -> Policy {
     for rule in 0..rules {
         text += &format!("      - conditions: [{}]\n", conditions[rule % conditions.len()]);
     }
-    match policy::load(&Source { path: Path::new("/bench.yaml"), text: &text }) {
+    loaded(&text)
+}
+
+fn loaded(text: &str) -> Policy {
+    match policy::load(&Source { path: Path::new("/bench.yaml"), text }) {
         Ok(loaded) => loaded.policy,
         Err(errors) => panic!("{}", errors[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Allocations of a decision that is made for the second time: a pattern keeps what its first search set up.
+    fn allocations_of(policy: &Policy, arguments: &str, required: &[String], allowed: bool) -> u64 {
+        let arguments = json::parse(arguments.as_bytes()).expect("JSON");
+        let call = Call { tool: "t", arguments: Some(&arguments), schema: SchemaKnowledge::Required(required) };
+        let decide = || matches!(policy.judge(&call), Verdict::Allow(_));
+        assert_eq!(decide(), allowed, "{arguments:?}");
+        allocations(decide)
+    }
+
+    #[test]
+    fn an_allowed_call_allocates_nothing_however_many_rules_it_passes() {
+        for rules in [1, 100, 10_000] {
+            let call = r#"{"width": 1024, "prompt": "a fox", "model": "m"}"#;
+            assert_eq!(allocations_of(&policy_of(rules), call, &[], true), 0, "{rules} rules");
+        }
+    }
+
+    #[test]
+    fn no_kind_of_check_allocates_when_it_passes() {
+        let call = r#"{"n": 5.50, "s": "abc", "p": "/srv/data/x", "u": "https://api.example.com/v1", "l": ["a", "b"], "i": [{"price": 1}, {"price": 2.5}]}"#;
+        let checks = [
+            "conditions: [{path: args.n, op: eq, value: 5.5}]",
+            "conditions: [{path: args.s, op: neq, value: x}]",
+            "conditions: [{path: args.s, op: in, value: [abc, d]}]",
+            "conditions: [{path: args.s, op: not_in, value: [x, y]}]",
+            "conditions: [{path: args.n, op: lt, value: 6}]",
+            "conditions: [{path: args.n, op: gte, value: 5.5}]",
+            "conditions: [{path: args.s, op: regex, value: '^[a-c]+$'}]",
+            "conditions: [{path: args.s, op: not_regex, value: '[0-9]'}]",
+            "conditions: [{path: args.l, op: contains, value: a}]",
+            "conditions: [{path: args.s, op: not_contains, value: z}]",
+            "conditions: [{path: args.s, op: starts_with, value: ab}]",
+            "conditions: [{path: args.s, op: length_lte, value: 3}]",
+            "conditions: [{path: args.p, op: under_path, value: /srv/data}]",
+            "conditions: [{path: args.u, op: host_in, value: ['*.example.com']}]",
+            "conditions: [{path: args.s, op: exists}]",
+            "conditions: [{path: args.absent, op: eq, value: 1, if_present: true}]",
+            "conditions: [{path: 'args.i[*].price', op: lte, value: 3}]",
+            "conditions: [{any: [{path: args.n, op: gt, value: 9}, {not: {path: args.s, op: eq, value: x}}]}]",
+            "validate: {required_args: true}",
+        ];
+        let allocating = checks.map(|check| {
+            let policy = loaded(&format!("tools: {{t: {{rules: [{{{check}}}]}}}}\nsandbox: {{}}\n"));
+            (check, allocations_of(&policy, call, &["n".to_owned(), "s".to_owned()], true))
+        });
+        let allocating: Vec<_> = allocating.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(allocating, []);
+    }
+
+    #[test]
+    fn the_count_is_not_blind() {
+        let refused = allocations_of(&policy_of(1), r#"{"width": 4096}"#, &[], false);
+        assert!(refused > 0, "a refusal has a message");
     }
 }

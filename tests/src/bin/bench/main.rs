@@ -53,8 +53,8 @@ fn main() -> std::io::Result<()> {
     text +=
         &section("One launch", &format!("start to exit of a program that does nothing, median of {LAUNCHES}"), &starts);
     text += &decisions_section();
-    let reserved = stores::rows(&arena.folder("limits"));
-    text += &section("One reservation", "one call on one limit, median of 2000", &reserved);
+    let reserved = stores::rows(&arena, &arena.folder("limits"));
+    text += &section("One reservation", stores::WHAT, &reserved);
     fs::write(paths::workspace().join("docs/performance.md"), &text)?;
     std::io::stdout().write_all(text.as_bytes())
 }

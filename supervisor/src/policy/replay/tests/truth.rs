@@ -10,7 +10,7 @@ use crate::limits::MemoryStore;
 use crate::limits::pace::Paces;
 use crate::policy::replay::{Finding, Hash, Recorded, RecordedLimit, Replay, Was};
 use crate::policy::testing::{loaded, value};
-use crate::policy::{Call, Charged, Policy, SchemaKnowledge, Tills, Verdict};
+use crate::policy::{AMBIGUOUS_ARGUMENT, Call, Charged, Policy, SchemaKnowledge, Tills, Verdict, Visibility};
 
 /// A policy of the two traces: limits, conditions, deny, hide.
 fn policy_text(max: u64, unit: bool, op: &str, deny: bool, hide: bool) -> String {
@@ -31,8 +31,9 @@ fn truth(
     at_ns: u64,
 ) -> (Was, Option<RecordedLimit>) {
     let arguments = value(arguments);
-    if policy.ambiguity(tool, Some(&arguments), &[]).is_some() {
-        return (Was::Denied("ambiguous_argument".into(), None), None);
+    let is_listed = policy.visibility(tool) == Visibility::Listed;
+    if is_listed && policy.ambiguity(tool, Some(&arguments), &[]).is_some() {
+        return (Was::Denied(AMBIGUOUS_ARGUMENT.into(), None), None);
     }
     let denied = |denial: crate::policy::Denial<'_>| {
         Was::Denied(denial.code.as_str().to_owned(), denial.rule.map(|rule| rule.id.clone()))
