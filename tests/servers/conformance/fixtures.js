@@ -141,11 +141,13 @@ export const tools = {
   json_schema_2020_12_tool: { inputSchema: BROAD_SCHEMA, call: () => says(text("seen")) },
 };
 
-export const toolList = Object.entries(tools).map(([name, { inputSchema = object() }]) => ({
-  name,
-  description: `Conformance fixture ${name}`,
-  inputSchema,
-}));
+/** A table of tools as `tools/list` gives it. */
+export const listOf = (table) =>
+  Object.entries(table).map(([name, { inputSchema = object() }]) => ({
+    name,
+    description: `Conformance fixture ${name}`,
+    inputSchema,
+  }));
 
 const TEMPLATE = /^test:\/\/template\/([^/]+)\/data$/;
 const PLAIN = "text/plain";
@@ -201,8 +203,10 @@ export const prompts = {
   },
 };
 
-export const promptList = Object.entries(prompts).map(([name, prompt]) => ({
-  name,
-  description: `Conformance fixture ${name}`,
-  arguments: prompt.arguments,
-}));
+/** A table of prompts as `prompts/list` gives it. */
+export const promptsOf = (table) =>
+  Object.entries(table).map(([name, prompt]) => ({
+    name,
+    description: `Conformance fixture ${name}`,
+    arguments: prompt.arguments,
+  }));

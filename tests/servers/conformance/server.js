@@ -20,7 +20,7 @@ import {
   UnsubscribeRequestSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 
-import { promptList, prompts, read, resourceList, templateList, toolList, tools } from "./fixtures.js";
+import { listOf, prompts, promptsOf, read, resourceList, templateList, tools } from "./fixtures.js";
 
 const listChanged = true;
 const capabilities = {
@@ -50,7 +50,7 @@ function known(table, name) {
 
 const subscriptions = new Set();
 const handlers = [
-  [ListToolsRequestSchema, () => ({ tools: toolList })],
+  [ListToolsRequestSchema, () => ({ tools: listOf(tools) })],
   [
     CallToolRequestSchema,
     ({ params }, extra) => {
@@ -70,7 +70,7 @@ const handlers = [
   ],
   [SubscribeRequestSchema, ({ params }) => (subscriptions.add(params.uri), {})],
   [UnsubscribeRequestSchema, ({ params }) => (subscriptions.delete(params.uri), {})],
-  [ListPromptsRequestSchema, () => ({ prompts: promptList })],
+  [ListPromptsRequestSchema, () => ({ prompts: promptsOf(prompts) })],
   [GetPromptRequestSchema, ({ params }) => ({ messages: known(prompts, params.name).get(params.arguments ?? {}) })],
   [
     CompleteRequestSchema,
