@@ -83,8 +83,8 @@ fn install(packages: &[&str]) -> Outcome {
     run(install)
 }
 
-/// Servers on npm: our fixture, and the published ones that ready policies are for.
-const NODE_SERVERS: [&str; 3] = ["together-ts", "filesystem", "github"];
+/// Servers on npm: our fixtures, the published ones that ready policies are for, and the conformance suite with its server.
+const NODE_SERVERS: [&str; 4] = ["together-ts", "filesystem", "github", "conformance"];
 /// Servers on PyPI, likewise.
 const PYTHON_SERVERS: [&str; 2] = ["images-py", "fetch"];
 
