@@ -4,13 +4,20 @@
 #![no_main]
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::Path;
+use std::sync::LazyLock;
 
+use intercept_sandbox::policy::{Policy, Source, load};
 use intercept_sandbox::relay::rehearsal::{Rehearsal, Sent};
 use intercept_sandbox::wire::json::Value;
 use intercept_sandbox::wire::jsonrpc::{self, Message, Request, RequestId};
 use libfuzzer_sys::fuzz_target;
 
-const POLICY: &str = include_str!("../policies/session.yaml");
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    let text = include_str!("../policies/session.yaml");
+    let loaded = load(&Source { path: Path::new("/etc/session.yaml"), text });
+    loaded.unwrap_or_else(|problems| panic!("{problems:?}")).policy
+});
 /// `limited`: calls in any window of so many milliseconds.
 const LIMIT: (usize, u64) = (3, 60_000);
 
@@ -92,7 +99,7 @@ const RESULTS: [&str; 8] = [
 impl<'a> Stage<'a> {
     fn new(choices: &'a [u8]) -> Self {
         Self {
-            rehearsal: Rehearsal::begin(POLICY),
+            rehearsal: Rehearsal::begin(POLICY.clone()),
             choices,
             now_ms: 0,
             asked: HashMap::new(),

@@ -2,7 +2,6 @@
 //! `--cfg fuzzing` alone.
 
 use std::fs::File;
-use std::path::Path;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -11,7 +10,7 @@ use super::outbox::Outbox;
 use crate::audit::{Head, Journal, Mark, Redactor};
 use crate::clock::Now;
 use crate::limits::MemoryStore;
-use crate::policy::{self, Durability, Source};
+use crate::policy::{Durability, Policy};
 use crate::wire::frame::Frame;
 
 /// One session that nobody sees.
@@ -32,14 +31,12 @@ pub struct Sent {
 }
 
 impl Rehearsal {
-    /// A session under the policy that `text` is.
+    /// A session under `policy`.
     ///
     /// # Panics
-    /// When the policy does not load or the kernel has no memory file to give.
+    /// When the kernel has no memory file to give.
     #[must_use]
-    pub fn begin(text: &str) -> Self {
-        let source = Source { path: Path::new("/etc/rehearsal.yaml"), text };
-        let policy = policy::load(&source).unwrap_or_else(|problems| panic!("{problems:?}")).policy;
+    pub fn begin(policy: Policy) -> Self {
         let session = "f".repeat(32);
         let now = Now { wall_ns: 1_000_000_000, boot_ns: 1_000_000_000 };
         let log = memfd_create(c"isb-rehearsal", MFdFlags::MFD_CLOEXEC).expect("a memory file");
