@@ -9,7 +9,7 @@ use crate::say;
 use crate::setup;
 use crate::shell::{Outcome, cargo, command, has, output, run, workspace};
 
-const TARGETS: [&str; 2] = ["policy_text", "conditions"];
+const TARGETS: [&str; 6] = ["policy_text", "conditions", "frame", "strict_json", "tools_list", "session"];
 
 /// Edge counters inline, the table of their places, and comparisons, so that the fuzzer can guess words. These flags are the ones of
 /// `cargo fuzz -s none`.
@@ -21,7 +21,7 @@ const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=
 pub(crate) fn fuzz(seconds: u64, only: Option<&str>) -> Outcome {
     let targets: Vec<&str> = TARGETS.into_iter().filter(|target| only.is_none_or(|name| name == *target)).collect();
     if targets.is_empty() {
-        return Err(format!("no such target; there are {}", TARGETS.join(" and ")));
+        return Err(format!("no such target; there are {}", TARGETS.join(", ")));
     }
     if !has("c++") {
         setup::ensure()?;
@@ -87,13 +87,14 @@ fn covered(said: &str) -> &str {
     counts.map(|(_, rest)| rest.split_whitespace().next().unwrap_or("?")).next().unwrap_or("?")
 }
 
-/// What to begin with: the policies of the repository; for the conditions arguments, each after every byte that chooses a policy and a
-/// tool.
+/// What to begin with: for the policy language the policies of the repository; for the conditions arguments, each after every byte
+/// that chooses a policy and a tool; else the target's own seeds.
 fn seeds(target: &str) -> Outcome<Vec<Vec<u8>>> {
     let own = format!("fuzz/seeds/{target}");
     let (folders, chosen): (&[&str], bool) = match target {
         "conditions" => (&[&own], true),
-        _ => (&["policies", "policies/cases", "fuzz/policies"], false),
+        "policy_text" => (&["policies", "policies/cases", "fuzz/policies"], false),
+        _ => (&[&own], false),
     };
     let mut seeds = Vec::new();
     for folder in folders {

@@ -18,6 +18,8 @@ mod outbox;
 mod person;
 pub mod pipes;
 mod pump;
+#[cfg(fuzzing)]
+pub mod rehearsal;
 mod ruling;
 mod schemas;
 pub mod sealed;

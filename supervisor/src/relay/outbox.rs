@@ -46,6 +46,13 @@ impl Outbox {
         }
         Ok(())
     }
+
+    /// What [`Outbox::release`] would send: to the server, to the client.
+    #[cfg(fuzzing)]
+    pub(super) fn taken(&mut self) -> (Vec<u8>, Vec<u8>) {
+        let both = (std::mem::take(&mut self.to_server), std::mem::take(&mut self.to_client));
+        if std::mem::take(&mut self.recorded) { both } else { (Vec::new(), Vec::new()) }
+    }
 }
 
 fn send(bytes: &[u8], sink: &mut Sink) -> std::io::Result<()> {
