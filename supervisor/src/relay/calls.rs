@@ -151,6 +151,8 @@ impl Gate {
             args: call.arguments.map(|arguments| self.redactor.redact(arguments)),
             task: call.task.map(|task| self.redactor.redact(task)),
             meta: call.meta.map(|meta| self.redactor.redact(meta)),
+            input_responses: call.input_responses.map(|responses| self.redactor.redact(responses)),
+            request_state: call.request_state.map(|state| self.redactor.redact(state)),
             ..Mcp::default()
         });
         event

@@ -31,6 +31,12 @@ impl Fingerprint {
                 bytes.push(b'j');
                 canonical(task, &mut bytes);
             }
+            for (tag, value) in [(b'i', call.input_responses), (b'q', call.request_state)] {
+                if let Some(value) = value {
+                    bytes.push(tag);
+                    canonical(value, &mut bytes);
+                }
+            }
             let mut meta: Vec<_> = call.meta_members().collect();
             if !meta.is_empty() {
                 meta.sort_unstable_by_key(|(key, _)| key.as_bytes());
@@ -101,7 +107,7 @@ mod tests {
 
     fn print(tool: &str, arguments: &str, policy: &str) -> Fingerprint {
         let value = parse(arguments.as_bytes()).unwrap();
-        Fingerprint::of(ToolCall { name: tool, arguments: Some(&value), task: None, meta: None }, policy)
+        Fingerprint::of(ToolCall::plain(tool, Some(&value)), policy)
     }
 
     #[test]
@@ -118,7 +124,7 @@ mod tests {
             print("pay", r#"{"to":"a","sum":1}"#, "q"),
         ];
         assert!(others.iter().all(|other| *other != one));
-        let none = Fingerprint::of(ToolCall { name: "pay", arguments: None, task: None, meta: None }, "p");
+        let none = Fingerprint::of(ToolCall::plain("pay", None), "p");
         assert_ne!(none, print("pay", "{}", "p"));
     }
 
@@ -138,6 +144,25 @@ mod tests {
             plain,
         ];
         assert!((1..others.len()).all(|at| !others[..at].contains(&others[at])), "all differ");
+    }
+
+    #[test]
+    fn a_fingerprint_covers_what_answers_an_input_required_result() {
+        let of = |rest: &str| {
+            let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+            let text = format!(r#"{{"name":"pay",{meta}{rest}}}"#);
+            let params = parse(text.as_bytes()).unwrap();
+            Fingerprint::of(ToolCall::of(Some(&params)).unwrap(), "p")
+        };
+        let all = [
+            of(""),
+            of(r#","requestState":"a""#),
+            of(r#","requestState":"b""#),
+            of(r#","inputResponses":{}"#),
+            of(r#","inputResponses":{"a":{"action":"accept"}}"#),
+            of(r#","inputResponses":{"a":{"action":"accept"}},"requestState":"a""#),
+        ];
+        assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])), "all differ");
     }
 
     #[test]
