@@ -18,6 +18,8 @@ pub const TOOL_NAME_BYTES_MAX: usize = 256;
 pub const POLICY_BYTES_MAX: u64 = 1 << 20;
 /// Most tools in one policy.
 pub const POLICY_TOOLS_MAX: usize = 10_000;
+/// Most entries of `methods` in one policy. MCP has some 40 methods.
+pub const POLICY_METHODS_MAX: usize = 256;
 /// Most rules in one policy, over all tools.
 pub const POLICY_RULES_MAX: usize = 20_000;
 /// Quiet that a changed policy file must have kept before it is read again, milliseconds: editors write in several steps.

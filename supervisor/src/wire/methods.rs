@@ -352,7 +352,11 @@ mod tests {
             assert!(!known(asked, ServerToClient, Request, new), "{asked}");
             assert!(known(asked, ServerToClient, Request, Some(V2025_11_25)), "{asked}");
         }
-        assert!(!METHODS.iter().any(|row| row.kind == Request && row.ways.include(ServerToClient) && row.is_in(V2026_07_28)));
+        assert!(
+            !METHODS
+                .iter()
+                .any(|row| row.kind == Request && row.ways.include(ServerToClient) && row.is_in(V2026_07_28))
+        );
         assert!(!known("notifications/progress", ClientToServer, Notification, new));
         assert!(known("subscriptions/listen", ClientToServer, Request, new));
         assert!(!known("subscriptions/listen", ClientToServer, Request, Some(V2025_11_25)));
@@ -392,14 +396,7 @@ mod tests {
 
     #[test]
     fn other_names_are_unknown() {
-        for method in [
-            "",
-            "Tools/call",
-            "tools/call ",
-            "tools/\u{441}all",
-            "server/Discover",
-            "rpc.discover",
-        ] {
+        for method in ["", "Tools/call", "tools/call ", "tools/\u{441}all", "server/Discover", "rpc.discover"] {
             assert!(!known(method, ClientToServer, Request, None), "{method:?}");
         }
     }
