@@ -98,6 +98,16 @@ pub const JSON_VALUES_MAX: usize = 1 << 20;
 pub const JSON_NUMBER_BYTES_MAX: usize = 64;
 /// Longest method name, bytes. MCP's longest has 36.
 pub const METHOD_BYTES_MAX: usize = 128;
+/// Streams of subscriptions/listen that may be open at once. A client needs one.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+/// Progress tokens remembered of requests that became tasks.
+pub const TASK_TOKENS_MAX: usize = 64;
+/// Calls remembered that a server answered with a request for input.
+pub const CONTINUATIONS_MAX: usize = 256;
+/// How often one charged call may be sent again with the input that the server asked for. Forms need one or two.
+pub const CALL_ROUNDS_MAX: u32 = 8;
+/// How long a call may wait for that input, seconds: a person may have to give it.
+pub const CONTINUATION_SECONDS: u64 = 600;
 /// Cancelled requests remembered so that their late answers are dropped quietly.
 pub const CANCELLED_CALLS_MAX: usize = 1024;
 

@@ -10,6 +10,9 @@ use crate::wire::tools::ToolCall;
 /// Keeps these hashes apart from all others of the program.
 const DOMAIN: &[u8] = b"intercept-sandbox/approval/v1\n";
 
+/// As [`DOMAIN`], for what joins a call and its retry.
+const RETRY_DOMAIN: &[u8] = b"intercept-sandbox/retry/v1\n";
+
 /// SHA-256 of a call under a policy. Two calls have the same only if a server could not tell them apart but by the order
 /// of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +50,24 @@ impl Fingerprint {
                 }
             }
         }
+        Self(Sha256::digest(&bytes).into())
+    }
+
+    /// What a call and its retry have in common: the tool and the arguments.
+    pub(super) fn of_tool_and_arguments(call: ToolCall<'_>) -> Self {
+        let mut bytes = RETRY_DOMAIN.to_vec();
+        field(b't', call.name.as_bytes(), &mut bytes);
+        match call.arguments {
+            Some(arguments) => canonical(arguments, &mut bytes),
+            None => bytes.push(b'-'),
+        }
+        Self(Sha256::digest(&bytes).into())
+    }
+
+    /// The fingerprint of one value.
+    pub(super) fn of_value(value: &Value<'_>) -> Self {
+        let mut bytes = RETRY_DOMAIN.to_vec();
+        canonical(value, &mut bytes);
         Self(Sha256::digest(&bytes).into())
     }
 
