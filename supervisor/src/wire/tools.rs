@@ -68,7 +68,7 @@ impl<'v> ToolCall<'v> {
         if !is_object(task) || !is_object(meta) {
             return Err(CallError::Beside);
         }
-        if !is_object(input_responses) || !request_state.is_none_or(|state| state.as_str().is_some()) {
+        if !is_object(input_responses) || request_state.is_some_and(|state| state.as_str().is_none()) {
             return Err(CallError::Retry);
         }
         Ok(Self { name: name.ok_or(CallError::Name)?, arguments, task, meta, input_responses, request_state })
