@@ -18,6 +18,8 @@ pub const TOOL_NAME_BYTES_MAX: usize = 256;
 pub const POLICY_BYTES_MAX: u64 = 1 << 20;
 /// Most tools in one policy.
 pub const POLICY_TOOLS_MAX: usize = 10_000;
+/// Most entries of `methods` in one policy. MCP has some 40 methods.
+pub const POLICY_METHODS_MAX: usize = 256;
 /// Most rules in one policy, over all tools.
 pub const POLICY_RULES_MAX: usize = 20_000;
 /// Quiet that a changed policy file must have kept before it is read again, milliseconds: editors write in several steps.
@@ -96,6 +98,16 @@ pub const JSON_VALUES_MAX: usize = 1 << 20;
 pub const JSON_NUMBER_BYTES_MAX: usize = 64;
 /// Longest method name, bytes. MCP's longest has 36.
 pub const METHOD_BYTES_MAX: usize = 128;
+/// Streams of subscriptions/listen that may be open at once. A client needs one.
+pub const SUBSCRIPTIONS_MAX: usize = 64;
+/// Progress tokens remembered of requests that became tasks.
+pub const TASK_TOKENS_MAX: usize = 64;
+/// Calls remembered that a server answered with a request for input.
+pub const CONTINUATIONS_MAX: usize = 256;
+/// How often one charged call may be sent again with the input that the server asked for. Forms need one or two.
+pub const CALL_ROUNDS_MAX: u32 = 8;
+/// How long a call may wait for that input, seconds: a person may have to give it.
+pub const CONTINUATION_SECONDS: u64 = 600;
 /// Cancelled requests remembered so that their late answers are dropped quietly.
 pub const CANCELLED_CALLS_MAX: usize = 1024;
 

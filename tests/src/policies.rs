@@ -120,10 +120,12 @@ sandbox:
     )
 }
 
-/// A policy that allows the tools of `tools` without a rule, shows `read`, and has no network.
+/// A policy that allows the tools of `tools` without a rule and every method, shows `read`, and has no network.
 #[must_use]
 pub fn plain(tools: &[&str], read: &str) -> String {
     let listed: String = tools.iter().map(|tool| format!("  {tool}: {{rules: []}}\n")).collect();
     let tools = if listed.is_empty() { "tools: {}\n".to_owned() } else { format!("tools:\n{listed}") };
-    format!("version: \"1\"\nname: plain\ndefault: deny\n{tools}sandbox:\n  filesystem:\n    read: [{read}]\n")
+    format!(
+        "version: \"1\"\nname: plain\ndefault: deny\nmethods: {{\"*\": allow}}\n{tools}sandbox:\n  filesystem:\n    read: [{read}]\n"
+    )
 }

@@ -129,6 +129,10 @@ fn the_fetch_server_reaches_its_host_and_no_other() {
         for url in ["https://exfil.example/", "http://169.254.169.254/", "https://docs.python.org@exfil.example/"] {
             denied(&mut session, "fetch", json!({"url": url}), "condition_failed");
         }
+        // Its prompt fetches as the tool does, and no rule of a tool would see it.
+        let prompt = json!({"name": "fetch", "arguments": {"url": format!("https://{HOST}/prompted/")}});
+        let prompted = session.request("prompts/get", prompt);
+        assert_eq!(prompted["error"]["message"], "Method not permitted by policy: prompts/get", "{prompted}");
         assert_eq!(stand_in.connections(), 0, "a denied call dials nothing");
         let answer = session.call("fetch", json!({"url": format!("https://{HOST}/3/")}));
         assert_eq!(denial_code(&answer), None, "{answer}");

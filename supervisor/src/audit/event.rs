@@ -243,6 +243,15 @@ pub struct Mcp<'a> {
     /// `params._meta`, redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta: Option<Args<'a>>,
+    /// `params.inputResponses`, redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_responses: Option<Args<'a>>,
+    /// `params.requestState`, redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_state: Option<Args<'a>>,
+    /// `corr` of the call that this one continues, which paid for both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continues: Option<&'a str>,
     /// What a response said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<McpResult>,

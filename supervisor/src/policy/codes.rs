@@ -112,6 +112,8 @@ codes! {
     UnusedApprovals = "ISB-P064",
     /// Warning: `if_present` inside `any`, where an absent argument makes the whole group hold.
     OpenAny = "ISB-P065",
+    /// Warning: version 1 without `methods`, where every method but tools/call passes.
+    UnjudgedMethods = "ISB-P067",
     /// More problems than are listed.
     More = "ISB-P099",
 }

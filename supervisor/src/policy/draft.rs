@@ -175,8 +175,11 @@ fn head(scanned: &Scanned<'_>) -> String {
 # Not refused here: arguments that a tool's schema does not name, and what its comment lists under `any value`.
 # pin: the SHA-256 of the tool's definition as it was listed (JSON, members sorted by name, no spaces). Pins are
 # enforced by a later version; until then a changed one is for you to see.
+# Methods: only tools/list and tools/call pass. If the server's resources or prompts are wanted, name what may be asked, such as
+#   methods: {{resources/list: allow, resources/read: allow}}
 name: scan-draft
 default: deny
+methods: {{}} # default decides: resources, prompts, completion, logging, tasks, sampling, elicitation, roots are refused
 server:
   command:
 {command}",

@@ -28,6 +28,7 @@ pub fn fixed_changes(old: &Policy, new: &Policy) -> Vec<&'static str> {
         default: _,
         hide: _,
         tools: _,
+        methods: _,
         approvals: _,
         // Built when the session started.
         limit_scope,
@@ -145,6 +146,7 @@ mod tests {
         ("a policy", "default"),
         ("a policy", "hide"),
         ("a policy", "tools"),
+        ("a policy", "methods"),
         ("a policy", "approvals"),
         ("a policy", "sandbox"), // absent and empty are the same; its keys have rows of their own
         ("sandbox", "process"),

@@ -25,6 +25,8 @@ pub struct Policy {
     pub hide: BTreeSet<String>,
     /// Rules by tool; `*` holds for every listed tool besides.
     pub tools: BTreeMap<String, ToolPolicy>,
+    /// Which methods besides tools/call may pass.
+    pub methods: super::Methods,
     /// Where counters are kept apart.
     pub limit_scope: LimitScope,
     /// `approvals:`.
@@ -39,13 +41,13 @@ pub struct Policy {
     pub cli_allow: BTreeSet<String>,
 }
 
-/// `default:`.
+/// `default:`, and an entry of `methods:`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum DefaultEffect {
-    /// An unlisted tool passes (Intercept's meaning of an absent default with `version: "1"`).
+    /// It passes; for an unlisted tool (Intercept's meaning of an absent default with `version: "1"`).
     Allow,
-    /// An unlisted tool is refused.
+    /// It is refused.
     Deny,
 }
 

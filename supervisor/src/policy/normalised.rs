@@ -33,6 +33,7 @@ impl Policy {
             out.line(0, &format!("hide: {}", list(self.hide.iter().map(|tool| text(tool)))));
         }
         tools(&mut out, self);
+        methods(&mut out, self);
         let scope = match self.limit_scope {
             LimitScope::Profile => "profile",
             LimitScope::Session => "session",
@@ -93,6 +94,18 @@ fn tools(out: &mut Writer, policy: &Policy) {
         for entry in &tool.rules {
             rule(out, entry);
         }
+    }
+}
+
+/// Nothing where `default` decides on every method: so an absent `methods` is read without a version.
+fn methods(out: &mut Writer, policy: &Policy) {
+    let word = |effect| if effect == DefaultEffect::Allow { "allow" } else { "deny" };
+    let others = (policy.methods.others != policy.default).then_some(("*".to_owned(), policy.methods.others));
+    let named = policy.methods.named.iter().map(|(method, effect)| (method.clone(), *effect));
+    let entries: Vec<_> =
+        others.into_iter().chain(named).map(|(key, effect)| format!("{}: {}", text(&key), word(effect))).collect();
+    if !entries.is_empty() {
+        out.line(0, &format!("methods: {{{}}}", entries.join(", ")));
     }
 }
 
@@ -285,6 +298,7 @@ tools:
         state: {counter: 'a: b', window: 1h, align: calendar, increment_from: 'args.n.a#'}
   '*': {rules: [{state: {counter: all, window: 90m, increment: 2.50}}]}
   empty: {}
+methods: {'*': deny, prompts/get: allow, 'resources/*': allow, vendor/a#b: deny}
 limits: {scope: session}
 approvals: {timeout: 20s, valid: 0}
 sandbox:
@@ -303,6 +317,7 @@ cli: {allow: [connect-to]}
         for part in [
             "default: allow",
             "[1.50, \"1.50\", \"true\", true, null, [x]]",
+            "methods: {\"*\": deny, prompts/get: allow, \"resources/*\": allow, \"vendor/a#b\": deny}",
             "cpu: 0.250",
             "wall: 3600s",
             "window: 120s",

@@ -1,8 +1,11 @@
 //! What the server says: answers matched to questions, lists filtered, its own requests under ids of ours. Everything
 //! that is not MCP goes to people, never to the client.
 
+use super::continuations;
 use super::gate::{Asked, Gate, SESSION_OVER, Step, corr, record_id, write_line};
+use super::method_policy::Closed;
 use super::outbox::Outbox;
+use super::{progress, subscriptions};
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpResult};
 use crate::bounds::SERVER_LINE_BYTES_MAX;
 use crate::clock::Now;
@@ -11,7 +14,8 @@ use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Answered, Entry};
 use crate::wire::json::{Number, Value};
 use crate::wire::jsonrpc::{self, Line, Message, Notification, Outcome, Request, RequestId, Response};
-use crate::wire::methods::{self, Direction, Era, Knowledge};
+use crate::wire::methods::{Direction, Era, Kind as MethodKind};
+use crate::wire::reply::DecisionMeta;
 use crate::wire::{reply, tools};
 
 impl Gate {
@@ -70,7 +74,7 @@ impl Gate {
         step: &mut Step<'_, '_>,
         read: &Line<'_>,
         response: &Response<'_>,
-        Entry { origin, payload }: Entry<Asked>,
+        Entry { origin, payload, token }: Entry<Asked>,
     ) -> Result<(), AuditError> {
         let Some(origin) = origin else { return self.own_answer(step, response) };
         let corr = corr(&response.id);
@@ -79,7 +83,7 @@ impl Gate {
         let mut mcp = Mcp { dir: "s2c", id: Some(record_id(&origin)), kind: Some("response"), ..Mcp::default() };
         let mut result = McpResult { is_error, code, bytes: step.line.len() as u64, latency_ms: 0 };
         match &payload {
-            Asked::Call { tool, since_ns } => {
+            Asked::Call { tool, since_ns, .. } => {
                 event.corr = Some(&corr);
                 mcp.method = Some("tools/call");
                 mcp.tool = Some(tool);
@@ -92,6 +96,12 @@ impl Gate {
         }
         mcp.result = Some(result);
         event.mcp = Some(mcp);
+        if let Outcome::Result(result) = &response.outcome {
+            if let Some(closed) = self.closed_input(result) {
+                return self.refuse_input(step, (&origin, &payload), event, &closed, &corr);
+            }
+            self.goes_on(&payload, token, result, step.now);
+        }
         match (&payload, &response.outcome) {
             (Asked::ToolsList, Outcome::Result(list)) => {
                 if let Err(text) = self.filtered_list(read, list, &origin, step.outbox.client()) {
@@ -100,14 +110,21 @@ impl Gate {
             }
             (Asked::Initialize, Outcome::Result(result)) => {
                 let version = result.member("protocolVersion").and_then(Value::as_str).unwrap_or_default();
-                let Some(era) = Era::of(version) else {
+                let Some(era) = Era::of(version).filter(|era| era.has_handshake()) else {
                     let text = format!("MCP revision \"{version}\" is not supported");
                     return refuse_answer(step, &origin, event, "unknown_revision", &text);
                 };
                 self.era = Some(era);
                 let tools = result.member("capabilities").and_then(|all| all.member("tools"));
                 self.tells_tools = tools.and_then(|tools| tools.member("listChanged")) == Some(&Value::Bool(true));
-                read.pass_on(Some(&origin), step.outbox.client());
+                self.pass_or_write(read, self.announced(result), &origin, step.outbox.client());
+            }
+            (Asked::Other { method }, Outcome::Result(result)) if method == "server/discover" => {
+                self.pass_or_write(read, self.announced(result), &origin, step.outbox.client());
+            }
+            (Asked::Other { .. }, Outcome::Result(result)) => {
+                let changed = subscriptions::last_word(&payload, result, &origin);
+                self.pass_or_write(read, changed, &origin, step.outbox.client());
             }
             _ => read.pass_on(Some(&origin), step.outbox.client()),
         }
@@ -130,13 +147,52 @@ impl Gate {
         let mut list = list.clone();
         let seen = |name: &str| self.observe || self.policy.visibility(name) == Visibility::Listed;
         let dropped = tools::filter(&mut list, seen).map_err(|error| error.to_string())?;
-        if dropped == 0 {
-            read.pass_on(Some(origin), out);
-        } else {
-            let response = Response { id: origin.clone(), outcome: Outcome::Result(list) };
-            Message::Response(response).write(None, out);
-        }
+        self.pass_or_write(read, (dropped > 0).then_some(list), origin, out);
         Ok(())
+    }
+
+    /// Stages an answer: written anew with `changed` as its result, or as it came.
+    fn pass_or_write(&self, read: &Line<'_>, changed: Option<Value<'_>>, origin: &RequestId, out: &mut Vec<u8>) {
+        match changed {
+            None => read.pass_on(Some(origin), out),
+            Some(result) => {
+                let response = Response { id: origin.clone(), outcome: Outcome::Result(result) };
+                Message::Response(response).write(None, out);
+            }
+        }
+    }
+
+    /// What an answer leaves behind: a call that waits for input, a task whose progress is still told.
+    fn goes_on(&mut self, asked: &Asked, token: Option<RequestId>, result: &Value<'_>, now: Now) {
+        if let Asked::Call { turn: Some(turn), .. } = asked
+            && continuations::asks_for_input(result)
+        {
+            self.continuations.leave(turn.clone(), result, now.boot_ns);
+        }
+        if let Some(token) = token.filter(|_| result.member("task").is_some()) {
+            self.task_tokens.keep(token);
+        }
+    }
+
+    /// In place of an answer that asks for input by a method that the policy closes. A call is told as any denial.
+    fn refuse_input(
+        &self,
+        step: &mut Step<'_, '_>,
+        (origin, asked): (&RequestId, &Asked),
+        event: Event<'_>,
+        closed: &Closed,
+        corr: &str,
+    ) -> Result<(), AuditError> {
+        let out = step.outbox.client();
+        if let Asked::Call { .. } = asked {
+            let id = format!("{}/{corr}", self.session);
+            let decision = DecisionMeta { id: &id, rule: None, code: closed.code, retry_after_ms: None };
+            reply::denied_reply(origin, Some(Era::V2026_07_28), &closed.text, &decision, out);
+        } else {
+            reply::error_reply(Some(origin), reply::METHOD_NOT_FOUND, &closed.text, out);
+        }
+        out.push(b'\n');
+        step.record(&event.with_effect(Effect::Denied).with_reason(closed.code, &closed.text))
     }
 
     /// The answer to our own tools/list.
@@ -172,13 +228,10 @@ impl Gate {
                 return Ok(());
             }
         };
-        let params = match cursor {
-            Some(cursor) => Some(Value::Object(vec![("cursor".into(), Value::String(cursor.into()))])),
-            None => {
-                self.schemas.asked(step.now.boot_ns);
-                None
-            }
-        };
+        if cursor.is_none() {
+            self.schemas.asked(step.now.boot_ns);
+        }
+        let params = reply::list_params(self.era, cursor);
         reply::own_request(&ours, "tools/list", params.as_ref(), step.outbox.server());
         step.outbox.server().push(b'\n');
         let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Allowed);
@@ -197,18 +250,19 @@ impl Gate {
             bytes: step.bytes(),
             ..Mcp::default()
         });
-        let kind = methods::Kind::Request;
-        let known = methods::lookup(&request.method, Direction::ServerToClient, kind, self.era) == Knowledge::Known;
-        let refused = if known {
-            match self.server_asked.open(request.id.clone(), request.method.clone().into_owned()) {
+        let closed = self.closed(&request.method, Direction::ServerToClient, MethodKind::Request, self.era);
+        let refused = match closed {
+            Some(closed) => (reply::METHOD_NOT_FOUND, closed.code, closed.text),
+            None => match self.server_asked.open(request.id.clone(), request.method.clone().into_owned()) {
                 Ok(ours) => {
+                    if let Some(entry) = self.server_asked.get_mut(&ours) {
+                        entry.token = progress::token_of(request.params.as_ref());
+                    }
                     write_line(&Message::Request(request.clone()), Some(&ours), step.outbox.client());
                     return step.record(&event.with_effect(Effect::Allowed));
                 }
                 Err(error) => (super::gate::NOT_TAKEN, "not_taken", error.to_string()),
-            }
-        } else {
-            (reply::METHOD_NOT_FOUND, "unknown_method", format!("Method not permitted: {}", request.method))
+            },
         };
         let (rpc_code, code, text) = refused;
         reply::error_reply(Some(&request.id), rpc_code, &text, step.outbox.server());
@@ -231,16 +285,26 @@ impl Gate {
             bytes: step.bytes(),
             ..Mcp::default()
         });
-        let kind = methods::Kind::Notification;
-        if methods::lookup(&note.method, Direction::ServerToClient, kind, self.era) == Knowledge::Unknown {
-            return step.record(&event.with_reason("unknown_method", "no such notification in this direction"));
+        // What names a subscription is of the one revision that has them, whatever was negotiated.
+        let era = if subscriptions::is_streamed(note) { Some(Era::V2026_07_28) } else { self.era };
+        if let Some(closed) = self.closed(&note.method, Direction::ServerToClient, MethodKind::Notification, era) {
+            return step.record(&event.with_reason(closed.code, &closed.text));
         }
+        if note.method == "notifications/progress" && !self.client_awaits_progress(note.params.as_ref()) {
+            return step.record(&event.with_reason("unknown_progress", "tells of no request that is in flight"));
+        }
+        let renamed = match self.on_its_stream(note) {
+            Ok(renamed) => renamed,
+            Err(text) => return step.record(&event.with_reason("unknown_subscription", text)),
+        };
         if note.method == "notifications/cancelled" {
-            let mut note = note.clone();
+            let mut note = renamed.unwrap_or_else(|| note.clone());
             if !self.cancel_for_server(&mut note) {
                 return step.record(&event.with_reason("unknown_id", "cancels nothing that is in flight"));
             }
             write_line(&Message::Notification(note), None, step.outbox.client());
+        } else if let Some(renamed) = renamed {
+            write_line(&Message::Notification(renamed), None, step.outbox.client());
         } else {
             read.pass_on(None, step.outbox.client());
             step.outbox.client().push(b'\n');
@@ -254,11 +318,12 @@ impl Gate {
 
     fn cancel_for_server(&mut self, note: &mut Notification<'_>) -> bool {
         let Some(params) = note.params.as_mut() else { return false };
-        let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.server_asked.cancel(&origin))
-        else {
-            return false;
-        };
-        ids::rewrite_cancelled(params, &cancelled.ours)
+        let Some(named) = ids::cancelled_request(params) else { return false };
+        // Its own request, which the client knows by our id; or a stream of the client's, which it knows by ours.
+        match self.server_asked.cancel(&named).map(|cancelled| cancelled.ours).or_else(|| self.end_of_stream(&named)) {
+            Some(theirs) => ids::rewrite_cancelled(params, &theirs),
+            None => false,
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id, write_request};
+use super::continuations::Turn;
+use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id};
 use super::outbox::Outbox;
 use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, record_rule};
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
@@ -30,9 +31,12 @@ impl Gate {
             Ok(call) => call,
             Err(error) => return deny_request(step, request, INVALID_PARAMS, "bad_call", &error.to_string()),
         };
-        let asked = Asked::Call { tool: call.name.to_owned(), since_ns: step.now.boot_ns };
+        let asked = Asked::Call { tool: call.name.to_owned(), since_ns: step.now.boot_ns, turn: None };
         match self.asked.open(request.id.clone(), asked) {
-            Ok(ours) => self.rule_on(step, Opened { request, call, ours: &ours }),
+            Ok(ours) => {
+                self.await_progress(request, &ours);
+                self.rule_on(step, Opened { request, call, ours: &ours })
+            }
             Err(error) => deny_request(step, request, NOT_TAKEN, "not_taken", &error.to_string()),
         }
     }
@@ -48,7 +52,8 @@ impl Gate {
         }
         let (observe, now) = (self.observe, step.now);
         let (store, paces, session) = (self.store.as_mut(), &mut self.paces, self.session.as_str());
-        let mut judge = Judge { policy: &policy, store, paces, session, observe, now };
+        let continues = self.continuations.has(call, now.boot_ns);
+        let mut judge = Judge { policy: &policy, store, paces, session, observe, continues, now };
         let in_hand = |print| self.approvals.in_hand(print, now.boot_ns).is_some();
         let ruling = judge.rule(self.schemas.lookup(call.name), call, in_hand);
         match if observe { ruling.observed() } else { ruling } {
@@ -70,6 +75,10 @@ impl Gate {
             self.asked.abandon(ours);
             return deny_request(step, request, NOT_TAKEN, "not_taken", "too much waits for the tools' schemas");
         }
+        // Without a handshake nothing says that the server may be asked but the first request.
+        if !self.schemas.is_asked() && self.known_revision_of(request).is_some_and(|era| !era.has_handshake()) {
+            self.ask_for_tools(step, None)?;
+        }
         self.schemas.wait(step.now.boot_ns);
         self.parked.push_back(Parked { ours: ours.clone(), line: step.line.to_vec() });
         Ok(())
@@ -77,7 +86,8 @@ impl Gate {
 
     /// Forwards a call when its record is on disk.
     fn let_go(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>, granted: &Granted<'_>) -> Result<(), AuditError> {
-        let Opened { request, ours, .. } = opened;
+        let Opened { request, call, ours } = opened;
+        let turn = self.continuations.take(call, step.now.boot_ns);
         let (corr, id) = (corr(ours), granted.approved.map(|print| self.approval_id(print)));
         let mut event = self.call_event(Kind::McpRequest, step, &opened, &corr).with_effect(Effect::Allowed);
         event.rule = granted.rule.map(record_rule);
@@ -86,13 +96,18 @@ impl Gate {
         if let Some((code, text)) = &granted.despite {
             event = event.with_effect(Effect::Observed).with_reason(code.as_str(), text);
         }
-        write_request(request, ours, step.outbox.server());
+        if let (Some(mcp), Some(turn)) = (event.mcp.as_mut(), &turn) {
+            mcp.continues = Some(&turn.first);
+        }
+        self.forward(request, ours, step.outbox.server());
         step.record(&event)?;
         if let Some(print) = granted.approved {
             self.approvals.spend(print);
         }
-        if let Some(Entry { payload: Asked::Call { since_ns, .. }, .. }) = self.asked.get_mut(ours) {
+        let can_be_continued = self.known_revision_of(request).is_some_and(|era| !era.has_handshake());
+        if let Some(Entry { payload: Asked::Call { since_ns, turn: place, .. }, .. }) = self.asked.get_mut(ours) {
             *since_ns = step.now.boot_ns; // what it waited for us is not the server's latency
+            *place = can_be_continued.then(|| turn.unwrap_or_else(|| Turn::first(call, corr)));
         }
         if granted.despite.is_some() {
             self.counts.observed += 1;
@@ -119,7 +134,7 @@ impl Gate {
         event.reason = Some(audit::Reason { code: denial.code.as_str(), text: &denial.message });
         event.approval = approval.map(|id| audit::Approval { id, ..audit::Approval::default() });
         let decision = format!("{}/{corr}", self.session);
-        write_denial(&request.id, refused, &decision, step.outbox.client());
+        write_denial(request, self.known_revision_of(request), refused, &decision, step.outbox.client());
         // Its place is given back when the refusal is on record: until then it counts as an open question, which
         // gets an answer even if nothing can be recorded any more.
         step.record(&event)?;
@@ -160,11 +175,13 @@ impl Gate {
             id: Some(record_id(&request.id)),
             kind: Some("request"),
             tool: Some(call.name),
-            protocol: self.era.map(Era::as_str),
+            protocol: self.known_revision_of(request).map(Era::as_str),
             bytes: step.bytes(),
             args: call.arguments.map(|arguments| self.redactor.redact(arguments)),
             task: call.task.map(|task| self.redactor.redact(task)),
             meta: call.meta.map(|meta| self.redactor.redact(meta)),
+            input_responses: call.input_responses.map(|responses| self.redactor.redact(responses)),
+            request_state: call.request_state.map(|state| self.redactor.redact(state)),
             ..Mcp::default()
         });
         event
@@ -219,7 +236,8 @@ pub(super) fn reread(
 }
 
 /// A hidden tool does not exist for the client; every other refusal is a tool result that the agent can read.
-fn write_denial(id: &RequestId, refused: &Refused<'_>, decision: &str, out: &mut Vec<u8>) {
+fn write_denial(request: &Request<'_>, era: Option<Era>, refused: &Refused<'_>, decision: &str, out: &mut Vec<u8>) {
+    let id = &request.id;
     let Refused { denial, retry_after_ms, .. } = refused;
     if denial.code == DenialCode::Hidden {
         reply::error_reply(Some(id), INVALID_PARAMS, &denial.message, out);
@@ -230,7 +248,7 @@ fn write_denial(id: &RequestId, refused: &Refused<'_>, decision: &str, out: &mut
             code: denial.code.as_str(),
             retry_after_ms: *retry_after_ms,
         };
-        reply::denied_reply(id, &denial.message, &meta, out);
+        reply::denied_reply(id, era, &denial.message, &meta, out);
     }
     out.push(b'\n');
 }

@@ -10,6 +10,9 @@ use crate::wire::tools::ToolCall;
 /// Keeps these hashes apart from all others of the program.
 const DOMAIN: &[u8] = b"intercept-sandbox/approval/v1\n";
 
+/// As [`DOMAIN`], for what joins a call and its retry.
+const RETRY_DOMAIN: &[u8] = b"intercept-sandbox/retry/v1\n";
+
 /// SHA-256 of a call under a policy. Two calls have the same only if a server could not tell them apart but by the order
 /// of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +34,12 @@ impl Fingerprint {
                 bytes.push(b'j');
                 canonical(task, &mut bytes);
             }
+            for (tag, value) in [(b'i', call.input_responses), (b'q', call.request_state)] {
+                if let Some(value) = value {
+                    bytes.push(tag);
+                    canonical(value, &mut bytes);
+                }
+            }
             let mut meta: Vec<_> = call.meta_members().collect();
             if !meta.is_empty() {
                 meta.sort_unstable_by_key(|(key, _)| key.as_bytes());
@@ -41,6 +50,24 @@ impl Fingerprint {
                 }
             }
         }
+        Self(Sha256::digest(&bytes).into())
+    }
+
+    /// What a call and its retry have in common: the tool and the arguments.
+    pub(super) fn of_tool_and_arguments(call: ToolCall<'_>) -> Self {
+        let mut bytes = RETRY_DOMAIN.to_vec();
+        field(b't', call.name.as_bytes(), &mut bytes);
+        match call.arguments {
+            Some(arguments) => canonical(arguments, &mut bytes),
+            None => bytes.push(b'-'),
+        }
+        Self(Sha256::digest(&bytes).into())
+    }
+
+    /// The fingerprint of one value.
+    pub(super) fn of_value(value: &Value<'_>) -> Self {
+        let mut bytes = RETRY_DOMAIN.to_vec();
+        canonical(value, &mut bytes);
         Self(Sha256::digest(&bytes).into())
     }
 
@@ -101,7 +128,7 @@ mod tests {
 
     fn print(tool: &str, arguments: &str, policy: &str) -> Fingerprint {
         let value = parse(arguments.as_bytes()).unwrap();
-        Fingerprint::of(ToolCall { name: tool, arguments: Some(&value), task: None, meta: None }, policy)
+        Fingerprint::of(ToolCall::plain(tool, Some(&value)), policy)
     }
 
     #[test]
@@ -118,7 +145,7 @@ mod tests {
             print("pay", r#"{"to":"a","sum":1}"#, "q"),
         ];
         assert!(others.iter().all(|other| *other != one));
-        let none = Fingerprint::of(ToolCall { name: "pay", arguments: None, task: None, meta: None }, "p");
+        let none = Fingerprint::of(ToolCall::plain("pay", None), "p");
         assert_ne!(none, print("pay", "{}", "p"));
     }
 
@@ -138,6 +165,25 @@ mod tests {
             plain,
         ];
         assert!((1..others.len()).all(|at| !others[..at].contains(&others[at])), "all differ");
+    }
+
+    #[test]
+    fn a_fingerprint_covers_what_answers_an_input_required_result() {
+        let of = |rest: &str| {
+            let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+            let text = format!(r#"{{"name":"pay",{meta}{rest}}}"#);
+            let params = parse(text.as_bytes()).unwrap();
+            Fingerprint::of(ToolCall::of(Some(&params)).unwrap(), "p")
+        };
+        let all = [
+            of(""),
+            of(r#","requestState":"a""#),
+            of(r#","requestState":"b""#),
+            of(r#","inputResponses":{}"#),
+            of(r#","inputResponses":{"a":{"action":"accept"}}"#),
+            of(r#","inputResponses":{"a":{"action":"accept"}},"requestState":"a""#),
+        ];
+        assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])), "all differ");
     }
 
     #[test]

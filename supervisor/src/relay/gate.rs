@@ -4,10 +4,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::approvals::Approvals;
+use super::continuations::{Continuations, Turn};
+use super::method_policy::deny_revision;
 use super::noise::Noise;
 use super::outbox::Outbox;
 use super::person::Counts;
+use super::progress::TaskTokens;
 use super::schemas::Schemas;
+use super::subscriptions::LISTEN;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
 use crate::bounds::CLIENT_LINE_BYTES_MAX;
 use crate::clock::Now;
@@ -17,8 +21,8 @@ use crate::policy::Policy;
 use crate::relay::messages::EndCause;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Entry, InFlight};
-use crate::wire::jsonrpc::{self, Message, Notification, Refusal, Request, RequestId, Response};
-use crate::wire::methods::{self, Direction, Era, Knowledge};
+use crate::wire::jsonrpc::{self, Message, Refusal, Request, RequestId, Response};
+use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 use crate::wire::reply;
 
 /// Our own JSON-RPC error: the session is over. Outside -32768..-32000, which JSON-RPC 2.0 and MCP reserve.
@@ -29,8 +33,8 @@ pub(super) const NOT_TAKEN: i32 = -31_002;
 /// What a client's request was, kept until its answer.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// A tools/call; the time it came, or was forwarded.
-    Call { tool: String, since_ns: u64 },
+    /// A tools/call; the time it came, or was forwarded; where it stands in its row, when it was forwarded.
+    Call { tool: String, since_ns: u64, turn: Option<Turn> },
     /// Its tools/list: the answer is filtered.
     ToolsList,
     /// Its initialize: the answer says the revision.
@@ -76,6 +80,10 @@ pub(super) struct Gate {
     pub(super) asked: InFlight<Asked>,
     /// The server's requests on their way to the client, by method.
     pub(super) server_asked: InFlight<String>,
+    /// Progress that outlives an answer.
+    pub(super) task_tokens: TaskTokens,
+    /// Calls that wait for the input that the server asked for.
+    pub(super) continuations: Continuations,
     pub(super) schemas: Schemas,
     pub(super) parked: VecDeque<Parked>,
     /// Calls that wait for a person, and answers that wait for a call.
@@ -96,17 +104,6 @@ pub(super) struct Terms {
     pub(super) store: Box<dyn Store>,
     pub(super) redactor: Redactor,
     pub(super) secrets: Vec<Vec<u8>>,
-}
-
-/// What a cancellation met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cancelled {
-    /// No open request of that id.
-    Nothing,
-    /// A call that the server has not seen yet.
-    Parked,
-    /// A request that the server works on.
-    Forwarded,
 }
 
 /// One client message with what its record needs.
@@ -170,6 +167,8 @@ impl Gate {
             tells_tools: false,
             asked: InFlight::new(),
             server_asked: InFlight::new(),
+            task_tokens: TaskTokens::default(),
+            continuations: Continuations::default(),
             schemas: Schemas::default(),
             parked: VecDeque::new(),
             approvals: Approvals::default(),
@@ -216,13 +215,18 @@ impl Gate {
     }
 
     fn client_request(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
-        let kind = methods::Kind::Request;
-        if methods::lookup(&request.method, Direction::ClientToServer, kind, self.era) == Knowledge::Unknown {
-            let text = format!("Method not permitted: {}", request.method);
-            return deny_request(step, request, reply::METHOD_NOT_FOUND, "unknown_method", &text);
+        let era = match self.revision_of(request) {
+            Ok(era) => era,
+            Err(error) => return deny_revision(step, request, &error),
+        };
+        if let Some(closed) = self.closed(&request.method, Direction::ClientToServer, MethodKind::Request, era) {
+            return deny_request(step, request, reply::METHOD_NOT_FOUND, closed.code, &closed.text);
         }
         if request.method == "tools/call" {
             return self.client_call(step, request);
+        }
+        if request.method == LISTEN && !self.has_room_to_listen() {
+            return deny_request(step, request, NOT_TAKEN, "not_taken", "too many open subscriptions");
         }
         let asked = match &*request.method {
             "tools/list" => Asked::ToolsList,
@@ -233,70 +237,19 @@ impl Gate {
             Ok(ours) => ours,
             Err(error) => return deny_request(step, request, NOT_TAKEN, "not_taken", &error.to_string()),
         };
+        self.await_progress(request, &ours);
         let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Allowed);
         event.mcp = Some(Mcp {
             dir: "c2s",
             method: Some(&request.method),
             id: Some(record_id(&request.id)),
             kind: Some("request"),
-            protocol: self.era.map(Era::as_str),
+            protocol: era.map(Era::as_str),
             bytes: step.bytes(),
             ..Mcp::default()
         });
-        write_request(request, &ours, step.outbox.server());
+        self.forward(request, &ours, step.outbox.server());
         step.record(&event)
-    }
-
-    fn client_notification(&mut self, step: &mut Step<'_, '_>, note: &Notification<'_>) -> Result<(), AuditError> {
-        let mut event = Event::new(Kind::McpNotification).with_effect(Effect::Denied);
-        event.mcp = Some(Mcp {
-            dir: "c2s",
-            method: Some(&note.method),
-            kind: Some("notification"),
-            protocol: self.era.map(Era::as_str),
-            bytes: step.bytes(),
-            ..Mcp::default()
-        });
-        let kind = methods::Kind::Notification;
-        if methods::lookup(&note.method, Direction::ClientToServer, kind, self.era) == Knowledge::Unknown {
-            return step.record(&event.with_reason("unknown_method", "no such notification in this direction"));
-        }
-        let mut note = note.clone();
-        if note.method == "notifications/cancelled" {
-            match self.cancel_for_client(&mut note) {
-                Cancelled::Forwarded => {}
-                Cancelled::Parked => {
-                    let event = event.with_effect(Effect::Allowed);
-                    return step.record(&event.with_reason("parked", "cancels a call that the server has not seen"));
-                }
-                Cancelled::Nothing => {
-                    return step.record(&event.with_reason("unknown_id", "cancels nothing that is in flight"));
-                }
-            }
-        }
-        write_line(&Message::Notification(note.clone()), None, step.outbox.server());
-        step.record(&event.with_effect(Effect::Allowed))?;
-        if note.method == "notifications/initialized" {
-            self.initialized = true;
-            if self.policy.needs_schemas() {
-                self.ask_for_tools(step, None)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a cancelled request out of what waits, and puts our id into a cancellation that the server should hear.
-    fn cancel_for_client(&mut self, note: &mut Notification<'_>) -> Cancelled {
-        let Some(params) = note.params.as_mut() else { return Cancelled::Nothing };
-        let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.asked.cancel(&origin)) else {
-            return Cancelled::Nothing;
-        };
-        if self.is_parked(&cancelled.ours) {
-            self.parked.retain(|parked| parked.ours != cancelled.ours);
-            self.approvals.cancel(&cancelled.ours);
-            return Cancelled::Parked;
-        }
-        if ids::rewrite_cancelled(params, &cancelled.ours) { Cancelled::Forwarded } else { Cancelled::Nothing }
     }
 
     /// Whether the server has not seen this call yet: it waits for schemas or a person.
@@ -423,11 +376,6 @@ pub(super) fn write_line(message: &Message<'_>, id: Option<&RequestId>, out: &mu
     out.push(b'\n');
 }
 
-/// Appends a request under our id, written from what was judged.
-pub(super) fn write_request(request: &Request<'_>, ours: &RequestId, out: &mut Vec<u8>) {
-    write_line(&Message::Request(request.clone()), Some(ours), out);
-}
-
 /// Refuses a request with a JSON-RPC error.
 pub(super) fn deny_request(
     step: &mut Step<'_, '_>,
@@ -438,6 +386,16 @@ pub(super) fn deny_request(
 ) -> Result<(), AuditError> {
     reply::error_reply(Some(&request.id), rpc_code, text, step.outbox.client());
     step.outbox.client().push(b'\n');
+    deny_request_as(step, request, code, text)
+}
+
+/// Records the refusal of a request whose answer is staged.
+pub(super) fn deny_request_as(
+    step: &mut Step<'_, '_>,
+    request: &Request<'_>,
+    code: &str,
+    text: &str,
+) -> Result<(), AuditError> {
     let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Denied).with_reason(code, text);
     event.mcp = Some(Mcp {
         dir: "c2s",
@@ -472,3 +430,6 @@ fn refuse(
     event.mcp = Some(Mcp { dir: "c2s", id: id.map(record_id), bytes, ..Mcp::default() });
     step.record(&event)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 mod answers;
 mod approvals;
 mod calls;
+mod capabilities;
+mod continuations;
 pub mod control;
 mod desk;
 #[cfg(test)]
@@ -13,10 +15,13 @@ mod egress_desk;
 mod fingerprint;
 mod gate;
 pub mod messages;
+mod method_policy;
 mod noise;
+mod notifications;
 mod outbox;
 mod person;
 pub mod pipes;
+mod progress;
 mod pump;
 #[cfg(fuzzing)]
 pub mod rehearsal;
@@ -25,6 +30,7 @@ mod schemas;
 pub mod sealed;
 mod shown;
 pub mod stderr;
+mod subscriptions;
 mod swap;
 
 use std::os::fd::OwnedFd;

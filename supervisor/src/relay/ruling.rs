@@ -81,6 +81,8 @@ pub(super) struct Judge<'p, 'g> {
     pub(super) session: &'g str,
     /// Nobody is asked: what needs an approval is told and goes through.
     pub(super) observe: bool,
+    /// The call goes on with one that was charged and approved: only what its arguments may be is judged again.
+    pub(super) continues: bool,
     pub(super) now: Now,
 }
 
@@ -102,6 +104,10 @@ impl<'p> Judge<'p, '_> {
             Verdict::NeedsSchema => return Ruling::Wait,
             Verdict::Allow(allowance) => allowance,
         };
+        if self.continues {
+            let rule = allowance.rule;
+            return Ruling::Granted(Granted { rule, limit: None, approved: None, despite: None });
+        }
         let asks = allowance.approval.filter(|_| weaken::in_force("approval-needed"));
         let (mut approved, mut despite) = (None, None);
         match asks {

@@ -51,6 +51,11 @@ impl Schemas {
         self.state = State::Waiting { deadline_ns: deadline(now_ns) };
     }
 
+    /// Whether a list was asked for, or a call waits for the asking.
+    pub(super) fn is_asked(&self) -> bool {
+        self.state != State::NotAsked
+    }
+
     /// A call waits; starts the clock if none runs.
     pub(super) fn wait(&mut self, now_ns: u64) {
         if self.state == State::NotAsked {

@@ -14,7 +14,8 @@ pub(super) fn call(call: ToolCall<'_>, secrets: &[Vec<u8>]) -> String {
     let mut shown = arguments(call.arguments, secrets);
     let meta: Vec<_> = call.meta_members().map(|(key, value)| (key.to_owned().into(), value.clone())).collect();
     let meta = (!meta.is_empty()).then_some(Value::Object(meta));
-    for (name, value) in [("task", call.task), ("_meta", meta.as_ref())] {
+    let retry = [("inputResponses", call.input_responses), ("requestState", call.request_state)];
+    for (name, value) in [("task", call.task), ("_meta", meta.as_ref())].into_iter().chain(retry) {
         if value.is_some() {
             shown.push_str(&format!(" with {name} {}", arguments(value, secrets)));
         }

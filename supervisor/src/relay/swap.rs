@@ -86,6 +86,8 @@ impl Gate {
         let _on_disk = journal.append(now, &event)?;
         let old = std::mem::replace(&mut self.policy, Rc::new(new));
 
+        self.continuations.clear(); // what the old policy charged, the new one has not
+
         let mut step = Step { now, line: &[], journal, outbox };
         if policy::visibility_changes(&old, &self.policy) {
             self.tell_of_tools(&mut step)?;

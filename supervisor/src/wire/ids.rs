@@ -27,6 +27,8 @@ pub struct Entry<T> {
     pub origin: Option<RequestId>,
     /// What the caller kept with it.
     pub payload: T,
+    /// The token under which the asker wants to be told of its progress.
+    pub token: Option<RequestId>,
 }
 
 /// Why a request cannot be sent on.
@@ -130,6 +132,12 @@ impl<T> InFlight<T> {
     }
 
     /// The unanswered request that stands under our id.
+    #[must_use]
+    pub fn get(&self, id: &RequestId) -> Option<&Entry<T>> {
+        self.pending.get(&number_of(id)?)
+    }
+
+    /// The unanswered request that stands under our id, to change.
     pub fn get_mut(&mut self, id: &RequestId) -> Option<&mut Entry<T>> {
         self.pending.get_mut(&number_of(id)?)
     }
@@ -159,7 +167,7 @@ impl<T> InFlight<T> {
         }
         let number = self.next;
         self.next += 1;
-        self.pending.insert(number, Entry { origin, payload });
+        self.pending.insert(number, Entry { origin, payload, token: None });
         Ok(number)
     }
 
@@ -219,11 +227,11 @@ mod tests {
         assert_eq!(calls.open(RequestId::Integer(1), 'b'), Ok(RequestId::Integer(2)), "\"1\" is not 1");
         assert_eq!(
             calls.answer(&RequestId::Integer(1)),
-            Answered::Pending(Entry { origin: Some(text("1")), payload: 'a' })
+            Answered::Pending(Entry { origin: Some(text("1")), payload: 'a', token: None })
         );
         assert_eq!(
             calls.answer(&RequestId::Integer(2)),
-            Answered::Pending(Entry { origin: Some(RequestId::Integer(1)), payload: 'b' })
+            Answered::Pending(Entry { origin: Some(RequestId::Integer(1)), payload: 'b', token: None })
         );
         assert!(calls.is_empty());
     }
@@ -281,7 +289,10 @@ mod tests {
             assert_eq!(calls.cancel(&text("x")).unwrap().forgotten, None);
         }
         assert!(calls.open(text("x"), 9999).is_ok());
-        assert_eq!(calls.cancel(&text("x")).unwrap().forgotten, Some(Entry { origin: Some(text("x")), payload: 0 }));
+        assert_eq!(
+            calls.cancel(&text("x")).unwrap().forgotten,
+            Some(Entry { origin: Some(text("x")), payload: 0, token: None })
+        );
         assert_eq!(calls.answer(&RequestId::Integer(1)), Answered::Unknown);
         assert!(matches!(calls.answer(&RequestId::Integer(2)), Answered::Cancelled(_)));
     }
@@ -291,7 +302,7 @@ mod tests {
         let mut calls = InFlight::new();
         let ours = calls.open_own('t').unwrap();
         assert_eq!(calls.cancel(&ours), None, "a peer's id is never taken for ours");
-        assert_eq!(calls.answer(&ours), Answered::Pending(Entry { origin: None, payload: 't' }));
+        assert_eq!(calls.answer(&ours), Answered::Pending(Entry { origin: None, payload: 't', token: None }));
     }
 
     #[test]
@@ -299,7 +310,7 @@ mod tests {
         let mut calls = InFlight::new();
         let ours = calls.open(text("x"), 1).unwrap();
         assert!(calls.get_mut(&ours).is_some());
-        assert_eq!(calls.abandon(&ours), Some(Entry { origin: Some(text("x")), payload: 1 }));
+        assert_eq!(calls.abandon(&ours), Some(Entry { origin: Some(text("x")), payload: 1, token: None }));
         assert_eq!(calls.answer(&ours), Answered::Unknown);
         assert!(calls.open(text("x"), 2).is_ok() && calls.open(text("y"), 3).is_ok());
         assert_eq!(calls.pending().map(|(_, entry)| entry.payload).collect::<Vec<_>>(), [2, 3]);

@@ -255,7 +255,7 @@ impl<'a> Envelope<'a> {
                 return Err(self.refuse(RefusalCode::BadParams, "\"params\" is not an object"));
             };
             for (key, value) in members {
-                let nested = if key == "_meta" { &["progressToken"][..] } else { &[] };
+                let nested = if key == "_meta" { &methods::META_KEYS[..] } else { &[] };
                 let known = fold::collision(key, methods::parameter_names(&method)).or_else(|| {
                     let keys = value.as_object().unwrap_or_default();
                     keys.iter().find_map(|(key, _)| fold::collision(key, nested.iter().copied()))

@@ -1,7 +1,9 @@
 //! MCP's methods: who may send which, in which revision, and what their parameters are called.
 //!
-//! Source: the JSON schemas of the revisions 2024-11-05, 2025-03-26, 2025-06-18 and 2025-11-25 (unions ClientRequest, ClientNotification,
-//! ServerRequest, ServerNotification). The stateless revision 2026-07-28 is not spoken; its own methods are unknown here.
+//! Source: the JSON schemas of the revisions 2024-11-05, 2025-03-26, 2025-06-18, 2025-11-25 and 2026-07-28 (unions ClientRequest,
+//! ClientNotification, ServerRequest, ServerNotification, and InputRequest of the last), whose names stand in `methods/published.txt`.
+
+use super::json::Value;
 
 /// A revision of MCP that changes which methods exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,11 +16,14 @@ pub enum Era {
     V2025_06_18,
     /// 2025-11-25
     V2025_11_25,
+    /// 2026-07-28: no handshake, each request says its revision; the server asks nothing of its own accord.
+    V2026_07_28,
 }
 
 impl Era {
     /// Every revision spoken, oldest first.
-    pub const ALL: [Self; 4] = [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
+    pub const ALL: [Self; 5] =
+        [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25, Self::V2026_07_28];
 
     /// The revision that `protocolVersion` names; none when it is not spoken.
     #[must_use]
@@ -34,9 +39,57 @@ impl Era {
             Self::V2025_03_26 => "2025-03-26",
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
+            Self::V2026_07_28 => "2026-07-28",
         }
     }
+
+    /// The revision that a request itself names in `_meta`; none when it names none.
+    ///
+    /// # Errors
+    /// When it names one that is not spoken, or what it names is no string.
+    pub fn of_request(params: Option<&Value<'_>>) -> Result<Option<Self>, UnknownRevision> {
+        let version = params.and_then(|params| params.member("_meta")).and_then(|meta| meta.member(PROTOCOL_VERSION));
+        match version {
+            None => Ok(None),
+            Some(Value::String(version)) => {
+                Self::of(version).map(Some).ok_or_else(|| UnknownRevision { requested: version.clone().into_owned() })
+            }
+            Some(_) => Err(UnknownRevision { requested: String::new() }),
+        }
+    }
+
+    /// Whether a session that begins with `initialize` can be of this revision.
+    #[must_use]
+    pub const fn has_handshake(self) -> bool {
+        !matches!(self, Self::V2026_07_28)
+    }
 }
+
+/// A request names a revision that is not spoken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("MCP revision {requested:?} is not supported")]
+pub struct UnknownRevision {
+    /// What it names; empty where that is no string.
+    pub requested: String,
+}
+
+/// The key of `_meta` that names a request's revision (2026-07-28, RequestMetaObject).
+pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// The key of `_meta` with what the client can be asked for (2026-07-28, RequestMetaObject).
+pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// The key of `_meta` with the client's name (2026-07-28, RequestMetaObject).
+pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+/// The key of `_meta` with the id of the subscription that a notification belongs to (2026-07-28, NotificationMetaObject).
+pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+/// The keys of `_meta` that a protocol reads.
+pub const META_KEYS: [&str; 6] = [
+    "progressToken",
+    PROTOCOL_VERSION,
+    CLIENT_CAPABILITIES,
+    CLIENT_INFO,
+    SUBSCRIPTION_ID,
+    "io.modelcontextprotocol/logLevel",
+];
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,19 +115,78 @@ pub enum Kind {
 pub enum Knowledge {
     /// The revision has it, in this direction and kind.
     Known,
-    /// It does not; refused unless the policy's `methods:` opens it.
+    /// MCP has the name, but in no revision in this direction and kind: nothing opens it.
+    Misplaced,
+    /// This revision does not have it; refused unless the policy's `methods` opens it.
     Unknown,
 }
 
 /// Whether `method` may go `direction` as a `kind` in `era`. Before a version is negotiated (`None`) every revision counts.
 /// Names are compared exactly: `Tools/call` is unknown.
 pub fn lookup(method: &str, direction: Direction, kind: Kind, era: Option<Era>) -> Knowledge {
-    let is_spoken = |row: &&Method| row.since <= era.unwrap_or(Era::V2025_11_25);
-    let fits = |row: &&Method| row.name == method && row.kind == kind && row.ways.include(direction);
-    match METHODS.iter().filter(fits).find(is_spoken) {
-        Some(_) => Knowledge::Known,
-        None => Knowledge::Unknown,
+    let mut of_name = METHODS.iter().filter(|row| row.name == method).peekable();
+    if of_name.peek().is_none() {
+        return Knowledge::Unknown;
     }
+    let mut fits = of_name.filter(|row| row.kind == kind && row.ways.include(direction)).peekable();
+    if fits.peek().is_none() {
+        return Knowledge::Misplaced;
+    }
+    if fits.any(|row| era.is_none_or(|era| row.is_in(era))) { Knowledge::Known } else { Knowledge::Unknown }
+}
+
+/// Who decides on a method that MCP has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Standing {
+    /// Without it nothing works, and what it does is judged elsewhere: no policy closes it.
+    Essential,
+    /// A notification: passes unless the policy names it.
+    Free,
+    /// Follows the policy's `methods`.
+    Judged,
+}
+
+/// Who decides on `method`; none when no revision has it.
+#[must_use]
+pub fn standing(method: &str) -> Option<Standing> {
+    let row = METHODS.iter().find(|row| row.name == method)?;
+    Some(match (row.kind, ESSENTIAL.contains(&method)) {
+        (_, true) => Standing::Essential,
+        (Kind::Notification, false) => Standing::Free,
+        (Kind::Request, false) => Standing::Judged,
+    })
+}
+
+/// Every method that MCP has in some revision; some more than once.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|row| row.name)
+}
+
+/// The directions and kinds that `method` has in some revision.
+pub fn places(method: &str) -> impl Iterator<Item = (Direction, Kind)> {
+    let directions = [Direction::ClientToServer, Direction::ServerToClient];
+    METHODS.iter().filter(move |row| row.name == method).flat_map(move |row| {
+        directions.into_iter().filter(|direction| row.ways.include(*direction)).map(|direction| (direction, row.kind))
+    })
+}
+
+/// Methods that no policy names: the handshake, what cancels, and what tool rules judge.
+const ESSENTIAL: [&str; 8] = [
+    "initialize",
+    "notifications/cancelled",
+    "notifications/initialized",
+    "ping",
+    "server/discover",
+    "subscriptions/listen",
+    "tools/call",
+    "tools/list",
+];
+
+/// The names of `method`'s parameters in `era`, `_meta` included.
+pub fn parameters_in(method: &str, era: Era) -> impl Iterator<Item = &'static str> {
+    let rows = METHODS.iter().filter(move |row| row.name == method && row.is_in(era));
+    rows.flat_map(|row| row.params.iter().copied()).chain(["_meta"])
 }
 
 /// The names of `method`'s parameters over all revisions, `_meta` included; for an unknown method, those of every method.
@@ -105,20 +217,34 @@ struct Method {
     name: &'static str,
     kind: Kind,
     ways: Ways,
-    /// No revision up to 2025-11-25 takes a method away, so the first that has it says all.
+    /// The first revision that has it so.
     since: Era,
+    /// The last one. A method that changes its direction or its parameters has two rows.
+    until: Era,
     params: &'static [&'static str],
 }
 
+impl Method {
+    fn is_in(&self, era: Era) -> bool {
+        self.since <= era && era <= self.until
+    }
+
+    /// With 2026-07-28 it is gone, or another.
+    const fn ended(mut self) -> Self {
+        self.until = V2025_11_25;
+        self
+    }
+}
+
 const fn request(name: &'static str, ways: Ways, since: Era, params: &'static [&'static str]) -> Method {
-    Method { name, kind: Kind::Request, ways, since, params }
+    Method { name, kind: Kind::Request, ways, since, until: V2026_07_28, params }
 }
 
 const fn notification(name: &'static str, ways: Ways, since: Era, params: &'static [&'static str]) -> Method {
-    Method { name, kind: Kind::Notification, ways, since, params }
+    Method { name, kind: Kind::Notification, ways, since, until: V2026_07_28, params }
 }
 
-use Era::{V2024_11_05, V2025_06_18, V2025_11_25};
+use Era::{V2024_11_05, V2025_06_18, V2025_11_25, V2026_07_28};
 use Ways::{Both, Client, Server};
 
 const SAMPLING: &[&str] = &[
@@ -139,136 +265,49 @@ const TASK: &[&str] = &["createdAt", "lastUpdatedAt", "pollInterval", "status", 
 const PROGRESS: &[&str] = &["message", "progress", "progressToken", "total"];
 
 static METHODS: &[Method] = &[
-    request("initialize", Client, V2024_11_05, &["capabilities", "clientInfo", "protocolVersion"]),
-    request("ping", Both, V2024_11_05, &[]),
+    request("initialize", Client, V2024_11_05, &["capabilities", "clientInfo", "protocolVersion"]).ended(),
+    request("ping", Both, V2024_11_05, &[]).ended(),
+    request("server/discover", Client, V2026_07_28, &[]),
+    request("subscriptions/listen", Client, V2026_07_28, &["notifications"]),
     request("resources/list", Client, V2024_11_05, &["cursor"]),
     request("resources/templates/list", Client, V2024_11_05, &["cursor"]),
-    request("resources/read", Client, V2024_11_05, &["uri"]),
-    request("resources/subscribe", Client, V2024_11_05, &["uri"]),
-    request("resources/unsubscribe", Client, V2024_11_05, &["uri"]),
+    request("resources/read", Client, V2024_11_05, &["uri"]).ended(),
+    request("resources/read", Client, V2026_07_28, &["inputResponses", "requestState", "uri"]),
+    request("resources/subscribe", Client, V2024_11_05, &["uri"]).ended(),
+    request("resources/unsubscribe", Client, V2024_11_05, &["uri"]).ended(),
     request("prompts/list", Client, V2024_11_05, &["cursor"]),
-    request("prompts/get", Client, V2024_11_05, &["arguments", "name"]),
+    request("prompts/get", Client, V2024_11_05, &["arguments", "name"]).ended(),
+    request("prompts/get", Client, V2026_07_28, &["arguments", "inputResponses", "name", "requestState"]),
     request("tools/list", Client, V2024_11_05, &["cursor"]),
-    request("tools/call", Client, V2024_11_05, &["arguments", "name", "task"]),
-    request("logging/setLevel", Client, V2024_11_05, &["level"]),
+    request("tools/call", Client, V2024_11_05, &["arguments", "name", "task"]).ended(),
+    request("tools/call", Client, V2026_07_28, &["arguments", "inputResponses", "name", "requestState"]),
+    request("logging/setLevel", Client, V2024_11_05, &["level"]).ended(),
     request("completion/complete", Client, V2024_11_05, &["argument", "context", "ref"]),
-    request("tasks/get", Both, V2025_11_25, &["taskId"]),
-    request("tasks/result", Both, V2025_11_25, &["taskId"]),
-    request("tasks/cancel", Both, V2025_11_25, &["taskId"]),
-    request("tasks/list", Both, V2025_11_25, &["cursor"]),
-    request("sampling/createMessage", Server, V2024_11_05, SAMPLING),
-    request("roots/list", Server, V2024_11_05, &[]),
-    request("elicitation/create", Server, V2025_06_18, ELICITATION),
+    request("tasks/get", Both, V2025_11_25, &["taskId"]).ended(),
+    request("tasks/result", Both, V2025_11_25, &["taskId"]).ended(),
+    request("tasks/cancel", Both, V2025_11_25, &["taskId"]).ended(),
+    request("tasks/list", Both, V2025_11_25, &["cursor"]).ended(),
+    // With 2026-07-28 these three stand in an InputRequiredResult, no longer on lines of their own.
+    request("sampling/createMessage", Server, V2024_11_05, SAMPLING).ended(),
+    request("roots/list", Server, V2024_11_05, &[]).ended(),
+    request("elicitation/create", Server, V2025_06_18, ELICITATION).ended(),
     notification("notifications/cancelled", Both, V2024_11_05, &["reason", "requestId"]),
-    notification("notifications/initialized", Client, V2024_11_05, &[]),
-    notification("notifications/progress", Both, V2024_11_05, PROGRESS),
-    notification("notifications/roots/list_changed", Client, V2024_11_05, &[]),
-    notification("notifications/tasks/status", Both, V2025_11_25, TASK),
+    notification("notifications/initialized", Client, V2024_11_05, &[]).ended(),
+    notification("notifications/progress", Both, V2024_11_05, PROGRESS).ended(),
+    notification("notifications/progress", Server, V2026_07_28, PROGRESS),
+    notification("notifications/roots/list_changed", Client, V2024_11_05, &[]).ended(),
+    notification("notifications/tasks/status", Both, V2025_11_25, TASK).ended(),
+    notification("notifications/subscriptions/acknowledged", Server, V2026_07_28, &["notifications"]),
     notification("notifications/resources/list_changed", Server, V2024_11_05, &[]),
     notification("notifications/resources/updated", Server, V2024_11_05, &["uri"]),
     notification("notifications/prompts/list_changed", Server, V2024_11_05, &[]),
     notification("notifications/tools/list_changed", Server, V2024_11_05, &[]),
     notification("notifications/message", Server, V2024_11_05, &["data", "level", "logger"]),
-    notification("notifications/elicitation/complete", Server, V2025_11_25, &["elicitationId"]),
+    notification("notifications/elicitation/complete", Server, V2025_11_25, &["elicitationId"]).ended(),
 ];
 
+/// The requests that an InputRequiredResult may hold (2026-07-28, InputRequest).
+pub const INPUT_REQUESTS: [&str; 3] = ["elicitation/create", "roots/list", "sampling/createMessage"];
+
 #[cfg(test)]
-mod tests {
-    use Direction::{ClientToServer, ServerToClient};
-    use Kind::{Notification, Request};
-
-    use super::*;
-
-    fn known(method: &str, direction: Direction, kind: Kind, era: Option<Era>) -> bool {
-        lookup(method, direction, kind, era) == Knowledge::Known
-    }
-
-    #[test]
-    fn methods_hold_in_their_direction_and_kind_alone() {
-        assert!(known("tools/call", ClientToServer, Request, None));
-        assert!(!known("tools/call", ServerToClient, Request, None));
-        assert!(!known("tools/call", ClientToServer, Notification, None));
-        assert!(known("sampling/createMessage", ServerToClient, Request, None));
-        assert!(!known("sampling/createMessage", ClientToServer, Request, None));
-        assert!(known("ping", ClientToServer, Request, None) && known("ping", ServerToClient, Request, None));
-    }
-
-    #[test]
-    fn methods_hold_from_their_revision_on() {
-        assert!(!known("elicitation/create", ServerToClient, Request, Some(Era::V2025_03_26)));
-        assert!(known("elicitation/create", ServerToClient, Request, Some(V2025_06_18)));
-        assert!(!known("tasks/get", ClientToServer, Request, Some(V2025_06_18)));
-        assert!(known("tasks/get", ClientToServer, Request, Some(V2025_11_25)));
-        assert!(known("tasks/get", ClientToServer, Request, None));
-        assert!(Era::ALL.iter().all(|era| known("initialize", ClientToServer, Request, Some(*era))));
-    }
-
-    #[test]
-    fn other_names_are_unknown() {
-        for method in [
-            "",
-            "Tools/call",
-            "tools/call ",
-            "tools/\u{441}all",
-            "server/discover",
-            "subscriptions/listen",
-            "rpc.discover",
-        ] {
-            assert!(!known(method, ClientToServer, Request, None), "{method:?}");
-        }
-        assert!(!known("notifications/subscriptions/acknowledged", ServerToClient, Notification, None));
-    }
-
-    #[test]
-    fn only_spoken_revisions_have_an_era() {
-        assert_eq!(Era::of("2025-06-18"), Some(V2025_06_18));
-        assert_eq!(Era::of("2026-07-28"), None);
-        assert_eq!(Era::of(""), None);
-    }
-
-    #[test]
-    fn parameter_names_are_the_methods_own() {
-        let names: Vec<_> = parameter_names("tools/call").collect();
-        assert_eq!(names, ["arguments", "name", "task", "_meta"]);
-        let every: Vec<_> = parameter_names("x/unknown").collect();
-        assert!(every.contains(&"uri") && every.contains(&"requestId"));
-    }
-
-    /// The table against the published schemas, where they lie beside the checkout.
-    #[test]
-    fn table_is_that_of_the_schemas() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/mcp-schema");
-        if !folder.is_dir() {
-            return;
-        }
-        for era in Era::ALL {
-            let text = std::fs::read_to_string(folder.join(format!("{}.json", era.as_str()))).unwrap();
-            let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
-            let types = schema.get("$defs").or(schema.get("definitions")).unwrap();
-            for (union, direction, kind) in [
-                ("ClientRequest", ClientToServer, Request),
-                ("ClientNotification", ClientToServer, Notification),
-                ("ServerRequest", ServerToClient, Request),
-                ("ServerNotification", ServerToClient, Notification),
-            ] {
-                let mut published: Vec<&str> = types[union]["anyOf"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|entry| {
-                        let name = entry["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
-                        types[name]["properties"]["method"]["const"].as_str().unwrap()
-                    })
-                    .collect();
-                let mut ours: Vec<&str> = METHODS
-                    .iter()
-                    .filter(|row| row.kind == kind && row.ways.include(direction) && row.since <= era)
-                    .map(|row| row.name)
-                    .collect();
-                published.sort_unstable();
-                ours.sort_unstable();
-                assert_eq!(ours, published, "{union} of {}", era.as_str());
-            }
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::json;
 use super::jsonrpc::RequestId;
+use super::methods::{self, Era};
 
 /// JSON-RPC 2.0: the method does not exist or is not available.
 pub const METHOD_NOT_FOUND: i32 = -32601;
@@ -9,6 +10,9 @@ pub const METHOD_NOT_FOUND: i32 = -32601;
 pub const INVALID_PARAMS: i32 = -32602;
 /// JSON-RPC 2.0: internal error. Sent for what a server left unanswered when it ended.
 pub const INTERNAL_ERROR: i32 = -32603;
+
+/// MCP 2026-07-28: the request's revision is not supported (UnsupportedProtocolVersionError).
+pub const UNSUPPORTED_REVISION: i32 = -32022;
 
 /// Marks what the agent reads of a denial.
 const DENIED: &str = "[INTERCEPT POLICY DENIED] ";
@@ -34,10 +38,30 @@ pub fn error_reply(id: Option<&RequestId>, code: i32, message: &str, out: &mut V
     out.extend_from_slice(b"}}");
 }
 
-/// Appends the result of a denied call, one line without LF: `isError`, `text` behind the mark, the decision in `_meta`.
-pub fn denied_reply(id: &RequestId, text: &str, decision: &DecisionMeta<'_>, out: &mut Vec<u8>) {
+/// Appends the error for a request in a revision that is not spoken, one line without LF.
+pub fn unsupported_revision(id: &RequestId, requested: &str, message: &str, out: &mut Vec<u8>) {
     open(Some(id), out);
-    out.extend_from_slice(br#","result":{"content":[{"type":"text","text":"#);
+    out.extend_from_slice(format!(r#","error":{{"code":{UNSUPPORTED_REVISION},"message":"#).as_bytes());
+    json::write_string(message, out);
+    out.extend_from_slice(br#","data":{"supported":["#);
+    for (index, era) in Era::ALL.into_iter().enumerate() {
+        out.extend_from_slice(if index > 0 { b"," } else { b"" });
+        json::write_string(era.as_str(), out);
+    }
+    out.extend_from_slice(br#"],"requested":"#);
+    json::write_string(requested, out);
+    out.extend_from_slice(b"}}}");
+}
+
+/// Appends the result of a denied call, one line without LF: `isError`, `text` behind the mark, the decision in `_meta`, and
+/// `resultType` where the request's revision asks for it.
+pub fn denied_reply(id: &RequestId, era: Option<Era>, text: &str, decision: &DecisionMeta<'_>, out: &mut Vec<u8>) {
+    open(Some(id), out);
+    out.extend_from_slice(br#","result":{"#);
+    if era.is_some_and(|era| era >= Era::V2026_07_28) {
+        out.extend_from_slice(br#""resultType":"complete","#);
+    }
+    out.extend_from_slice(br#""content":[{"type":"text","text":"#);
     json::write_string(&[DENIED, text].concat(), out);
     out.extend_from_slice(br#"}],"isError":true,"_meta":{"intercept-sandbox/decision":{"id":"#);
     json::write_string(decision.id, out);
@@ -63,6 +87,27 @@ pub fn own_request(id: &RequestId, method: &str, params: Option<&json::Value<'_>
         json::write(params, out);
     }
     out.push(b'}');
+}
+
+/// The parameters of a tools/list of our own in a session of `era`, which in 2026-07-28 says who asks (RequestMetaObject).
+#[must_use]
+pub fn list_params(era: Option<Era>, cursor: Option<String>) -> Option<json::Value<'static>> {
+    use json::Value::{Object, String as Text};
+    let mut params = Vec::new();
+    if let Some(cursor) = cursor {
+        params.push(("cursor".into(), Text(cursor.into())));
+    }
+    if let Some(era) = era.filter(|era| !era.has_handshake()) {
+        let us = [("name", "intercept-sandbox"), ("version", env!("CARGO_PKG_VERSION"))];
+        let us = us.map(|(key, value)| (key.into(), Text(value.into())));
+        let meta = vec![
+            (methods::PROTOCOL_VERSION.into(), Text(era.as_str().into())),
+            (methods::CLIENT_INFO.into(), Object(us.into())),
+            (methods::CLIENT_CAPABILITIES.into(), Object(Vec::new())),
+        ];
+        params.push(("_meta".into(), Object(meta)));
+    }
+    (!params.is_empty()).then_some(Object(params))
 }
 
 /// Appends a notification of our own without parameters, one line without LF.
@@ -111,6 +156,7 @@ mod tests {
         let line = written(|out| {
             denied_reply(
                 &RequestId::Integer(3),
+                Some(Era::V2025_11_25),
                 "Rate limit of 10 per 60 s reached. Try again in 42 s.",
                 &decision,
                 out,
@@ -130,9 +176,38 @@ mod tests {
     }
 
     #[test]
+    fn our_own_list_says_who_asks_where_that_is_required() {
+        let line = |era, cursor: Option<&str>| {
+            let params = list_params(era, cursor.map(str::to_owned));
+            written(|out| own_request(&RequestId::Integer(1), "tools/list", params.as_ref(), out))
+        };
+        assert_eq!(line(Some(Era::V2025_11_25), None), r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+        assert!(line(None, Some("n")).ends_with(r#""params":{"cursor":"n"}}"#));
+        let new = line(Some(Era::V2026_07_28), Some("n"));
+        assert!(
+            new.contains(r#""cursor":"n","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","#),
+            "{new}"
+        );
+        assert!(new.ends_with(r#""io.modelcontextprotocol/clientCapabilities":{}}}}"#), "{new}");
+    }
+
+    #[test]
+    fn what_2026_07_28_asks_of_our_answers_is_there() {
+        let decision = DecisionMeta { id: "s/7", rule: None, code: "not_listed", retry_after_ms: None };
+        let denied = written(|out| denied_reply(&RequestId::Integer(3), Some(Era::V2026_07_28), "no", &decision, out));
+        assert!(denied.contains(r#""result":{"resultType":"complete","content":"#), "{denied}");
+        let error = written(|out| unsupported_revision(&RequestId::Integer(3), "2027-\"", "no", out));
+        assert_eq!(
+            error,
+            r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32022,"message":"no","data":{"supported":["2024-11-05","2025-03-26","2025-06-18","2025-11-25","2026-07-28"],"requested":"2027-\""}}}"#
+        );
+        assert!(read_line(error.as_bytes()).is_ok());
+    }
+
+    #[test]
     fn denial_leaves_out_what_it_does_not_have() {
         let decision = DecisionMeta { id: "s/7", rule: None, code: "not_listed", retry_after_ms: None };
-        let line = written(|out| denied_reply(&RequestId::Integer(3), "no", &decision, out));
+        let line = written(|out| denied_reply(&RequestId::Integer(3), None, "no", &decision, out));
         assert!(
             line.ends_with(r#""_meta":{"intercept-sandbox/decision":{"id":"s/7","code":"not_listed"}}}}"#),
             "{line}"

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::json::Value;
-use super::methods::parameter_names;
+use super::methods::{Era, parameters_in};
 use crate::bounds::TOOL_NAME_BYTES_MAX;
 
 /// The parameters of a `tools/call`.
@@ -17,6 +17,10 @@ pub struct ToolCall<'v> {
     pub task: Option<&'v Value<'v>>,
     /// `params._meta`, an object when present: forwarded like the arguments.
     pub meta: Option<&'v Value<'v>>,
+    /// `params.inputResponses` (2026-07-28), an object when present: what the client answers to an InputRequiredResult.
+    pub input_responses: Option<&'v Value<'v>>,
+    /// `params.requestState` (2026-07-28), a string when present: what that result gave it to send back.
+    pub request_state: Option<&'v Value<'v>>,
 }
 
 /// Why the parameters of a `tools/call` are none. Answered with -32602.
@@ -31,8 +35,13 @@ pub enum CallError {
     /// `task` or `_meta` is present and no object.
     #[error("\"task\" or \"_meta\" is not an object")]
     Beside,
-    /// A key that tools/call has in no revision: a server could read it, and nobody judges it.
-    #[error("tools/call takes \"name\", \"arguments\", \"task\" and \"_meta\" alone")]
+    /// `inputResponses` is present and no object, or `requestState` and no string.
+    #[error("\"inputResponses\" is not an object, or \"requestState\" is not a string")]
+    Retry,
+    /// A key that tools/call does not have in the request's revision: a server could read it, and nobody judges it.
+    #[error(
+        "tools/call takes \"name\", \"arguments\", \"task\" and \"_meta\" alone; where \"_meta\" names 2026-07-28,          \"inputResponses\" and \"requestState\" and no \"task\""
+    )]
     Unknown,
 }
 
@@ -44,11 +53,14 @@ impl<'v> ToolCall<'v> {
     pub fn of(params: Option<&'v Value<'v>>) -> Result<Self, CallError> {
         let name = params.and_then(|params| params.member("name")).and_then(Value::as_str).filter(|name| is_name(name));
         let keys = params.and_then(Value::as_object).unwrap_or_default();
-        if keys.iter().any(|(key, _)| !parameter_names("tools/call").any(|known| known == key)) {
+        // Only the request itself can say that it is of 2026-07-28: there it must (RequestMetaObject).
+        let era = Era::of_request(params).ok().flatten().unwrap_or(Era::V2025_11_25);
+        if keys.iter().any(|(key, _)| !parameters_in("tools/call", era).any(|known| known == key)) {
             return Err(CallError::Unknown);
         }
-        let [arguments, task, meta] =
-            ["arguments", "task", "_meta"].map(|key| params.and_then(|params| params.member(key)));
+        let [arguments, task, meta, input_responses, request_state] =
+            ["arguments", "task", "_meta", "inputResponses", "requestState"]
+                .map(|key| params.and_then(|params| params.member(key)));
         let is_object = |value: Option<&Value<'_>>| value.is_none_or(|value| value.as_object().is_some());
         if !is_object(arguments) {
             return Err(CallError::Arguments);
@@ -56,7 +68,16 @@ impl<'v> ToolCall<'v> {
         if !is_object(task) || !is_object(meta) {
             return Err(CallError::Beside);
         }
-        Ok(Self { name: name.ok_or(CallError::Name)?, arguments, task, meta })
+        if !is_object(input_responses) || request_state.is_some_and(|state| state.as_str().is_none()) {
+            return Err(CallError::Retry);
+        }
+        Ok(Self { name: name.ok_or(CallError::Name)?, arguments, task, meta, input_responses, request_state })
+    }
+
+    /// A call of `name` with nothing but `arguments`.
+    #[must_use]
+    pub const fn plain(name: &'v str, arguments: Option<&'v Value<'v>>) -> Self {
+        Self { name, arguments, task: None, meta: None, input_responses: None, request_state: None }
     }
 
     /// What of `_meta` a server can act on: all but a plain `progressToken`, which names the call and is another each time.
@@ -268,6 +289,25 @@ mod tests {
         assert_eq!(call.meta_members().map(|(key, _)| key).collect::<Vec<_>>(), ["to"]);
         let odd = parse(br#"{"name":"a","_meta":{"progressToken":{"to":1}}}"#).unwrap();
         assert_eq!(ToolCall::of(Some(&odd)).unwrap().meta_members().count(), 1, "no token that MCP knows");
+    }
+
+    #[test]
+    fn answers_to_an_input_required_result_belong_to_their_revision() {
+        let with = |version: &str, rest: &str| {
+            let meta = format!(r#""_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}"}}"#);
+            format!(r#"{{"name":"t",{rest},{meta}}}"#)
+        };
+        let of = |text: &str| {
+            let params = parse(text.as_bytes()).unwrap();
+            ToolCall::of(Some(&params)).map(|call| (call.input_responses.is_some(), call.request_state.is_some()))
+        };
+        let retry = r#""inputResponses":{"a":{}},"requestState":"s""#;
+        assert_eq!(of(&with("2026-07-28", retry)), Ok((true, true)));
+        assert_eq!(of(&with("2025-11-25", retry)), Err(CallError::Unknown));
+        assert_eq!(of(r#"{"name":"t","requestState":"s"}"#), Err(CallError::Unknown));
+        assert_eq!(of(&with("2026-07-28", r#""task":{}"#)), Err(CallError::Unknown));
+        assert_eq!(of(&with("2026-07-28", r#""requestState":1"#)), Err(CallError::Retry));
+        assert_eq!(of(&with("2026-07-28", r#""inputResponses":[]"#)), Err(CallError::Retry));
     }
 
     #[test]

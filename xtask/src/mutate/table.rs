@@ -33,6 +33,9 @@ pub(crate) const TABLE: &[Row] = &[
     row("json-one-value", "lib", "wire::json::tests::two_values_on_a_line_are_refused"),
     row("key-case", "lib", "wire::jsonrpc::tests::parameter_keys_may_not_differ_in_case_alone"),
     row("line-bytes", "wire", "a_line_over_the_limit_is_refused_and_the_session_lives"),
+    row("continuation-once", "lib", "relay::gate::tests::retries::a_forged_retry_is_charged"),
+    row("continuation-rounds", "lib", "relay::gate::tests::retries::the_ninth_round_is_charged"),
+    row("progress-token", "lib", "relay::gate::tests::streams::progress_is_of_a_request_in_flight_and_of_no_other"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
     // The policy and its limits.
     row(
@@ -57,6 +60,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("pace", "lib", "limits::pace::tests::a_burst_then_one_each_six_seconds_granted_exactly_when_said"),
     row("policy-conditions", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
     row("policy-default-deny", "main_job", "an_unlisted_tool_is_refused_and_not_executed"),
+    row("policy-methods", "lib", "relay::gate::tests::methods::default_deny_refuses_every_family_of_the_client"),
     row("policy-deny-rule", "lib", "policy::decide::tests::every_rule_must_pass_and_allow_never_short_circuits"),
     row("policy-hide", "lib", "policy::decide::tests::hidden_comes_first"),
     row(

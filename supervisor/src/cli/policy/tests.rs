@@ -64,7 +64,7 @@ fn check_prints_one_json_object() {
     assert_eq!((&report["errors"][0]["line"], &report["errors"][0]["column"]), (&1.into(), &1.into()));
     let (code, shown) = checked(b"version: '1'\n", true);
     let report: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
-    assert_eq!((code, report["ok"].as_bool(), report["warnings"].as_array().map(Vec::len)), (0, Some(true), Some(2)));
+    assert_eq!((code, report["ok"].as_bool(), report["warnings"].as_array().map(Vec::len)), (0, Some(true), Some(3)));
 }
 
 #[test]

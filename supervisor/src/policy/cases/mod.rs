@@ -55,6 +55,8 @@ pub(super) struct Case {
 pub(super) enum What {
     /// Makes a call.
     Call(Asked),
+    /// Asks whether a message of this method passes, in any place where MCP has it.
+    Method(String),
     /// Loads this policy.
     Load(String),
 }

@@ -59,7 +59,8 @@ impl CaseFile {
         let failures = self.cases.iter().filter_map(|case| {
             let (message, help) = match (&case.what, policy) {
                 (What::Call(asked), Some(policy)) => made(policy, asked, &case.expect, &mut counts)?,
-                (What::Call(_), None) => ("there is no policy to judge it".into(), None),
+                (What::Method(method), Some(policy)) => (named(policy, method, &case.expect)?, None),
+                (What::Call(_) | What::Method(_), None) => ("there is no policy to judge it".into(), None),
                 (What::Load(text), _) => (loaded(self, text, &case.expect)?, None),
             };
             Some(self.failure(case, &message, help))
@@ -77,6 +78,15 @@ impl CaseFile {
             help,
         }
     }
+}
+
+/// Judges a method, in the places where MCP has it. None when that ends as expected.
+fn named(policy: &Policy, method: &str, expect: &Expect) -> Option<String> {
+    let passes = policy.opens_method(method);
+    if passes == matches!(expect, Expect::Allow) {
+        return None;
+    }
+    Some(format!("expected {}, and {method} {}", expected(expect), if passes { "passes" } else { "is refused" }))
 }
 
 /// Makes the calls of a case. None when all end as expected, else what is wrong with the first that does not, and who

@@ -251,7 +251,7 @@ fn every_operator_has_a_case_that_passes_and_one_that_fails() {
         let ends = |wanted: fn(&Expect) -> bool| {
             cases.cases.iter().any(|case| match &case.what {
                 What::Call(asked) => asked.params.starts_with(&named) && wanted(&case.expect),
-                What::Load(_) => false,
+                What::Method(_) | What::Load(_) => false,
             })
         };
         assert!(ends(|expect| matches!(expect, Expect::Allow)), "{operator}: no case passes");

@@ -6,6 +6,7 @@
 mod access;
 mod conditions;
 mod limits;
+mod methods;
 mod rules;
 mod sandbox;
 
@@ -92,6 +93,7 @@ impl Policy {
     pub fn diff(&self, new: &Self) -> Vec<Change> {
         let mut changes = Changes::default();
         access::compare(self, new, &mut changes);
+        methods::compare(self, new, &mut changes);
         rules::compare(self, new, &mut changes);
         counting(self, new, &mut changes);
         sandbox::compare(&self.sandbox, &new.sandbox, &mut changes);

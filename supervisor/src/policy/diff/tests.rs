@@ -50,7 +50,7 @@ fn tools_and_defaults() {
     );
     there_and_back(
         "default: deny",
-        "default: allow",
+        "{default: allow, methods: {'*': deny}}",
         "opens: tools that the policy does not name may be called",
         "closes: tools that the policy does not name are refused",
     );
@@ -324,6 +324,7 @@ tools:
   u: {}
 "#;
     let ours = r#"
+methods: {"*": allow}
 tools:
   u: {rules: []}
   t:
@@ -351,4 +352,38 @@ fn bounds_of_counters_name_their_windows_and_paces_their_seconds() {
         "{found:?}"
     );
     assert_eq!(lines(&ruled(""), &ruled("pace: {every: 2s}")), ["closes: t.rules[0]: a call every 2 s"]);
+}
+
+#[test]
+fn methods() {
+    there_and_back(
+        "tools: {}",
+        "methods: {resources/read: allow}",
+        "opens: resources/read passes",
+        "closes: resources/read is refused",
+    );
+    there_and_back(
+        "default: allow",
+        "{default: allow, methods: {sampling/*: deny}}",
+        "closes: sampling/* is refused",
+        "opens: sampling/* passes",
+    );
+    there_and_back(
+        "methods: {}",
+        "methods: {'*': allow}",
+        "opens: methods that the policy does not name pass (resources, prompts, sampling ...)",
+        "closes: methods that the policy does not name are refused (resources, prompts, sampling ...)",
+    );
+    there_and_back(
+        "methods: {'*': allow}",
+        "methods: {'*': allow, prompts/*: allow}",
+        "opens: methods under prompts/* that MCP does not have pass",
+        "closes: methods under prompts/* that MCP does not have are refused",
+    );
+    assert_eq!(
+        lines("methods: {resources/read: allow}", "methods: {resources/*: allow, resources/read: allow}").len(),
+        1
+    );
+    assert_eq!(lines("{version: '1', default: deny}", "methods: {'*': allow}"), [""; 0]);
+    assert_eq!(lines("methods: {prompts/*: deny}", "methods: {}"), [""; 0]);
 }

@@ -2,7 +2,9 @@
 
 use super::read::{Fields, Reader, Section, scalar};
 use super::{Source, document, too_large, units};
-use crate::bounds::{CASE_CALLS_MAX, CASES_MAX, POLICY_BYTES_MAX, POLICY_NAME_BYTES_MAX, WINDOW_SECONDS_MAX};
+use crate::bounds::{
+    CASE_CALLS_MAX, CASES_MAX, METHOD_BYTES_MAX, POLICY_BYTES_MAX, POLICY_NAME_BYTES_MAX, WINDOW_SECONDS_MAX,
+};
 use crate::policy::cases::{Asked, Case, CaseFile, Expect, PIPE_CODES, PolicyFrom, Retry, What};
 use crate::policy::codes::Code;
 use crate::policy::verdict::DenialCode;
@@ -13,7 +15,7 @@ use crate::wire::json;
 const FILE: Section = Section { what: "a case file", keys: &["description", "policy", "text", "cases"], later: &[] };
 const CASE: Section = Section {
     what: "a case",
-    keys: &["name", "call", "json", "load", "required", "at", "repeat", "expect"],
+    keys: &["name", "call", "json", "method", "load", "required", "at", "repeat", "expect"],
     later: &[],
 };
 const CALL: Section = Section { what: "a call", keys: &["name", "arguments"], later: &[] };
@@ -24,7 +26,7 @@ const EXPECT: Section = Section {
 };
 
 /// The keys that say what a case does; exactly one of them stands in each.
-const ACTS: [&str; 3] = ["call", "json", "load"];
+const ACTS: [&str; 4] = ["call", "json", "method", "load"];
 /// The keys that say how a case ends; exactly one of them stands in each expectation that is a mapping.
 const ENDS: [&str; 5] = ["deny", "approval", "refused", "errors", "warnings"];
 
@@ -77,11 +79,12 @@ fn file(reader: &mut Reader<'_>, root: &Node) -> Option<(Option<PolicyFrom>, Vec
         let Some(case) = case(reader, item, &mut now_ms) else { continue };
         if let What::Call(asked) = &case.what {
             calls = calls.saturating_add(asked.repeat);
-            if policy.is_none() && fields.get("policy").or(fields.get("text")).is_none() {
-                let message = "this case makes a call, and the file names no policy to judge it";
-                reader.error(Code::MissingKey, item.span, message).help =
-                    Some("add `policy: FILE`, relative to this file, or `text: |` with the policy itself".into());
-            }
+        }
+        let is_judged = matches!(case.what, What::Call(_) | What::Method(_));
+        if is_judged && policy.is_none() && fields.get("policy").or(fields.get("text")).is_none() {
+            let message = "this case makes a call, and the file names no policy to judge it";
+            reader.error(Code::MissingKey, item.span, message).help =
+                Some("add `policy: FILE`, relative to this file, or `text: |` with the policy itself".into());
         }
         cases.push(case);
     }
@@ -123,6 +126,12 @@ fn case(reader: &mut Reader<'_>, node: &Node, now_ms: &mut u64) -> Option<Case> 
         reader.error(Code::Exclusive, span, message);
         return None;
     }
+    let plain = matches!(expect, Expect::Allow | Expect::Deny { code: None, .. });
+    if matches!(what, What::Method(_)) && !plain {
+        let span = fields.get("expect").map_or(node.span, |node| node.span);
+        reader.error(Code::Exclusive, span, "a case of a method ends with allow or deny");
+        return None;
+    }
     Some(Case { name: name?.to_owned(), place: reader.place(fields.get("name")?.span), what, expect })
 }
 
@@ -131,21 +140,27 @@ fn what(reader: &mut Reader<'_>, fields: &Fields<'_>, now_ms: &mut u64) -> Optio
     let act = match acts.as_slice() {
         [act] => *act,
         [_, second, ..] => {
-            reader.error(Code::Exclusive, second.key_span, "a case does one thing: `call`, `json` or `load`");
+            reader.error(Code::Exclusive, second.key_span, "a case does one thing: `call`, `json`, `method` or `load`");
             return None;
         }
         [] => {
-            reader.error(Code::MissingKey, fields.span, "a case needs `call`, `json` or `load`");
+            reader.error(Code::MissingKey, fields.span, "a case needs `call`, `json`, `method` or `load`");
             return None;
         }
     };
-    if act.key == "load" {
+    if act.key == "load" || act.key == "method" {
         for key in ["required", "at", "repeat"] {
             if let Some(entry) = fields.entry(key) {
-                let message = format!("`{key}` says something of a call, and this case loads a policy");
+                let message = format!("`{key}` says something of a call, and this case makes none");
                 reader.error(Code::Exclusive, entry.key_span, message);
             }
         }
+    }
+    if act.key == "method" {
+        let method = reader.bounded(&act.value, "method", METHOD_BYTES_MAX)?;
+        return Some(What::Method(method.to_owned()));
+    }
+    if act.key == "load" {
         return reader.text(&act.value, "load").map(|text| What::Load(text.to_owned()));
     }
     let params = if act.key == "json" {

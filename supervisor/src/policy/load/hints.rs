@@ -7,6 +7,7 @@ use super::tools::{RULE, TOOL};
 const EXAMPLES: &[(&str, &str)] = &[
     ("hide", "hide: [delete_file]"),
     ("tools", "tools: {read_file: {rules: [{action: require_approval}]}}"),
+    ("methods", "methods: {resources/read: allow, 'prompts/*': deny}"),
     ("a tool", "read_file: {rules: [{action: require_approval}]}"),
     ("rules", "rules: [{action: require_approval}]"),
     ("a rule", "rules: [{action: require_approval}]"),

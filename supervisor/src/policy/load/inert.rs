@@ -38,6 +38,7 @@ pub(in crate::policy) const KEYS: &[(&str, &str, &str, &str)] = &[
     ("a policy", "default", "{@ tools: {}}", "default: allow,"),
     ("a policy", "hide", "{@ tools: {}}", "hide: [t],"),
     ("a policy", "tools", "{@ name: p}", "tools: {t: {}},"),
+    ("a policy", "methods", "{@ tools: {}}", "methods: {prompts/list: allow},"),
     ("a policy", "limits", "{@ name: p}", "limits: {scope: global},"),
     ("a policy", "sandbox", "{@ name: p}", "sandbox: {},"),
     ("a policy", "audit", "{@ name: p}", "audit: {durability: write},"),

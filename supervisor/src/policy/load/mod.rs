@@ -8,6 +8,7 @@ mod groups;
 mod hints;
 mod hosts;
 mod limits;
+mod methods;
 mod operands;
 mod paths;
 mod pattern;

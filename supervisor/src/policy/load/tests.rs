@@ -81,7 +81,7 @@ const ERRORS: &[(Code, &str, u32, u32)] = &[
     (Code::BadName, "sandbox: {env: {pass: [A-B]}}\n", 1, 24),
     (Code::BadName, "sandbox: {env: {set: {1A: x}}}\n", 1, 23),
     (Code::BadName, "sandbox: {filesystem: {write: [{path: /srv/a, owner: a b}]}}\n", 1, 54),
-    (Code::KeyNotEnforced, "methods: {}\n", 1, 1),
+    (Code::KeyNotEnforced, "prepare: {}\n", 1, 1),
     (Code::KeyNotEnforced, "prepare: {}\n", 1, 1),
     (Code::KeyNotEnforced, "tools: {t: {network: [a.b]}}\n", 1, 13),
     (Code::KeyNotEnforced, "tools: {t: {rules: [{validate: {schema: true}}]}}\n", 1, 33),
@@ -117,7 +117,7 @@ const ERRORS: &[(Code, &str, u32, u32)] = &[
 ];
 
 const WARNINGS: &[(Code, &str, u32, u32)] = &[
-    (Code::DefaultAllow, "version: \"1\"\nsandbox: {}\n", 1, 1),
+    (Code::DefaultAllow, "version: \"1\"\nmethods: {}\nsandbox: {}\n", 1, 1),
     (
         Code::BooleanLookingText,
         "sandbox: {}\ntools: {t: {rules: [{conditions: [{path: args.a, op: in, value: [se, no]}]}]}}\n",
@@ -131,6 +131,7 @@ const WARNINGS: &[(Code, &str, u32, u32)] = &[
         2,
         103,
     ),
+    (Code::UnjudgedMethods, "version: \"1\"\ndefault: deny\nsandbox: {}\n", 1, 1),
     (Code::HiddenRules, "sandbox: {}\nhide: [t]\ntools: {t: {rules: [{}]}}\n", 2, 1),
 ];
 

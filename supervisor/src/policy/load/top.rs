@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::read::{Fields, Reader, Section};
-use super::{Source, sandbox, tools, units};
+use super::{Source, methods, sandbox, tools, units};
 use crate::bounds::{
     APPROVAL_TIMEOUT_SECONDS_MAX, APPROVAL_VALID_SECONDS_MAX, POLICY_NAME_BYTES_MAX, POLICY_TOOLS_MAX,
 };
@@ -23,6 +23,7 @@ pub(super) const TOP: Section = Section {
         "default",
         "hide",
         "tools",
+        "methods",
         "limits",
         "approvals",
         "sandbox",
@@ -30,7 +31,7 @@ pub(super) const TOP: Section = Section {
         "server",
         "cli",
     ],
-    later: &["methods", "prepare"],
+    later: &["prepare"],
 };
 pub(super) const LIMITS: Section = Section { what: "limits", keys: &["scope"], later: &[] };
 pub(super) const APPROVALS: Section = Section { what: "approvals", keys: &["timeout", "valid"], later: &[] };
@@ -62,13 +63,15 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, 
     let tools = fields.get("tools").map(|node| tools::tools(reader, node)).unwrap_or_default();
     warn_of_hidden_rules(reader, &hide, &tools, &fields);
     let approvals = approvals(reader, &fields, &tools);
+    let default = default_effect(reader, &fields);
     Some(Policy {
         name: name.unwrap_or_else(stem),
         named,
         sha256,
         path: source.path.to_owned(),
         description: fields.get("description").and_then(|node| reader.text(node, "description")).map(str::to_owned),
-        default: default_effect(reader, &fields),
+        default,
+        methods: methods::methods(reader, &fields, default),
         hide,
         tools,
         limit_scope: limit_scope(reader, &fields),

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::kinds::{described, kind, list, whole, word};
 use super::reference;
-use crate::bounds::{POLICY_NAME_BYTES_MAX, TOOL_NAME_BYTES_MAX, WINDOW_CALLS_MAX};
+use crate::bounds::{
+    METHOD_BYTES_MAX, POLICY_METHODS_MAX, POLICY_NAME_BYTES_MAX, TOOL_NAME_BYTES_MAX, WINDOW_CALLS_MAX,
+};
 use crate::policy::condition::Test;
 use crate::policy::load::{conditions, hosts, limits, sandbox, tools, top};
 
@@ -42,6 +44,12 @@ fn policy(key: &str) -> Option<Value> {
         "default" => described("What happens to a tool that `tools` does not name.", word(top::EFFECTS)),
         "hide" => described("Tools that are left out of tools/list and refused as unknown.", hide),
         "tools" => described("Rules by tool; \"*\" holds for every listed tool besides.", tools),
+        "methods" => {
+            let key = json!({"maxLength": METHOD_BYTES_MAX, "pattern": "^(\\*|[!-)+-~]+(/\\*)?)$"});
+            let names = json!({"type": ["object", "null"], "propertyNames": key, "additionalProperties": word(top::EFFECTS),
+                "maxProperties": POLICY_METHODS_MAX});
+            described("Methods besides tools/call, by name or \"prefix/*\"; \"*\" for all others that MCP has.", names)
+        }
         "limits" => mapping(top::LIMITS.what),
         "sandbox" => {
             described("What the server gets; absent, no network and no writes.", mapping(sandbox::SANDBOX.what))

@@ -1,0 +1,72 @@
+//! What the two sides tell each other they can do, without what the policy closes whole: so neither tries.
+//! That it is closed does not rest on this.
+
+use super::gate::Gate;
+use crate::policy::Policy;
+use crate::wire::json::Value;
+use crate::wire::jsonrpc::{Message, Request, RequestId};
+use crate::wire::methods::CLIENT_CAPABILITIES;
+
+/// A capability, and the methods without which it is nothing.
+type Family = (&'static str, &'static [&'static str]);
+
+const TASKS: Family = ("tasks", &["tasks/get", "tasks/result", "tasks/cancel", "tasks/list"]);
+/// Of a client.
+const CLIENT: [Family; 4] = [
+    ("elicitation", &["elicitation/create"]),
+    ("roots", &["roots/list"]),
+    ("sampling", &["sampling/createMessage"]),
+    TASKS,
+];
+/// Of a server. `logging` is not among them: it also announces notifications.
+const SERVER: [Family; 4] = [
+    ("completions", &["completion/complete"]),
+    ("prompts", &["prompts/list", "prompts/get"]),
+    (
+        "resources",
+        &[
+            "resources/list",
+            "resources/templates/list",
+            "resources/read",
+            "resources/subscribe",
+            "resources/unsubscribe",
+        ],
+    ),
+    TASKS,
+];
+
+impl Gate {
+    /// Appends a client's request under our id, written from what was judged.
+    pub(super) fn forward(&self, request: &Request<'_>, ours: &RequestId, out: &mut Vec<u8>) {
+        let mut request = request.clone();
+        if let Some(params) = request.params.as_mut() {
+            let announced = match &*request.method {
+                "initialize" => params.member_mut("capabilities"),
+                _ => params.member_mut("_meta").and_then(|meta| meta.member_mut(CLIENT_CAPABILITIES)),
+            };
+            if let Some(announced) = announced {
+                strip(announced, &CLIENT, &self.policy);
+            }
+        }
+        super::gate::write_line(&Message::Request(request), Some(ours), out);
+    }
+
+    /// The result of an initialize or server/discover without what is closed; none where nothing is.
+    pub(super) fn announced<'v>(&self, result: &Value<'v>) -> Option<Value<'v>> {
+        let mut result = result.clone();
+        let changed = result.member_mut("capabilities").is_some_and(|all| strip(all, &SERVER, &self.policy));
+        changed.then_some(result)
+    }
+}
+
+/// Whether something was taken out.
+fn strip(capabilities: &mut Value<'_>, families: &[Family], policy: &Policy) -> bool {
+    let Value::Object(members) = capabilities else { return false };
+    let before = members.len();
+    let is_closed = |key: &str| {
+        let family = families.iter().find(|(name, _)| *name == key);
+        family.is_some_and(|(_, methods)| !methods.iter().any(|method| policy.opens_method(method)))
+    };
+    members.retain(|(key, _)| !is_closed(key));
+    members.len() < before
+}
