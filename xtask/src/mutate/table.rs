@@ -34,6 +34,9 @@ pub(crate) const TABLE: &[Row] = &[
     row("key-case", "lib", "wire::jsonrpc::tests::parameter_keys_may_not_differ_in_case_alone"),
     row("line-bytes", "wire", "a_line_over_the_limit_is_refused_and_the_session_lives"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
+    row("elicitation-text", "lib", "wire::elicitation::tests::addresses_that_mislead_are_refused"),
+    row("redact-log", "lib", "audit::record::tests::no_secret_stands_in_a_record_whatever_member_brings_it"),
+    row("redact-results", "lib", "wire::secrets::tests::every_promised_form_is_found_in_a_result"),
     // The policy and its limits.
     row(
         "approval-asked",
