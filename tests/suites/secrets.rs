@@ -105,6 +105,27 @@ fn the_client_gets_a_secret_in_no_form() {
     });
 }
 
+#[test]
+fn a_person_is_not_sent_to_a_site_that_reads_like_another() {
+    arena::run(|arena| {
+        let mut session = start(arena, "");
+        session.initialize();
+        let id = json!("visit");
+        session.send(
+            &json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "visit", "arguments": {}}}),
+        );
+        let first = session.receive();
+        assert_eq!(first["id"], id, "the question of its own accord is not passed on: {first}");
+        assert_eq!(first["error"]["code"], -31_001, "{first}");
+        assert!(!first.to_string().contains("evil.example"), "{first}");
+        assert_eq!(session.finish().code, 0);
+        let refused = records::read(records::DEFAULT_DIRECTORY).into_iter();
+        let refused = refused.filter(|record| record["reason"]["code"] == "misleading_elicitation");
+        let kinds: Vec<_> = refused.map(|record| record["type"].clone()).collect();
+        assert_eq!(kinds, ["mcp.request", "mcp.response"]);
+    });
+}
+
 /// Every string and key, unescaped.
 fn strings(value: &Value) -> Vec<String> {
     match value {

@@ -123,9 +123,15 @@ impl Secrets {
         let mut out = String::with_capacity(text.len());
         let mut copied = 0;
         for place in &places {
-            // A value that is no UTF-8 may begin inside a character.
-            let start = text.floor_char_boundary(place.start).max(copied);
-            let end = text.ceil_char_boundary(place.end);
+            // A value that is no UTF-8 may begin or end inside a character.
+            let (mut start, mut end) = (place.start, place.end);
+            while !text.is_char_boundary(start) {
+                start -= 1;
+            }
+            while !text.is_char_boundary(end) {
+                end += 1;
+            }
+            let start = start.max(copied);
             out.push_str(&text[copied..start]);
             out.push_str(&mark(end - start));
             copied = end;
