@@ -7,6 +7,7 @@
 pub mod arena;
 pub mod canary;
 pub mod image;
+pub mod leak;
 pub mod paths;
 pub mod policies;
 pub mod processes;

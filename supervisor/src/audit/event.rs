@@ -234,6 +234,9 @@ pub struct Mcp<'a> {
     /// Length of the line, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Secrets that were taken out of the message before it was passed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redacted: Option<u64>,
     /// The arguments, redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<Args<'a>>,

@@ -18,6 +18,7 @@ use crate::bounds::{
 use crate::clock::Now;
 use crate::policy::Durability;
 use crate::weaken;
+use crate::wire::secrets::Secrets;
 
 /// Proof that records are written as durably as the policy asks. Only the journal makes one; whatever has an effect
 /// takes one.
@@ -60,6 +61,8 @@ pub struct Journal<M: Medium = File> {
     /// Records stand in the page cache alone.
     unsynced: bool,
     asked: (u64, u64),
+    /// Blanked in every record.
+    secrets: Secrets,
     lines: Vec<u8>,
 }
 
@@ -102,8 +105,14 @@ impl<M: Medium> Journal<M> {
             failed: None,
             unsynced: false,
             asked: (from.head.seq, now.boot_ns),
+            secrets: Secrets::default(),
             lines: Vec::with_capacity(4096),
         })
+    }
+
+    /// From here on these values stand in no record, whoever brings them: a server's words, a command line, a host name.
+    pub fn hide(&mut self, secrets: Secrets) {
+        self.secrets = secrets;
     }
 
     /// Records one event. When this returns `Ok`, it is on disk (`Durability::Strict`).
@@ -208,9 +217,10 @@ impl<M: Medium> Journal<M> {
         self.lines.clear();
         let mut head = self.head;
         for event in events {
-            head = record::write(&mut self.lines, head, now, &self.session, event).inspect_err(|_| {
-                self.failed = Some("record");
-            })?;
+            head =
+                record::write(&mut self.lines, head, now, (&self.session, event), &self.secrets).inspect_err(|_| {
+                    self.failed = Some("record");
+                })?;
         }
 
         let bytes = self.lines.len() as u64;
@@ -240,7 +250,7 @@ impl<M: Medium> Journal<M> {
         let why = source.as_ref().map_or_else(|| "the session's log is full".to_owned(), ToString::to_string);
         let event = Event::new(Kind::AuditStopped).with_reason(code, &why);
         self.lines.clear();
-        let head = match record::write(&mut self.lines, self.head, now, &self.session, &event) {
+        let head = match record::write(&mut self.lines, self.head, now, (&self.session, &event), &self.secrets) {
             Ok(head) => head,
             Err(error) => return error.into(),
         };

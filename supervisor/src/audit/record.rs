@@ -11,6 +11,8 @@ use super::text::Bounded;
 use super::timestamp::Timestamp;
 use crate::bounds::{AUDIT_LIST_ITEMS_MAX, AUDIT_RECORD_BYTES_MAX};
 use crate::clock::Now;
+use crate::weaken;
+use crate::wire::secrets::Secrets;
 
 /// Longest string in a record, bytes as written, most generous first; a record that comes out too long is written again
 /// with the next. The last makes the largest record fit, and is no shorter than a digest.
@@ -32,14 +34,21 @@ pub enum RecordError {
     Serialise(#[source] serde_json::Error),
 }
 
-/// Appends the record that follows `head` to `out`, LF included, and returns where the chain stands after it.
+/// Appends the record that follows `head` to `out`, LF included, and returns where the chain stands after it. No value of
+/// `secrets` stands in it, in no form, also where a string is cut.
 ///
 /// # Errors
 /// When the event does not serialise or fit; `out` is as before then.
-pub fn write(out: &mut Vec<u8>, head: Head, now: Now, session: &str, event: &Event<'_>) -> Result<Head, RecordError> {
+pub fn write(
+    out: &mut Vec<u8>,
+    head: Head,
+    now: Now,
+    (session, event): (&str, &Event<'_>),
+    secrets: &Secrets,
+) -> Result<Head, RecordError> {
     let start = out.len();
     for limit in STRING_BYTES_MAX {
-        match open(out, head.seq + 1, now, session, event, limit) {
+        match open(out, head.seq + 1, now, (session, event), (limit, secrets)) {
             Ok(()) if out.len() - start + SEAL_BYTES_MAX <= AUDIT_RECORD_BYTES_MAX => {
                 let hash = chain::seal(chain::SESSION_DOMAIN, out, start, head.hash);
                 return Ok(Head { seq: head.seq + 1, hash });
@@ -59,15 +68,21 @@ fn open(
     out: &mut Vec<u8>,
     seq: u64,
     now: Now,
-    session: &str,
-    event: &Event<'_>,
-    limit: usize,
+    (session, event): (&str, &Event<'_>),
+    (limit, secrets): (usize, &Secrets),
 ) -> Result<(), serde_json::Error> {
     write!(out, "{{\"v\":1,\"seq\":{seq},\"time\":\"{}\",\"boot_ns\":{}", Timestamp(now.wall_ns), now.boot_ns)
         .map_err(serde_json::Error::io)?;
     let body = out.len();
     let mut bounded = Bounded::new(limit);
     Body { session, event }.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, &mut bounded))?;
+    // A string that was cut may end inside a secret, which is then found no more.
+    let leaks = secrets.occur_in(&out[body..]) || (bounded.cuts > 0 && !secrets.is_empty());
+    if leaks && weaken::in_force("redact-log") {
+        out.truncate(body);
+        bounded = Bounded::hiding(limit, secrets.clone());
+        Body { session, event }.serialize(&mut serde_json::Serializer::with_formatter(&mut *out, &mut bounded))?;
+    }
     out[body] = b',';
     out.pop();
 
@@ -96,7 +111,7 @@ mod tests {
 
     fn render(event: &Event<'_>) -> String {
         let mut out = Vec::new();
-        let head = write(&mut out, Head::START, NOW, SESSION, event).unwrap();
+        let head = write(&mut out, Head::START, NOW, (SESSION, event), &Secrets::default()).unwrap();
         let line = String::from_utf8(out).unwrap();
         let link = Link::read(SESSION_DOMAIN, line.strip_suffix('\n').unwrap().as_bytes()).unwrap();
         assert!(link.intact && link.follows(Head::START));
@@ -123,6 +138,35 @@ mod tests {
         );
         assert_eq!(&line[..expected.len()], expected);
         assert_eq!(line.len(), expected.len() + 64 + 3);
+    }
+
+    #[test]
+    fn no_secret_stands_in_a_record_whatever_member_brings_it() {
+        let secrets = Secrets::new([&b"hunter2-hunter2"[..], b"mcp.request"]).unwrap();
+        let argv = [OsString::from("--token=hunter2-hunter2")];
+        let arguments = Value::Object(vec![(Cow::Borrowed("hunter2-hunter2"), Value::Null)]);
+        let redactor = Redactor::new(&[1; 32]);
+        let cut = format!("{}hunter2-hunter2", "a".repeat(STRING_BYTES_MAX[0] - 12));
+        let mut event = Event::new(Kind::McpRequest).with_reason("c", &cut);
+        event.server = Some(Server { argv: &argv, ..Server::default() });
+        event.mcp = Some(Mcp {
+            dir: "c2s",
+            method: Some("hunter2%2Dhunter2"),
+            id: Some(McpId::Text("aHVudGVyMi1odW50ZXIy")),
+            tool: Some("68756e746572322d68756e74657232"),
+            args: Some(redactor.redact(&arguments)),
+            ..Mcp::default()
+        });
+        let mut out = Vec::new();
+        write(&mut out, Head::START, NOW, (SESSION, &event), &secrets).unwrap();
+        let line = String::from_utf8(out).unwrap();
+        for part in ["hunter2", "68756e", "aHVudGVy"] {
+            assert!(!line.contains(part), "{part} in {line}");
+        }
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["type"], "mcp.request", "a word of the format stands");
+        assert_eq!(read["mcp"]["method"], "*****************");
+        assert_eq!(read["mcp"]["args"]["keys"][0], "***************");
     }
 
     #[test]

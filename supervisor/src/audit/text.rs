@@ -5,8 +5,11 @@ use std::io::{self, Write};
 
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
+use crate::wire::secrets::Secrets;
+
 /// A compact JSON formatter that cuts each string after `limit` bytes as written and escapes what a reader's screen
-/// would obey. A cut string ends in `…[+N bytes cut]`.
+/// would obey. A cut string ends in `…[+N bytes cut]`. One that hides secrets takes each string whole first, so that
+/// nothing is cut or escaped before it is searched.
 #[derive(Debug)]
 pub(super) struct Bounded {
     limit: usize,
@@ -14,11 +17,53 @@ pub(super) struct Bounded {
     dropped: usize,
     /// Strings cut so far.
     pub(super) cuts: u64,
+    hidden: Option<Hidden>,
 }
+
+/// What is known of the string that is being written.
+#[derive(Debug)]
+struct Hidden {
+    secrets: Secrets,
+    is_key: bool,
+    /// The last key.
+    key: String,
+    /// The value so far.
+    value: String,
+}
+
+/// Members whose values are words of the format: readers go by them, and no peer chooses them.
+const FIXED: [&str; 8] = ["type", "severity", "effect", "session", "dir", "kind", "op", "code"];
 
 impl Bounded {
     pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, written: 0, dropped: 0, cuts: 0 }
+        Self { limit, written: 0, dropped: 0, cuts: 0, hidden: None }
+    }
+
+    /// One that blanks `secrets` in every string that is not a key.
+    pub(super) fn hiding(limit: usize, secrets: Secrets) -> Self {
+        let hidden = Hidden { secrets, is_key: false, key: String::new(), value: String::new() };
+        Self { hidden: Some(hidden), ..Self::new(limit) }
+    }
+
+    /// The string that is collected, where it is: a key for its name, a value for its search.
+    fn collects(&mut self) -> Option<&mut String> {
+        self.hidden.as_mut().filter(|hidden| !hidden.is_key).map(|hidden| &mut hidden.value)
+    }
+
+    /// Writes the collected value without the secrets, quotes included.
+    fn write_searched<W: ?Sized + Write>(&mut self, writer: &mut W) -> Option<io::Result<()>> {
+        let hidden = self.hidden.as_mut().filter(|hidden| !hidden.is_key)?;
+        let value = std::mem::take(&mut hidden.value);
+        let searched = match FIXED.contains(&hidden.key.as_str()) {
+            true => value,
+            false => hidden.secrets.starred(&value).0.into_owned(),
+        };
+        let mut plain = Self::new(self.limit);
+        let mut out = Vec::new();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, &mut plain);
+        let written = serde::Serializer::serialize_str(&mut serializer, &searched);
+        self.cuts += plain.cuts;
+        Some(written.map_err(io::Error::from).and_then(|()| writer.write_all(&out)))
     }
 
     /// Whether `bytes` more fit into the string that is being written; once something was dropped, nothing does.
@@ -51,13 +96,31 @@ impl Bounded {
 }
 
 impl Formatter for &mut Bounded {
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if let Some(hidden) = &mut self.hidden {
+            hidden.is_key = true;
+            hidden.key.clear();
+        }
+        if first { Ok(()) } else { writer.write_all(b",") }
+    }
+
+    fn end_object_key<W: ?Sized + Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        if let Some(hidden) = &mut self.hidden {
+            hidden.is_key = false;
+        }
+        Ok(())
+    }
+
     fn begin_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.written = 0;
         self.dropped = 0;
-        writer.write_all(b"\"")
+        if self.collects().is_some() { Ok(()) } else { writer.write_all(b"\"") }
     }
 
     fn end_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if let Some(written) = self.write_searched(writer) {
+            return written;
+        }
         if self.dropped > 0 {
             self.cuts += 1;
             write!(writer, "…[+{} bytes cut]", self.dropped)?;
@@ -66,6 +129,13 @@ impl Formatter for &mut Bounded {
     }
 
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if let Some(value) = self.collects() {
+            value.push_str(fragment);
+            return Ok(());
+        }
+        if let Some(hidden) = &mut self.hidden {
+            hidden.key.push_str(fragment);
+        }
         if fragment.is_ascii() && !fragment.contains('\u{7f}') {
             return self.plain(writer, fragment);
         }
@@ -79,6 +149,10 @@ impl Formatter for &mut Bounded {
     }
 
     fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        if let Some(value) = self.collects() {
+            value.push(unescaped(&escape));
+            return Ok(());
+        }
         let bytes = if matches!(escape, CharEscape::AsciiControl(_)) { 6 } else { 2 };
         if self.fits(bytes) {
             self.written += bytes;
@@ -87,6 +161,20 @@ impl Formatter for &mut Bounded {
             self.dropped += 1;
             Ok(())
         }
+    }
+}
+
+const fn unescaped(escape: &CharEscape) -> char {
+    match escape {
+        CharEscape::Quote => '"',
+        CharEscape::ReverseSolidus => '\\',
+        CharEscape::Solidus => '/',
+        CharEscape::Backspace => '\u{8}',
+        CharEscape::FormFeed => '\u{c}',
+        CharEscape::LineFeed => '\n',
+        CharEscape::CarriageReturn => '\r',
+        CharEscape::Tab => '\t',
+        CharEscape::AsciiControl(byte) => *byte as char,
     }
 }
 
@@ -152,6 +240,22 @@ mod tests {
     #[test]
     fn visible_text_has_no_control_left() {
         assert_eq!(visible("a\u{1b}[2Jé\u{202e}\n"), "a\\u{1b}[2Jé\\u{202e}\\u{a}");
+    }
+
+    #[test]
+    fn values_are_searched_whole_before_they_are_cut_and_keys_and_fixed_words_stand() {
+        let secrets = Secrets::new([&b"mcp.resp\"\n"[..]]).unwrap();
+        let mut bounded = Bounded::hiding(12, secrets);
+        let mut out = Vec::new();
+        let record = serde_json::json!({
+            "mcp.resp\"\n": "key", "type": "mcp.resp\"\n", "text": "a mcp.resp\"\n b", "list": ["12345678mcp.resp\"\n", 1]
+        });
+        record.serialize(&mut serde_json::Serializer::with_formatter(&mut out, &mut bounded)).unwrap();
+        let expected = serde_json::json!({
+            "mcp.resp\"\n": "key", "type": "mcp.resp\"\n", "text": "a **********…[+2 bytes cut]", "list": ["12345678****…[+6 bytes cut]", 1]
+        });
+        assert_eq!(String::from_utf8(out).unwrap(), expected.to_string());
+        assert_eq!(bounded.cuts, 2);
     }
 
     #[test]

@@ -259,7 +259,7 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         control,
         people: brief.people,
         egress: channel,
-        secrets: secrets(plan),
+        secrets: plan.secrets.clone(),
         layers: brief.layers,
         server_pid: brief.server_pid.as_raw().unsigned_abs(),
     })?;
@@ -270,12 +270,6 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
 fn boot_id() -> Result<String, Errno> {
     let read = std::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"));
     read.map(|text| text.trim().to_owned()).map_err(|error| crate::sys::process::errno_of(&error))
-}
-
-/// The values of the variables that the policy passes: never to be seen on stderr.
-fn secrets(plan: &Plan) -> Vec<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt;
-    plan.secrets.iter().map(|value| value.as_bytes().to_vec()).collect()
 }
 
 /// A failure is told on stderr; the exit code is for the monitor's log alone.

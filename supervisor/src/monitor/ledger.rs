@@ -49,6 +49,7 @@ impl Ledger {
         let durability = plan.audit.durability;
         let opened = SessionDirectory::create(&plan.audit.directory, &plan.session, durability, clock::now())?;
         let Opened { directory, mut journal, previous } = opened;
+        journal.hide(plan.secrets.clone());
         let mark = start(&mut journal, plan, policy, caller, &previous)?;
         Ok((Self { directory, signer: None, durability, mark, signed: 0 }, RelayLog { journal, redactor }))
     }

@@ -16,7 +16,11 @@ use crate::wire::json::{Number, Value};
 use crate::wire::jsonrpc::{self, Line, Message, Notification, Outcome, Request, RequestId, Response};
 use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 use crate::wire::reply::DecisionMeta;
-use crate::wire::{reply, tools};
+use crate::wire::secrets::Redaction;
+use crate::wire::{elicitation, reply, tools};
+
+/// The reason code of a question that would mislead a person.
+const MISLEADING: &str = "misleading_elicitation";
 
 impl Gate {
     /// One line of the server. Returns the line when it is not MCP and people should see it.
@@ -40,14 +44,26 @@ impl Gate {
                 return Ok(None);
             }
         };
+        let redaction = self.secrets.redact_line(line);
         let mut step = Step { now, line, journal, outbox };
-        match jsonrpc::read_line(line) {
+        let quotable = match &redaction {
+            Redaction::Clean => true,
+            Redaction::Redacted { line, count } => {
+                step.line = line;
+                step.outbox.note_redacted(*count);
+                true
+            }
+            Redaction::Envelope { asked } => return refuse_envelope(&mut step, asked.as_ref()).map(|()| None),
+            Redaction::NoMessage => false,
+        };
+        match jsonrpc::read_line(step.line) {
             Ok(read) => self.server_message(&mut step, read).map(|()| None),
             Err(_) if !self.noise.admits(now) => Ok(Some(line)),
             Err(refusal) => {
+                let text = if quotable { refusal.text.as_str() } else { "it holds a secret and is not quoted" };
                 let mut event = Event::new(Kind::McpMalformed).with_effect(Effect::Denied);
                 event.mcp = Some(Mcp { dir: "s2c", bytes: step.bytes(), ..Mcp::default() });
-                step.record(&event.with_reason(refusal.code.as_str(), &refusal.text))?;
+                step.record(&event.with_reason(refusal.code.as_str(), text))?;
                 Ok(Some(line))
             }
         }
@@ -64,6 +80,7 @@ impl Gate {
                 Answered::Cancelled(_) => unasked(step, response, "cancelled", "answers a cancelled request"),
                 Answered::Unknown => unasked(step, response, "unknown_id", "answers no request"),
             },
+            Message::Request(request) if request.method == "elicitation/create" => self.elicitation(step, request),
             Message::Request(request) => self.server_request(step, request),
             Message::Notification(notification) => self.server_notification(step, &read, notification),
         }
@@ -125,6 +142,17 @@ impl Gate {
             (Asked::Other { .. }, Outcome::Result(result)) => {
                 let changed = subscriptions::last_word(&payload, result, &origin);
                 self.pass_or_write(read, changed, &origin, step.outbox.client());
+            }
+            (_, outcome) if elicitation::asks(outcome) => {
+                let mut outcome = outcome.clone();
+                match elicitation::clean_answer(&mut outcome) {
+                    Ok(0) => read.pass_on(Some(&origin), step.outbox.client()),
+                    Ok(_) => {
+                        let cleaned = Message::Response(Response { id: origin.clone(), outcome });
+                        cleaned.write(None, step.outbox.client());
+                    }
+                    Err(error) => return refuse_answer(step, &origin, event, MISLEADING, &error.to_string()),
+                }
             }
             _ => read.pass_on(Some(&origin), step.outbox.client()),
         }
@@ -239,6 +267,27 @@ impl Gate {
         step.record(&event)
     }
 
+    /// A question to a person: without what steers a screen, or not at all.
+    fn elicitation(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
+        let mut request = request.clone();
+        let error = match request.params.as_mut().map(elicitation::clean) {
+            None | Some(Ok(_)) => return self.server_request(step, &request),
+            Some(Err(error)) => error.to_string(),
+        };
+        reply::error_reply(Some(&request.id), reply::INVALID_PARAMS, &error, step.outbox.server());
+        step.outbox.server().push(b'\n');
+        let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Denied).with_reason(MISLEADING, &error);
+        event.mcp = Some(Mcp {
+            dir: "s2c",
+            method: Some(&request.method),
+            id: Some(record_id(&request.id)),
+            kind: Some("request"),
+            bytes: step.bytes(),
+            ..Mcp::default()
+        });
+        step.record(&event)
+    }
+
     fn server_request(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
         let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Denied);
         event.mcp = Some(Mcp {
@@ -325,6 +374,18 @@ impl Gate {
             None => false,
         }
     }
+}
+
+/// A message with a secret in its id or method: the client gets nothing of it, the server an error where it asked.
+fn refuse_envelope(step: &mut Step<'_, '_>, asked: Option<&RequestId>) -> Result<(), AuditError> {
+    const TEXT: &str = "a secret stands in the id or the method";
+    if asked.is_some() {
+        reply::error_reply(asked, reply::INVALID_REQUEST, TEXT, step.outbox.server());
+        step.outbox.server().push(b'\n');
+    }
+    let mut event = Event::new(Kind::McpMalformed).with_effect(Effect::Denied);
+    event.mcp = Some(Mcp { dir: "s2c", bytes: step.bytes(), ..Mcp::default() });
+    step.record(&event.with_reason("secret_in_envelope", TEXT))
 }
 
 /// An answer to no question is dropped and recorded.

@@ -24,6 +24,7 @@ use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Refusal, Request, RequestId, Response};
 use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 use crate::wire::reply;
+use crate::wire::secrets::Secrets;
 
 /// Our own JSON-RPC error: the session is over. Outside -32768..-32000, which JSON-RPC 2.0 and MCP reserve.
 pub(super) const SESSION_OVER: i32 = -31_001;
@@ -69,8 +70,8 @@ pub(super) struct Gate {
     pub(super) store: Box<dyn Store>,
     pub(super) paces: Paces,
     pub(super) redactor: Redactor,
-    /// Values that no person is shown.
-    pub(super) secrets: Vec<Vec<u8>>,
+    /// Values that neither the client nor a person is shown.
+    pub(super) secrets: Secrets,
     pub(super) era: Option<Era>,
     /// The client has said that it is initialized: the server may be asked, and the client told, of its own accord.
     pub(super) initialized: bool,
@@ -103,7 +104,7 @@ pub(super) struct Terms {
     pub(super) observe: bool,
     pub(super) store: Box<dyn Store>,
     pub(super) redactor: Redactor,
-    pub(super) secrets: Vec<Vec<u8>>,
+    pub(super) secrets: Secrets,
 }
 
 /// One client message with what its record needs.
@@ -117,16 +118,27 @@ pub(super) struct Step<'a, 'j> {
 impl Step<'_, '_> {
     /// Writes the record; what is staged may go.
     pub(super) fn record(&mut self, event: &Event<'_>) -> Result<(), AuditError> {
-        let token = self.journal.append(self.now, event)?;
+        let event = self.with_redacted(event);
+        let token = self.journal.append(self.now, &event)?;
         self.outbox.commit(token);
         Ok(())
     }
 
     /// Writes the record of something that the policy does not decide; it is on disk with the next one that it does.
     pub(super) fn note(&mut self, event: &Event<'_>) -> Result<(), AuditError> {
-        let token = self.journal.append_unsynced(self.now, event)?;
+        let event = self.with_redacted(event);
+        let token = self.journal.append_unsynced(self.now, &event)?;
         self.outbox.commit(token);
         Ok(())
+    }
+
+    /// The message's first record says how many secrets were taken out of it.
+    fn with_redacted<'e>(&mut self, event: &Event<'e>) -> Event<'e> {
+        let mut event = *event;
+        if let Some(mcp) = &mut event.mcp {
+            mcp.redacted = self.outbox.take_redacted();
+        }
+        event
     }
 
     pub(super) fn bytes(&self) -> Option<u64> {

@@ -64,8 +64,8 @@ pub struct Parts {
     pub people: UnixListener,
     /// To egress.
     pub egress: crate::egress::channel::Channel,
-    /// Values that are blanked on stderr.
-    pub secrets: Vec<Vec<u8>>,
+    /// Values that are blanked in what the server says and in what people are shown.
+    pub secrets: crate::wire::secrets::Secrets,
     /// Every layer's answer, for `sandbox.applied`.
     pub layers: Vec<LayerReport>,
     /// The server's pid 1, for `sandbox.applied`.

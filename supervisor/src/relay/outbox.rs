@@ -13,6 +13,7 @@ pub(super) struct Outbox {
     to_server: Vec<u8>,
     to_client: Vec<u8>,
     recorded: bool,
+    redacted: u64,
 }
 
 impl Outbox {
@@ -24,6 +25,16 @@ impl Outbox {
     /// The buffer for lines to the client, each ended by LF.
     pub(super) fn client(&mut self) -> &mut Vec<u8> {
         &mut self.to_client
+    }
+
+    /// So many secrets were taken out of the message that is being handled.
+    pub(super) fn note_redacted(&mut self, count: u64) {
+        self.redacted = count;
+    }
+
+    /// That count, once: for the message's record.
+    pub(super) fn take_redacted(&mut self) -> Option<u64> {
+        Some(std::mem::take(&mut self.redacted)).filter(|count| *count > 0)
     }
 
     /// What is staged has its record.
@@ -40,6 +51,7 @@ impl Outbox {
             send(&self.to_server, server)?;
             send(&self.to_client, client)?;
         }
+        self.redacted = 0;
         for buffer in [&mut self.to_server, &mut self.to_client] {
             buffer.clear();
             buffer.shrink_to(KEPT_BYTES);

@@ -2,15 +2,15 @@
 //! the cut said. In full, when they ask for it.
 #![forbid(unsafe_code)]
 
-use super::stderr::SECRET_BYTES_MIN;
 use crate::audit::text::{is_unsafe_to_show, visible};
 use crate::bounds::{APPROVAL_SHOWN_BYTES_MAX, APPROVAL_VALUE_CHARS_MAX, APPROVAL_WHOLE_BYTES_MAX};
 use crate::wire::json::{self, Value};
+use crate::wire::secrets::Secrets;
 use crate::wire::tools::ToolCall;
 
 /// Everything of a call that a server can act on, as a person is shown it: the arguments, then `task` and `_meta` where
 /// they say something.
-pub(super) fn call(call: ToolCall<'_>, secrets: &[Vec<u8>]) -> String {
+pub(super) fn call(call: ToolCall<'_>, secrets: &Secrets) -> String {
     let mut shown = arguments(call.arguments, secrets);
     let meta: Vec<_> = call.meta_members().map(|(key, value)| (key.to_owned().into(), value.clone())).collect();
     let meta = (!meta.is_empty()).then_some(Value::Object(meta));
@@ -28,7 +28,7 @@ const NO_ARGUMENTS: &str = "(no arguments)";
 
 /// The arguments in full, as JSON that no screen obeys, and how many bytes of it are missing at the end: none, but where
 /// escapes have made it longer than any line can be.
-pub(super) fn whole(value: Option<&Value<'_>>, secrets: &[Vec<u8>]) -> (String, usize) {
+pub(super) fn whole(value: Option<&Value<'_>>, secrets: &Secrets) -> (String, usize) {
     let Some(value) = value else { return (NO_ARGUMENTS.to_owned(), 0) };
     let mut out = Vec::new();
     json::write(&mapped(value, &|text| blanked(text, secrets)), &mut out);
@@ -57,7 +57,7 @@ fn escaped(json: &str) -> String {
 }
 
 /// The arguments as JSON for people.
-pub(super) fn arguments(value: Option<&Value<'_>>, secrets: &[Vec<u8>]) -> String {
+pub(super) fn arguments(value: Option<&Value<'_>>, secrets: &Secrets) -> String {
     let Some(value) = value else { return NO_ARGUMENTS.to_owned() };
     let mut out = Vec::new();
     json::write(&mapped(value, &|text| short(text, secrets)), &mut out);
@@ -85,7 +85,7 @@ fn mapped(value: &Value<'_>, change: &impl Fn(&str) -> String) -> Value<'static>
     }
 }
 
-fn short(text: &str, secrets: &[Vec<u8>]) -> String {
+fn short(text: &str, secrets: &Secrets) -> String {
     let text = blanked(text, secrets);
     match text.char_indices().nth(APPROVAL_VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{}…[{} characters more, NOT SHOWN]", &text[..end], text[end..].chars().count()),
@@ -94,10 +94,8 @@ fn short(text: &str, secrets: &[Vec<u8>]) -> String {
 }
 
 /// `text` with every secret that we know of replaced.
-pub(super) fn blanked(text: &str, secrets: &[Vec<u8>]) -> String {
-    let known = secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN);
-    let known = known.filter_map(|secret| std::str::from_utf8(secret).ok());
-    known.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+pub(super) fn blanked(text: &str, secrets: &Secrets) -> String {
+    secrets.replaced(text, |_| "[secret]".into()).0.into_owned()
 }
 
 #[cfg(test)]
@@ -109,26 +107,30 @@ mod tests {
     };
     use crate::relay::control::{Listed, Reply, Shown, line};
 
+    fn known() -> Secrets {
+        Secrets::new([&b"hunter2-hunter2"[..], b"short"]).unwrap()
+    }
+
     fn shown(text: &str) -> String {
-        arguments(Some(&json::parse(text.as_bytes()).unwrap()), &[b"hunter2-hunter2".to_vec(), b"short".to_vec()])
+        arguments(Some(&json::parse(text.as_bytes()).unwrap()), &known())
     }
 
     #[test]
     fn secrets_and_what_steers_a_terminal_are_not_shown() {
         let text = shown(r#"{"a":"x hunter2-hunter2 y","hunter2-hunter2":["short",1.50,null,"\u001b[2J\u202e"]}"#);
         assert_eq!(text, r#"{"a":"x [secret] y","[secret]":["short",1.50,null,"\u001b[2J\u{202e}"]}"#);
-        assert_eq!(arguments(None, &[]), "(no arguments)");
+        assert_eq!(arguments(None, &known()), "(no arguments)");
     }
 
     #[test]
     fn in_full_nothing_is_cut_and_it_is_still_json() {
-        let in_full = |text: &str| whole(Some(&json::parse(text.as_bytes()).unwrap()), &[b"hunter2-hunter2".to_vec()]);
+        let in_full = |text: &str| whole(Some(&json::parse(text.as_bytes()).unwrap()), &known());
         let long = "é".repeat(APPROVAL_SHOWN_BYTES_MAX);
         let text = format!("{{\"a\":\"{long} hunter2-hunter2\",\"\u{202e}\":[\"\u{e0041}\",1.50]}}");
         let shown = format!("{{\"a\":\"{long} [secret]\",\"\\u202e\":[\"\\udb40\\udc41\",1.50]}}");
         assert_eq!(in_full(&text), (shown.clone(), 0));
         assert!(json::parse(shown.as_bytes()).is_ok());
-        assert_eq!(whole(None, &[]), ("(no arguments)".to_owned(), 0));
+        assert_eq!(whole(None, &known()), ("(no arguments)".to_owned(), 0));
 
         let (text, cut) = in_full(&format!("[\"{}\"]", "\u{202e}".repeat(CLIENT_LINE_BYTES_MAX / 3 - 2)));
         assert!(text.len() <= APPROVAL_WHOLE_BYTES_MAX && cut > 0, "{} {cut}", text.len());

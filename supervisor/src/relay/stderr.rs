@@ -8,18 +8,18 @@ use std::num::NonZeroU32;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::bounds::STDERR_LINE_BYTES_MAX;
+use crate::wire::secrets::Secrets;
 
 /// Lines a second that pass; the burst is the same. Far above what a person reads, far below a flood.
 const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
-/// Shorter values are not redacted: they would blank ordinary words.
-pub(super) const SECRET_BYTES_MIN: usize = 8;
 
 /// Turns the server's stderr bytes into safe lines.
 pub struct StderrFilter {
+    /// The line, and beyond the bound as much as tells whether a secret begins before it.
     line: Vec<u8>,
-    /// Bytes of the current line past the bound.
+    /// Bytes of the current line past that.
     cut: u64,
-    secrets: Vec<Vec<u8>>,
+    secrets: Secrets,
     pace: DefaultDirectRateLimiter,
     dropped: u64,
 }
@@ -27,11 +27,11 @@ pub struct StderrFilter {
 impl StderrFilter {
     /// A filter that blanks `secrets` wherever they stand in a line.
     #[must_use]
-    pub fn new(secrets: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    pub fn new(secrets: Secrets) -> Self {
         Self {
             line: Vec::new(),
             cut: 0,
-            secrets: secrets.into_iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect(),
+            secrets,
             pace: RateLimiter::direct(Quota::per_second(LINES_PER_SECOND)),
             dropped: 0,
         }
@@ -44,7 +44,7 @@ impl StderrFilter {
                 Some(text) => (text, true),
                 None => (part, false),
             };
-            let room = STDERR_LINE_BYTES_MAX - self.line.len();
+            let room = STDERR_LINE_BYTES_MAX + self.secrets.reach() - self.line.len();
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             self.cut += text.len().saturating_sub(room) as u64;
             if ended {
@@ -73,11 +73,11 @@ impl StderrFilter {
             self.dropped += 1;
         } else {
             self.report_dropped(out);
-            for secret in &self.secrets {
-                blank(&mut line, secret);
-            }
+            self.secrets.blank(&mut line);
+            let shown = line.len().min(STDERR_LINE_BYTES_MAX);
+            let cut = cut + (line.len() - shown) as u64;
             out.extend_from_slice(b"[server] ");
-            escape(&line, out);
+            escape(&line[..shown], out);
             if cut > 0 {
                 out.extend_from_slice(format!(" [{cut} more bytes]").as_bytes());
             }
@@ -99,13 +99,6 @@ impl std::fmt::Debug for StderrFilter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the secrets, never the line.
         f.debug_struct("StderrFilter").field("dropped", &self.dropped).finish_non_exhaustive()
-    }
-}
-
-fn blank(line: &mut [u8], secret: &[u8]) {
-    let places: Vec<usize> = memchr::memmem::find_iter(line, secret).collect();
-    for at in places {
-        line[at..at + secret.len()].fill(b'*');
     }
 }
 
@@ -147,22 +140,39 @@ mod tests {
 
     #[test]
     fn lines_are_prefixed_and_escaped() {
-        let mut filter = StderrFilter::new([]);
+        let mut filter = StderrFilter::new(Secrets::default());
         let text = filtered(&mut filter, &[b"one\ntw", b"o \x1b[2J \xff \xe2\x80\xae\n", b"rest"]);
         assert_eq!(text, "[server] one\n[server] two \\u{1b}[2J \\xff \\u{202e}\n[server] rest\n");
     }
 
     #[test]
     fn a_secret_is_blanked_across_reads() {
-        let mut filter = StderrFilter::new([b"sk-123456".to_vec(), b"short".to_vec()]);
+        let mut filter = StderrFilter::new(Secrets::new([&b"sk-123456"[..], b"short"]).unwrap());
         let text = filtered(&mut filter, &[b"key=sk-12", b"3456 short\n"]);
         assert_eq!(text, "[server] key=********* short\n");
         assert!(!format!("{filter:?}").contains("sk-"));
     }
 
     #[test]
+    fn no_form_of_a_secret_is_shown_and_none_is_half_shown_where_a_line_is_cut() {
+        let secrets = Secrets::new([&b"hunter2-hunter2"[..]]).unwrap();
+        for form in
+            ["hunter2-hunter2", "68756e746572322d68756e74657232", "h%75nter2-hunter%32", r"\u0068unter2-hunter2"]
+        {
+            for place in STDERR_LINE_BYTES_MAX - form.len() - 1..STDERR_LINE_BYTES_MAX {
+                let line = format!("{}{form}{}\n", "-".repeat(place), "~".repeat(100_000));
+                let text = filtered(&mut StderrFilter::new(secrets.clone()), &[line.as_bytes()]);
+                let kept = text.trim_start_matches("[server] ").split(" [").next().unwrap_or_default();
+                assert_eq!(kept.len(), STDERR_LINE_BYTES_MAX, "{place}");
+                assert!(kept.bytes().all(|byte| b"-*~".contains(&byte)), "{form} at {place}");
+                assert!(text.ends_with(&format!(" [{} more bytes]\n", place + form.len() + 100_000 - 8192)), "{place}");
+            }
+        }
+    }
+
+    #[test]
     fn a_long_line_is_cut_and_says_so() {
-        let mut filter = StderrFilter::new([]);
+        let mut filter = StderrFilter::new(Secrets::default());
         let mut long = vec![b'a'; STDERR_LINE_BYTES_MAX + 3];
         long.push(b'\n');
         let text = filtered(&mut filter, &[&long]);
@@ -172,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_dropped_and_counted() {
-        let mut filter = StderrFilter::new([]);
+        let mut filter = StderrFilter::new(Secrets::default());
         let text = filtered(&mut filter, &[&b"x\n".repeat(100_000)]);
         let passed = text.matches("[server] x").count();
         assert!(passed < 10_000, "{passed} of 100,000 passed");

@@ -181,7 +181,7 @@ mod tests {
                 observe: false,
                 store: Box::new(MemoryStore::default()),
                 redactor: Redactor::new(&[1; 32]),
-                secrets: Vec::new(),
+                secrets: crate::wire::secrets::Secrets::default(),
             },
             clock::now(),
         );

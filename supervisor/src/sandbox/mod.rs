@@ -41,7 +41,8 @@ pub(crate) fn test_plan() -> Plan {
         executable: PathBuf::from("/usr/bin/true"),
         cwd: PathBuf::from("/"),
         environment: vec![("PATH".into(), "/usr/bin".into())],
-        secrets: Vec::new(),
+        secret_names: Vec::new(),
+        secrets: crate::wire::secrets::Secrets::default(),
         filesystem: plan::FilesystemPlan::default(),
         network: plan::NetworkPlan::default(),
         resources: plan::ResourcesPlan {

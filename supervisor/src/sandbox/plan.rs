@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Layer;
 use crate::limits::redis::Source;
 use crate::policy::{Durability, TlsMode};
+use crate::wire::secrets::Secrets;
 
 /// Everything that a run will do, decided before anything is done.
 #[derive(Clone, Debug)]
@@ -23,8 +24,10 @@ pub struct Plan {
     pub cwd: PathBuf,
     /// The server's whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Values of `env.pass`: blanked wherever people read.
-    pub secrets: Vec<OsString>,
+    /// Names of the variables whose values are secret ([`crate::policy::is_secret`]).
+    pub secret_names: Vec<OsString>,
+    /// Their values, ready to be searched for: blanked in what the server says, on stderr and in the log.
+    pub secrets: Secrets,
     /// What it sees of the disk.
     pub filesystem: FilesystemPlan,
     /// What it reaches of the network.
@@ -146,7 +149,9 @@ impl fmt::Display for Plan {
         writeln!(f, "directory    {}", self.cwd.display())?;
         for (name, _) in &self.environment {
             // Values may be secrets: names are enough to check a policy by.
-            writeln!(f, "environment  {}", name.to_string_lossy())?;
+            let mark =
+                if self.secret_names.contains(name) { " (secret: blanked in results, stderr and log)" } else { "" };
+            writeln!(f, "environment  {}{mark}", name.to_string_lossy())?;
         }
         for path in &self.filesystem.read {
             writeln!(f, "read         {}", path.display())?;

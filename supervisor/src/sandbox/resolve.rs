@@ -14,8 +14,9 @@ use super::unseen::{to_show, unseen};
 use super::{Layer, environment};
 use crate::bounds::HOSTS_MAX;
 use crate::limits::redis::Source;
-use crate::policy::{Policy, Resources, SandboxSection, WriteRule};
+use crate::policy::{self, Policy, Resources, SandboxSection, WriteRule};
 use crate::trust::Caller;
+use crate::wire::secrets::{Secrets, TooManySecrets};
 
 /// Where a bare command name is looked up; also the server's PATH.
 pub const SEARCH_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
@@ -103,6 +104,9 @@ pub enum PlanError {
     /// A variable that must be passed is not set.
     #[error(transparent)]
     Environment(#[from] environment::EnvError),
+    /// What may not leak could not be searched for.
+    #[error(transparent)]
+    Secrets(#[from] TooManySecrets),
 }
 
 impl PlanError {
@@ -130,8 +134,12 @@ impl Plan {
         let environment = environment::construct(&policy.sandbox, &inputs.environment)?;
         let unseen = named_outside(&argv, &filesystem, &inputs.caller);
         let is_passed = |name: &OsStr| policy.sandbox.env_pass.iter().any(|pass| name == OsStr::new(&pass.name));
+        let is_secret = |name: &OsStr, value: &OsStr| is_passed(name) && policy::is_secret(name, value);
+        let secret: Vec<_> = environment.iter().filter(|(name, value)| is_secret(name, value)).collect();
+        let secrets = Secrets::new(secret.iter().map(|(_, value)| value.as_bytes()))?;
         Ok(Self {
-            secrets: environment.iter().filter(|(name, _)| is_passed(name)).map(|(_, value)| value.clone()).collect(),
+            secret_names: secret.iter().map(|(name, _)| name.clone()).collect(),
+            secrets,
             argv,
             executable,
             cwd,

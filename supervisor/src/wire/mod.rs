@@ -3,8 +3,11 @@
 //! A line goes up through the files in this order: [`frame`] cuts it out of the stream, [`json`] reads it or refuses it,
 //! [`jsonrpc`] makes it a message, [`methods`] says whether MCP knows its method in this direction, [`tools`] reads what
 //! a `tools/call` asks for and what a `tools/list` answered, [`ids`] matches answers to questions, [`reply`] writes ours.
+//! Before all that, [`secrets`] takes the known secrets out of what a server says;
+//! [`elicitation`] cleans what a person will read.
 #![forbid(unsafe_code)]
 
+pub mod elicitation;
 pub mod fold;
 pub mod frame;
 pub mod ids;
@@ -12,4 +15,5 @@ pub mod json;
 pub mod jsonrpc;
 pub mod methods;
 pub mod reply;
+pub mod secrets;
 pub mod tools;

@@ -4,6 +4,8 @@ use super::json;
 use super::jsonrpc::RequestId;
 use super::methods::{self, Era};
 
+/// JSON-RPC 2.0: not a request that can be taken.
+pub const INVALID_REQUEST: i32 = -32600;
 /// JSON-RPC 2.0: the method does not exist or is not available.
 pub const METHOD_NOT_FOUND: i32 = -32601;
 /// JSON-RPC 2.0: invalid parameters. MCP answers an unknown tool with it.

@@ -83,7 +83,8 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
         environment: [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8")]
             .map(|(name, value)| (name.into(), value.into()))
             .into(),
-        secrets: Vec::new(),
+        secret_names: Vec::new(),
+        secrets: intercept_sandbox::wire::secrets::Secrets::default(),
         filesystem: FilesystemPlan { read: wishes.read.clone(), write: wishes.write.clone(), tmp_bytes: 16 << 20 },
         network: NetworkPlan { hosts: if wishes.listed { vec![listed()] } else { Vec::new() }, connect_to: Vec::new() },
         resources: ResourcesPlan {

@@ -37,6 +37,9 @@ pub(crate) const TABLE: &[Row] = &[
     row("continuation-rounds", "lib", "relay::gate::tests::retries::the_ninth_round_is_charged"),
     row("progress-token", "lib", "relay::gate::tests::streams::progress_is_of_a_request_in_flight_and_of_no_other"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
+    row("elicitation-text", "lib", "wire::elicitation::tests::addresses_that_mislead_are_refused"),
+    row("redact-log", "lib", "audit::record::tests::no_secret_stands_in_a_record_whatever_member_brings_it"),
+    row("redact-results", "lib", "wire::secrets::tests::every_promised_form_is_found_in_a_result"),
     // The policy and its limits.
     row(
         "approval-asked",

@@ -35,7 +35,7 @@ fn stage(text: &str, observe: bool) -> Stage {
     let session = "a".repeat(32);
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
     let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
-    let secrets = vec![b"hunter2-hunter2".to_vec()];
+    let secrets = crate::wire::secrets::Secrets::new([&b"hunter2-hunter2"[..]]).unwrap();
     let terms = Terms { session, policy: loaded(text), observe, store, redactor, secrets };
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
 }
