@@ -1,18 +1,20 @@
 //! What the server says: answers matched to questions, lists filtered, its own requests under ids of ours. Everything
 //! that is not MCP goes to people, never to the client.
 
-use super::gate::{Asked, Gate, SESSION_OVER, Step, corr, record_id, write_line};
+use super::gate::{Asked, Gate, SESSION_OVER, Step, corr, record_id, write_request};
 use super::outbox::Outbox;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpResult};
-use crate::bounds::SERVER_LINE_BYTES_MAX;
 use crate::clock::Now;
 use crate::policy::Visibility;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Answered, Entry};
-use crate::wire::json::{Number, Value};
-use crate::wire::jsonrpc::{self, Line, Message, Notification, Outcome, Request, RequestId, Response};
+use crate::wire::json::Value;
+use crate::wire::jsonrpc::{self, Answer, Notification, Outcome, Raw, Request, RequestId, Response, ServerLine};
 use crate::wire::methods::{self, Direction, Era, Knowledge};
 use crate::wire::{reply, tools};
+
+#[cfg(test)]
+mod tests;
 
 impl Gate {
     /// One line of the server. Returns the line when it is not MCP and people should see it.
@@ -28,16 +30,13 @@ impl Gate {
     ) -> Result<Option<&'f [u8]>, AuditError> {
         let line = match frame {
             Frame::Line(line) => line,
-            Frame::TooLong { bytes } => {
-                let text = format!("a line of {bytes} bytes; at most {SERVER_LINE_BYTES_MAX} are accepted");
-                let mut event = Event::new(Kind::McpMalformed).with_effect(Effect::Denied);
-                event.mcp = Some(Mcp { dir: "s2c", bytes: Some(bytes), ..Mcp::default() });
-                Step { now, line: &[], journal, outbox }.record(&event.with_reason("line_too_long", &text))?;
+            Frame::TooLong(line) => {
+                self.server_overlong(&mut Step { now, line: &[], journal, outbox }, &line)?;
                 return Ok(None);
             }
         };
         let mut step = Step { now, line, journal, outbox };
-        match jsonrpc::read_line(line) {
+        match jsonrpc::read_server_line(line) {
             Ok(read) => self.server_message(&mut step, read).map(|()| None),
             Err(_) if !self.noise.admits(now) => Ok(Some(line)),
             Err(refusal) => {
@@ -49,69 +48,59 @@ impl Gate {
         }
     }
 
-    fn server_message(&mut self, step: &mut Step<'_, '_>, read: Line<'_>) -> Result<(), AuditError> {
-        match &read.message {
+    fn server_message(&mut self, step: &mut Step<'_, '_>, read: ServerLine<'_>) -> Result<(), AuditError> {
+        match read {
             // A call that waits here was never sent: an answer to it is invented.
-            Message::Response(response) if self.is_parked(&response.id) => {
-                unasked(step, response, "unknown_id", "answers no request")
+            ServerLine::Answer(answer) if self.is_parked(&answer.id) => {
+                unasked(step, &answer.id, "unknown_id", "answers no request")
             }
-            Message::Response(response) => match self.asked.answer(&response.id) {
-                Answered::Pending(entry) => self.server_answer(step, &read, response, entry),
-                Answered::Cancelled(_) => unasked(step, response, "cancelled", "answers a cancelled request"),
-                Answered::Unknown => unasked(step, response, "unknown_id", "answers no request"),
+            ServerLine::Answer(answer) => match self.asked.answer(&answer.id) {
+                Answered::Pending(entry) => self.server_answer(step, &answer, entry),
+                Answered::Cancelled(_) => unasked(step, &answer.id, "cancelled", "answers a cancelled request"),
+                Answered::Unknown => unasked(step, &answer.id, "unknown_id", "answers no request"),
             },
-            Message::Request(request) => self.server_request(step, request),
-            Message::Notification(notification) => self.server_notification(step, &read, notification),
+            ServerLine::Request(request) => self.server_request(step, &request),
+            ServerLine::Notification(note, raw) => self.server_notification(step, &note, &raw),
         }
     }
 
+    /// An answer goes on as it came, under the asker's id. A tree of it is built only where it is looked into.
     fn server_answer(
         &mut self,
         step: &mut Step<'_, '_>,
-        read: &Line<'_>,
-        response: &Response<'_>,
+        answer: &Answer<'_>,
         Entry { origin, payload }: Entry<Asked>,
     ) -> Result<(), AuditError> {
-        let Some(origin) = origin else { return self.own_answer(step, response) };
-        let corr = corr(&response.id);
-        let (is_error, code) = verdict(&response.outcome);
-        let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
-        let mut mcp = Mcp { dir: "s2c", id: Some(record_id(&origin)), kind: Some("response"), ..Mcp::default() };
-        let mut result = McpResult { is_error, code, bytes: step.line.len() as u64, latency_ms: 0 };
-        match &payload {
-            Asked::Call { tool, since_ns } => {
-                event.corr = Some(&corr);
-                mcp.method = Some("tools/call");
-                mcp.tool = Some(tool);
-                result.latency_ms = step.now.boot_ns.saturating_sub(*since_ns) / 1_000_000;
-            }
-            Asked::ToolsList => mcp.method = Some("tools/list"),
-            Asked::Initialize => mcp.method = Some("initialize"),
-            Asked::Other { method } => mcp.method = Some(method),
-            Asked::OwnToolsList => {}
-        }
-        mcp.result = Some(result);
-        event.mcp = Some(mcp);
-        match (&payload, &response.outcome) {
-            (Asked::ToolsList, Outcome::Result(list)) => {
-                if let Err(text) = self.filtered_list(read, list, &origin, step.outbox.client()) {
-                    return refuse_answer(step, &origin, event, "bad_tools_list", &text);
+        let Some(origin) = origin else {
+            return self.own_answer(step, answer.outcome().ok().as_ref());
+        };
+        let corr = corr(&answer.id);
+        let fields = answer.fields();
+        let bytes = step.line.len() as u64;
+        let result = McpResult { is_error: fields.is_error, code: fields.code, bytes, latency_ms: 0 };
+        let event = answer_event(step.now, &origin, &payload, &corr, result);
+        match payload {
+            Asked::ToolsList if answer.is_result() => {
+                if let Err(text) = self.filtered_list(answer, &origin, step.outbox) {
+                    return refuse_answer(step, &origin, event, (SESSION_OVER, "bad_tools_list", &text));
                 }
             }
-            (Asked::Initialize, Outcome::Result(result)) => {
-                let version = result.member("protocolVersion").and_then(Value::as_str).unwrap_or_default();
+            Asked::Initialize if answer.is_result() => {
+                let version = answer.result_member("protocolVersion");
+                let version = version.and_then(Result::ok);
+                let version = version.as_ref().and_then(Value::as_str).unwrap_or_default();
                 let Some(era) = Era::of(version) else {
                     let text = format!("MCP revision \"{version}\" is not supported");
-                    return refuse_answer(step, &origin, event, "unknown_revision", &text);
+                    return refuse_answer(step, &origin, event, (SESSION_OVER, "unknown_revision", &text));
                 };
                 self.era = Some(era);
-                let tools = result.member("capabilities").and_then(|all| all.member("tools"));
+                let capabilities = answer.result_member("capabilities").and_then(Result::ok);
+                let tools = capabilities.as_ref().and_then(|all| all.member("tools"));
                 self.tells_tools = tools.and_then(|tools| tools.member("listChanged")) == Some(&Value::Bool(true));
-                read.pass_on(Some(&origin), step.outbox.client());
+                step.outbox.pass_on(&answer.raw, Some(&origin));
             }
-            _ => read.pass_on(Some(&origin), step.outbox.client()),
+            _ => step.outbox.pass_on(&answer.raw, Some(&origin)),
         }
-        step.outbox.client().push(b'\n');
         let noted = step.note(&event);
         if noted.is_err() {
             self.unanswered = Some(origin);
@@ -120,30 +109,30 @@ impl Gate {
     }
 
     /// The client sees the tools that the policy lists, and nothing else changes.
-    fn filtered_list(
-        &self,
-        read: &Line<'_>,
-        list: &Value<'_>,
-        origin: &RequestId,
-        out: &mut Vec<u8>,
-    ) -> Result<(), String> {
-        let mut list = list.clone();
+    fn filtered_list(&self, answer: &Answer<'_>, origin: &RequestId, outbox: &mut Outbox) -> Result<(), String> {
+        let outcome = answer.outcome().map_err(|reject| reject.to_string())?;
+        let Outcome::Result(mut list) = outcome else { return Err("no result".to_owned()) };
         let seen = |name: &str| self.observe || self.policy.visibility(name) == Visibility::Listed;
         let dropped = tools::filter(&mut list, seen).map_err(|error| error.to_string())?;
         if dropped == 0 {
-            read.pass_on(Some(origin), out);
+            outbox.pass_on(&answer.raw, Some(origin));
         } else {
             let response = Response { id: origin.clone(), outcome: Outcome::Result(list) };
-            Message::Response(response).write(None, out);
+            response.write(origin, outbox.client());
+            outbox.client().push(b'\n');
         }
         Ok(())
     }
 
-    /// The answer to our own tools/list.
-    fn own_answer(&mut self, step: &mut Step<'_, '_>, response: &Response<'_>) -> Result<(), AuditError> {
-        let page = match &response.outcome {
-            Outcome::Result(result) => tools::read_page(result).ok(),
-            Outcome::Error(_) => None,
+    /// The answer to our own tools/list; none when it could not be read.
+    pub(super) fn own_answer(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        outcome: Option<&Outcome<'_>>,
+    ) -> Result<(), AuditError> {
+        let page = match outcome {
+            Some(Outcome::Result(result)) => tools::read_page(result).ok(),
+            Some(Outcome::Error(_)) | None => None,
         };
         let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
         event.mcp = Some(Mcp { dir: "s2c", method: Some("tools/list"), kind: Some("own"), ..Mcp::default() });
@@ -202,7 +191,7 @@ impl Gate {
         let refused = if known {
             match self.server_asked.open(request.id.clone(), request.method.clone().into_owned()) {
                 Ok(ours) => {
-                    write_line(&Message::Request(request.clone()), Some(&ours), step.outbox.client());
+                    write_request(request, &ours, step.outbox.client());
                     return step.record(&event.with_effect(Effect::Allowed));
                 }
                 Err(error) => (super::gate::NOT_TAKEN, "not_taken", error.to_string()),
@@ -219,8 +208,8 @@ impl Gate {
     fn server_notification(
         &mut self,
         step: &mut Step<'_, '_>,
-        read: &Line<'_>,
         note: &Notification<'_>,
+        raw: &Raw<'_>,
     ) -> Result<(), AuditError> {
         let mut event = Event::new(Kind::McpNotification).with_effect(Effect::Denied);
         event.mcp = Some(Mcp {
@@ -240,10 +229,10 @@ impl Gate {
             if !self.cancel_for_server(&mut note) {
                 return step.record(&event.with_reason("unknown_id", "cancels nothing that is in flight"));
             }
-            write_line(&Message::Notification(note), None, step.outbox.client());
-        } else {
-            read.pass_on(None, step.outbox.client());
+            note.write(step.outbox.client());
             step.outbox.client().push(b'\n');
+        } else {
+            step.outbox.pass_on(raw, None);
         }
         step.note(&event.with_effect(Effect::Allowed))?;
         if note.method == "notifications/tools/list_changed" && self.policy.needs_schemas() {
@@ -262,38 +251,49 @@ impl Gate {
     }
 }
 
+/// What the record of an answer says.
+pub(super) fn answer_event<'e>(
+    now: Now,
+    origin: &'e RequestId,
+    payload: &'e Asked,
+    corr: &'e str,
+    mut result: McpResult,
+) -> Event<'e> {
+    let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
+    let mut mcp = Mcp { dir: "s2c", id: Some(record_id(origin)), kind: Some("response"), ..Mcp::default() };
+    match payload {
+        Asked::Call { tool, since_ns } => {
+            event.corr = Some(corr);
+            mcp.method = Some("tools/call");
+            mcp.tool = Some(tool);
+            result.latency_ms = now.boot_ns.saturating_sub(*since_ns) / 1_000_000;
+        }
+        Asked::ToolsList => mcp.method = Some("tools/list"),
+        Asked::Initialize => mcp.method = Some("initialize"),
+        Asked::Other { method } => mcp.method = Some(method),
+        Asked::OwnToolsList => {}
+    }
+    mcp.result = Some(result);
+    event.mcp = Some(mcp);
+    event
+}
+
 /// An answer to no question is dropped and recorded.
-fn unasked(step: &mut Step<'_, '_>, response: &Response<'_>, code: &str, text: &str) -> Result<(), AuditError> {
+fn unasked(step: &mut Step<'_, '_>, id: &RequestId, code: &str, text: &str) -> Result<(), AuditError> {
     let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Denied).with_reason(code, text);
-    let id = Some(record_id(&response.id));
+    let id = Some(record_id(id));
     event.mcp = Some(Mcp { dir: "s2c", id, kind: Some("response"), bytes: step.bytes(), ..Mcp::default() });
     step.record(&event)
 }
 
 /// The client asked, but what came back cannot be passed on.
-fn refuse_answer(
+pub(super) fn refuse_answer(
     step: &mut Step<'_, '_>,
     origin: &RequestId,
     event: Event<'_>,
-    code: &str,
-    text: &str,
+    (rpc_code, code, text): (i32, &str, &str),
 ) -> Result<(), AuditError> {
-    step.outbox.client().clear();
-    reply::error_reply(Some(origin), SESSION_OVER, text, step.outbox.client());
+    reply::error_reply(Some(origin), rpc_code, text, step.outbox.client());
     step.outbox.client().push(b'\n');
     step.record(&event.with_effect(Effect::Denied).with_reason(code, text))
-}
-
-/// Whether an outcome is an error, and its JSON-RPC code.
-fn verdict(outcome: &Outcome<'_>) -> (bool, Option<i64>) {
-    match outcome {
-        Outcome::Error(error) => {
-            let code = match error.member("code") {
-                Some(Value::Number(number)) => Number::as_integer(number),
-                _ => None,
-            };
-            (true, code)
-        }
-        Outcome::Result(result) => (result.member("isError") == Some(&Value::Bool(true)), None),
-    }
 }

@@ -7,11 +7,12 @@ use super::messages::EndCause;
 use crate::policy::DenialCode;
 
 const ERRORS: &str = include_str!("../../../docs/errors.md");
-const RELAY: [&str; 8] = [
+const RELAY: [&str; 9] = [
     include_str!("answers.rs"),
     include_str!("calls.rs"),
     include_str!("desk.rs"),
     include_str!("gate.rs"),
+    include_str!("overlong.rs"),
     include_str!("person.rs"),
     include_str!("pump.rs"),
     include_str!("ruling.rs"),

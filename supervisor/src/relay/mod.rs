@@ -12,9 +12,12 @@ mod documented;
 mod egress_desk;
 mod fingerprint;
 mod gate;
+#[cfg(test)]
+mod ground;
 pub mod messages;
 mod noise;
 mod outbox;
+mod overlong;
 mod person;
 pub mod pipes;
 mod pump;
@@ -62,6 +65,10 @@ pub struct Parts {
     pub layers: Vec<LayerReport>,
     /// The server's pid 1, for `sandbox.applied`.
     pub server_pid: u32,
+    /// Longest line accepted from the client, bytes.
+    pub client_line_bytes_max: usize,
+    /// Longest line accepted from the server, bytes.
+    pub server_line_bytes_max: usize,
 }
 
 /// The relay's life: records `sandbox.applied`, says so, then pumps until the monitor ends the session.

@@ -2,6 +2,9 @@
 
 use super::pipes::Sink;
 use crate::audit::Committed;
+use crate::bounds::HAND_OVER_BYTES_MIN;
+use crate::wire::frame::OwnedLine;
+use crate::wire::jsonrpc::{HandOver, Raw, RequestId};
 
 /// Capacity that a buffer keeps between messages, bytes.
 const KEPT_BYTES: usize = 256 << 10;
@@ -12,6 +15,8 @@ const KEPT_BYTES: usize = 256 << 10;
 pub(super) struct Outbox {
     to_server: Vec<u8>,
     to_client: Vec<u8>,
+    /// A large line of the server that goes to the client, behind `to_client`, in the buffer that it was read into.
+    line: Option<HandOver>,
     recorded: bool,
 }
 
@@ -26,6 +31,20 @@ impl Outbox {
         &mut self.to_client
     }
 
+    /// Stages the server's line for the client as it came, under `id`. A large one is not copied: its buffer is handed over
+    /// by [`Outbox::release_line`]. Once a step.
+    pub(super) fn pass_on(&mut self, raw: &Raw<'_>, id: Option<&RequestId>) {
+        if raw.bytes() >= HAND_OVER_BYTES_MIN
+            && self.line.is_none()
+            && let Some(line) = raw.hand_over(id)
+        {
+            self.line = Some(line);
+        } else {
+            raw.pass_on(id, &mut self.to_client);
+            self.to_client.push(b'\n');
+        }
+    }
+
     /// What is staged has its record.
     pub(super) fn commit(&mut self, _token: Committed) {
         self.recorded = true;
@@ -36,9 +55,28 @@ impl Outbox {
     /// # Errors
     /// When a pipe fails for another reason than a reader that is gone.
     pub(super) fn release(&mut self, server: &mut Sink, client: &mut Sink) -> std::io::Result<()> {
+        self.release_line(server, client, || None)
+    }
+
+    /// As [`Outbox::release`]; `take` gives the line that the last step was about, if its buffer is to go on.
+    ///
+    /// # Errors
+    /// As [`Outbox::release`].
+    pub(super) fn release_line(
+        &mut self,
+        server: &mut Sink,
+        client: &mut Sink,
+        take: impl FnOnce() -> Option<OwnedLine>,
+    ) -> std::io::Result<()> {
+        let line = self.line.take();
         if std::mem::take(&mut self.recorded) {
             send(&self.to_server, server)?;
             send(&self.to_client, client)?;
+            if let Some(parts) = line
+                && let Some(line) = take()
+            {
+                client.write_line(line, parts)?;
+            }
         }
         for buffer in [&mut self.to_server, &mut self.to_client] {
             buffer.clear();

@@ -33,6 +33,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("json-one-value", "lib", "wire::json::tests::two_values_on_a_line_are_refused"),
     row("key-case", "lib", "wire::jsonrpc::tests::parameter_keys_may_not_differ_in_case_alone"),
     row("line-bytes", "wire", "a_line_over_the_limit_is_refused_and_the_session_lives"),
+    row("line-separators", "lib", "relay::answers::tests::an_answer_that_some_reader_would_split_is_escaped"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
     // The policy and its limits.
     row(
