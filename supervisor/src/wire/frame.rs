@@ -62,7 +62,7 @@ impl FrameSplitter {
     pub fn room(&mut self) -> &mut [u8] {
         self.rewind();
         if self.buffer.len() < self.end + READ_BYTES {
-            self.to_the_front();
+            self.move_to_front();
             let wanted = self.end + READ_BYTES;
             if self.buffer.capacity() < wanted {
                 // In large steps, since each may copy; but never past the longest line and one read, all that can ever stand here.
@@ -175,7 +175,7 @@ impl FrameSplitter {
         }
     }
 
-    fn to_the_front(&mut self) {
+    fn move_to_front(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
         self.searched -= self.start;
         self.end -= self.start;
