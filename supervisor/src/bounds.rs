@@ -70,6 +70,8 @@ pub const CLIENT_HELLO_WAIT_MS: u64 = 10_000;
 pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
 /// Bytes that wait for a slow reader before we stop reading what would add to them; one message may overshoot.
 pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
+/// Lines of the server from this size on, bytes, go to the client in the buffer that they were read into; a smaller one is cheaper copied.
+pub const HAND_OVER_BYTES_MIN: usize = 64 << 10;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
 
@@ -96,6 +98,8 @@ pub const SELF_TEST_WAIT_MS: u16 = 2_000;
 pub const JSON_VALUES_MAX: usize = 1 << 20;
 /// Longest number, bytes of text. A double in shortest form needs 24; the slack is for padded zeros.
 pub const JSON_NUMBER_BYTES_MAX: usize = 64;
+/// Longest text of a top-level key that is looked at in a line that is too long to be read, bytes. `jsonrpc` escaped letter by letter has 44.
+pub const OVERLONG_KEY_BYTES_MAX: usize = 64;
 /// Longest method name, bytes. MCP's longest has 36.
 pub const METHOD_BYTES_MAX: usize = 128;
 /// Streams of subscriptions/listen that may be open at once. A client needs one.

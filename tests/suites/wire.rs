@@ -222,9 +222,39 @@ fn a_line_over_the_limit_is_refused_and_the_session_lives() {
         assert!(session.answer_to(&json!(77))["result"].is_object(), "a line of exactly the limit passes");
         session.send_line(&frame(limit + 1));
         let answer = session.receive();
-        assert!(answer["error"]["code"].is_number(), "{answer}");
-        assert!(session.call("echo", json!({"text": "on"}))["result"].is_object());
+        assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32_600), &json!(77)), "{answer}");
+        let padding = "x".repeat(limit);
+        session.send_line(&format!(
+            r#"{{"params":{{"id":1,"x":"{padding}"}},"method":"ping","jsonrpc":"2.0","id":"last"}}"#
+        ));
+        assert_eq!(session.receive()["id"], "last", "the id of a line that ends with it");
+        session.send_line(&format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"x":"{padding}"}}}}"#
+        ));
+        assert!(session.call("echo", json!({"text": "on"}))["result"].is_object(), "and a notification gets no answer");
         assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
+fn an_answer_over_the_limit_becomes_an_error_for_its_request_wherever_its_id_stands() {
+    arena::run(|arena| {
+        let program = arena.program("sized_server");
+        let policy = harness::policies::plain(&["give"], &format!("{ROOT}/bin"));
+        for id_place in ["first", "last"] {
+            let mut session = Run::new(arena, &policy).command([program.as_os_str(), id_place.as_ref()]).start();
+            session.initialize();
+            let limit = intercept_sandbox::bounds::SERVER_LINE_BYTES_MAX;
+            let answer = session.call("give", json!({"bytes": limit}));
+            assert_eq!(answer["error"]["code"], -31_003, "{id_place}: {answer}");
+            let answer = session.call("give", json!({"bytes": 100_000}));
+            let text = answer["result"]["content"][0]["text"].as_str().expect("the session lives");
+            assert_eq!(text.len(), 100_000);
+            assert_eq!(session.finish().code, 0);
+        }
+        let recorded = records::read(records::DEFAULT_DIRECTORY);
+        let refused = recorded.iter().filter(|r| r["reason"]["code"] == "line_too_long" && r["mcp"]["tool"] == "give");
+        assert_eq!(refused.count(), 2, "each with the call it answers");
     });
 }
 

@@ -13,6 +13,7 @@ use super::child::{Child, ForkError, Ready, Role};
 use super::janitor;
 use super::ledger::RelayLog;
 use super::store_link::{self, Dial, LinkError, StoreLink};
+use crate::bounds::{CLIENT_LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use crate::egress::channel::{Channel, ChannelError};
 use crate::egress::kernel_events::KernelEvents;
 use crate::egress::probes::{ProbeError, Probes};
@@ -262,6 +263,8 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         secrets: plan.secrets.clone(),
         layers: brief.layers,
         server_pid: brief.server_pid.as_raw().unsigned_abs(),
+        client_line_bytes_max: CLIENT_LINE_BYTES_MAX,
+        server_line_bytes_max: SERVER_LINE_BYTES_MAX,
     })?;
     Ok(())
 }

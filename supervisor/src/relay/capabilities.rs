@@ -4,7 +4,7 @@
 use super::gate::Gate;
 use crate::policy::Policy;
 use crate::wire::json::Value;
-use crate::wire::jsonrpc::{Message, Request, RequestId};
+use crate::wire::jsonrpc::{Request, RequestId};
 use crate::wire::methods::CLIENT_CAPABILITIES;
 
 /// A capability, and the methods without which it is nothing.
@@ -38,6 +38,10 @@ const SERVER: [Family; 4] = [
 impl Gate {
     /// Appends a client's request under our id, written from what was judged.
     pub(super) fn forward(&self, request: &Request<'_>, ours: &RequestId, out: &mut Vec<u8>) {
+        let is_closed = |family: &Family| !family.1.iter().any(|method| self.policy.opens_method(method));
+        if !CLIENT.iter().any(is_closed) {
+            return super::gate::write_request(request, ours, out);
+        }
         let mut request = request.clone();
         if let Some(params) = request.params.as_mut() {
             let announced = match &*request.method {
@@ -48,7 +52,7 @@ impl Gate {
                 strip(announced, &CLIENT, &self.policy);
             }
         }
-        super::gate::write_line(&Message::Request(request), Some(ours), out);
+        super::gate::write_request(&request, ours, out);
     }
 
     /// The result of an initialize or server/discover without what is closed; none where nothing is.

@@ -7,13 +7,16 @@ use super::messages::EndCause;
 use crate::policy::DenialCode;
 
 const ERRORS: &str = include_str!("../../../docs/errors.md");
-const RELAY: [&str; 10] = [
+const RELAY: [&str; 13] = [
     include_str!("answers.rs"),
+    include_str!("server_asks.rs"),
+    include_str!("lists.rs"),
     include_str!("calls.rs"),
     include_str!("desk.rs"),
     include_str!("gate.rs"),
     include_str!("method_policy.rs"),
     include_str!("notifications.rs"),
+    include_str!("overlong.rs"),
     include_str!("person.rs"),
     include_str!("pump.rs"),
     include_str!("ruling.rs"),

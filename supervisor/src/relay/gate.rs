@@ -13,7 +13,6 @@ use super::progress::TaskTokens;
 use super::schemas::Schemas;
 use super::subscriptions::LISTEN;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
-use crate::bounds::CLIENT_LINE_BYTES_MAX;
 use crate::clock::Now;
 use crate::limits::Store;
 use crate::limits::pace::Paces;
@@ -30,6 +29,8 @@ use crate::wire::secrets::Secrets;
 pub(super) const SESSION_OVER: i32 = -31_001;
 /// Our own JSON-RPC error: the request cannot be taken now.
 pub(super) const NOT_TAKEN: i32 = -31_002;
+/// Our own JSON-RPC error: the answer is longer than a line may be.
+pub(super) const ANSWER_TOO_LONG: i32 = -31_003;
 
 /// What a client's request was, kept until its answer.
 #[derive(Debug)]
@@ -95,6 +96,9 @@ pub(super) struct Gate {
     pub(super) noise: Noise,
     /// The request whose answer could not be recorded, and so was not passed on.
     pub(super) unanswered: Option<RequestId>,
+    /// Longest lines, bytes; for what is said of longer ones.
+    pub(super) client_line_bytes_max: usize,
+    pub(super) server_line_bytes_max: usize,
 }
 
 /// What a gate is made from.
@@ -105,6 +109,8 @@ pub(super) struct Terms {
     pub(super) store: Box<dyn Store>,
     pub(super) redactor: Redactor,
     pub(super) secrets: Secrets,
+    pub(super) client_line_bytes_max: usize,
+    pub(super) server_line_bytes_max: usize,
 }
 
 /// One client message with what its record needs.
@@ -165,7 +171,8 @@ pub(super) fn corr(ours: &RequestId) -> String {
 impl Gate {
     /// A conversation that begins at `now`.
     pub(super) fn new(terms: Terms, now: Now) -> Self {
-        let Terms { session, policy, observe, store, redactor, secrets } = terms;
+        let Terms { session, policy, observe, store, redactor, secrets, .. } = terms;
+        let Terms { client_line_bytes_max, server_line_bytes_max, .. } = terms;
         Self {
             session,
             policy: Rc::new(policy),
@@ -188,6 +195,8 @@ impl Gate {
             started_wall_ns: now.wall_ns,
             noise: Noise::default(),
             unanswered: None,
+            client_line_bytes_max,
+            server_line_bytes_max,
         }
     }
 
@@ -205,11 +214,7 @@ impl Gate {
         // First: no message may meet an approval whose time is over.
         self.approvals_due(now, journal, outbox)?;
         match frame {
-            Frame::TooLong { bytes } => {
-                let text = format!("a line of {bytes} bytes; at most {CLIENT_LINE_BYTES_MAX} are accepted");
-                let refusal = (None, -32600, "line_too_long", text.as_str());
-                refuse(&mut Step { now, line: &[], journal, outbox }, Some(bytes), true, refusal)
-            }
+            Frame::TooLong(line) => self.client_overlong(&mut Step { now, line: &[], journal, outbox }, &line),
             Frame::Line(line) => self.client_line(&mut Step { now, line, journal, outbox }),
         }
     }
@@ -282,7 +287,8 @@ impl Gate {
         });
         match self.server_asked.answer(&response.id) {
             ids::Answered::Pending(Entry { origin: Some(origin), .. }) => {
-                write_line(&Message::Response(response.clone()), Some(&origin), step.outbox.server());
+                response.write(&origin, step.outbox.server());
+                step.outbox.server().push(b'\n');
                 step.record(&event.with_effect(Effect::Allowed))
             }
             ids::Answered::Cancelled(_) => step.record(&event.with_reason("cancelled", "answers a cancelled request")),
@@ -382,9 +388,9 @@ impl ServerEnd {
     }
 }
 
-/// Appends `message` under `id` as one line.
-pub(super) fn write_line(message: &Message<'_>, id: Option<&RequestId>, out: &mut Vec<u8>) {
-    message.write(id, out);
+/// Appends a request under our id, written from what was judged.
+pub(super) fn write_request(request: &Request<'_>, ours: &RequestId, out: &mut Vec<u8>) {
+    request.write(ours, out);
     out.push(b'\n');
 }
 
@@ -428,7 +434,7 @@ fn refuse_line(step: &mut Step<'_, '_>, refusal: &Refusal) -> Result<(), AuditEr
 }
 
 /// Records bytes that are no message, and tells the sender where it may be told. The session lives.
-fn refuse(
+pub(super) fn refuse(
     step: &mut Step<'_, '_>,
     bytes: Option<u64>,
     answered: bool,

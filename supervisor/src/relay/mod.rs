@@ -14,11 +14,15 @@ mod documented;
 mod egress_desk;
 mod fingerprint;
 mod gate;
+#[cfg(test)]
+mod ground;
+mod lists;
 pub mod messages;
 mod method_policy;
 mod noise;
 mod notifications;
 mod outbox;
+mod overlong;
 mod person;
 pub mod pipes;
 mod progress;
@@ -28,6 +32,7 @@ pub mod rehearsal;
 mod ruling;
 mod schemas;
 pub mod sealed;
+mod server_asks;
 mod shown;
 pub mod stderr;
 mod subscriptions;
@@ -70,6 +75,10 @@ pub struct Parts {
     pub layers: Vec<LayerReport>,
     /// The server's pid 1, for `sandbox.applied`.
     pub server_pid: u32,
+    /// Longest line accepted from the client, bytes.
+    pub client_line_bytes_max: usize,
+    /// Longest line accepted from the server, bytes.
+    pub server_line_bytes_max: usize,
 }
 
 /// The relay's life: records `sandbox.applied`, says so, then pumps until the monitor ends the session.

@@ -1,9 +1,9 @@
 //! What the client says without asking: that it is ready, that a request is cancelled, how one of the server's goes on.
 
-use super::gate::{Gate, Step, write_line};
+use super::gate::{Gate, Step};
 use crate::audit::{AuditError, Effect, Event, Kind, Mcp};
 use crate::wire::ids;
-use crate::wire::jsonrpc::{Message, Notification};
+use crate::wire::jsonrpc::Notification;
 use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 
 /// What a cancellation met.
@@ -39,9 +39,9 @@ impl Gate {
         if note.method == "notifications/progress" && !self.server_awaits_progress(note.params.as_ref()) {
             return step.record(&event.with_reason("unknown_progress", "tells of no request that is in flight"));
         }
-        let mut note = note.clone();
+        let mut rewritten = None;
         if note.method == "notifications/cancelled" {
-            match self.cancel_for_client(&mut note) {
+            match self.cancel_for_client(rewritten.insert(note.clone())) {
                 Cancelled::Forwarded => {}
                 Cancelled::Parked => {
                     let event = event.with_effect(Effect::Allowed);
@@ -52,7 +52,8 @@ impl Gate {
                 }
             }
         }
-        write_line(&Message::Notification(note.clone()), None, step.outbox.server());
+        rewritten.as_ref().unwrap_or(note).write(step.outbox.server());
+        step.outbox.server().push(b'\n');
         step.record(&event.with_effect(Effect::Allowed))?;
         if note.method == "notifications/initialized" {
             self.initialized = true;

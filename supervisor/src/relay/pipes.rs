@@ -1,19 +1,26 @@
 //! The five byte streams of a session: reads after poll(2) said so, writes that never block the other direction.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendmsg};
 use nix::sys::stat::{SFlag, fstat};
-use nix::unistd::{read, write};
+use nix::sys::uio::writev;
+use nix::unistd::read;
 
-/// Largest single read; a pipe holds 64 KiB by default (pipe(7)).
-const READ_BYTES: usize = 64 << 10;
+use crate::wire::frame::OwnedLine;
+use crate::wire::jsonrpc::HandOver;
+
+/// Small writes that wait are gathered in chunks of this size, bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Most chunks of one write(2).
+const CHUNKS_A_WRITE: usize = 8;
 
 /// The client's three streams: our own stdin and stdout, and stderr for people.
 ///
@@ -30,16 +37,13 @@ pub fn client_streams() -> io::Result<(Source, Sink, Sink)> {
 #[derive(Debug)]
 pub struct Source {
     fd: Option<OwnedFd>,
-    buffer: Box<[u8]>,
-    /// What was read and put back, still to be handled.
-    kept: Range<usize>,
 }
 
 /// What one read brought.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ReadStep<'a> {
-    /// These bytes.
-    Bytes(&'a [u8]),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadStep {
+    /// So many bytes; at least one.
+    Bytes(usize),
     /// Nothing now.
     Nothing,
     /// The other end is closed; the source is closed too.
@@ -49,20 +53,8 @@ pub enum ReadStep<'a> {
 impl Source {
     /// Takes over `fd`.
     #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
-        Self { fd: Some(fd), buffer: vec![0; READ_BYTES].into_boxed_slice(), kept: 0..0 }
-    }
-
-    /// Whether bytes were put back: there is something to handle, whatever poll(2) says.
-    #[must_use]
-    pub fn has_kept(&self) -> bool {
-        !self.kept.is_empty()
-    }
-
-    /// Puts the last `count` bytes of the last read back: the next read brings them again. A turn handles so many lines and
-    /// no more, so that one side cannot keep us from hearing the others.
-    pub fn put_back(&mut self, count: usize) {
-        self.kept.start = self.kept.end.saturating_sub(count);
+    pub const fn new(fd: OwnedFd) -> Self {
+        Self { fd: Some(fd) }
     }
 
     /// The descriptor to poll; none when closed.
@@ -71,26 +63,18 @@ impl Source {
         self.fd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads once. Call it only after poll(2) reported POLLIN or POLLHUP.
+    /// Reads once, into `room`, which is not empty. Call it only after poll(2) reported POLLIN or POLLHUP.
     ///
     /// # Errors
     /// Whatever read(2) says besides "try again"; EIO of a vanished terminal is an end.
-    pub fn read(&mut self) -> io::Result<ReadStep<'_>> {
-        if self.has_kept() {
-            let kept = self.kept.clone();
-            self.kept.start = self.kept.end;
-            return Ok(ReadStep::Bytes(&self.buffer[kept]));
-        }
+    pub fn read(&mut self, room: &mut [u8]) -> io::Result<ReadStep> {
         let Some(fd) = &self.fd else { return Ok(ReadStep::End) };
-        match read(fd, &mut self.buffer) {
+        match read(fd, room) {
             Ok(0) | Err(Errno::EIO | Errno::ECONNRESET) => {
                 self.fd = None;
                 Ok(ReadStep::End)
             }
-            Ok(count) => {
-                self.kept = count..count;
-                Ok(ReadStep::Bytes(&self.buffer[..count]))
-            }
+            Ok(count) => Ok(ReadStep::Bytes(count)),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(ReadStep::Nothing),
             Err(errno) => Err(errno.into()),
         }
@@ -113,7 +97,38 @@ enum SinkKind {
 pub struct Sink {
     fd: Option<OwnedFd>,
     kind: SinkKind,
-    waiting: VecDeque<u8>,
+    /// No chunk is empty.
+    waiting: VecDeque<Chunk>,
+    waiting_bytes: usize,
+}
+
+/// Bytes that wait. A large line's buffer is shared by its parts and freed when the last of them is written.
+#[derive(Debug)]
+struct Chunk {
+    buffer: Rc<Vec<u8>>,
+    part: Range<usize>,
+}
+
+impl Chunk {
+    fn new(buffer: Vec<u8>) -> Self {
+        Self { part: 0..buffer.len(), buffer: Rc::new(buffer) }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.part.clone()]
+    }
+
+    /// Takes more bytes in, if it is a small one of its own.
+    fn append(&mut self, bytes: &[u8]) -> bool {
+        match Rc::get_mut(&mut self.buffer) {
+            Some(buffer) if self.part.end == buffer.len() && buffer.len() + bytes.len() <= CHUNK_BYTES => {
+                buffer.extend_from_slice(bytes);
+                self.part.end = buffer.len();
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Sink {
@@ -142,7 +157,7 @@ impl Sink {
             }
             _ => (fd, SinkKind::Blocking),
         };
-        Ok(Self { fd: Some(fd), kind, waiting: VecDeque::new() })
+        Ok(Self { fd: Some(fd), kind, waiting: VecDeque::new(), waiting_bytes: 0 })
     }
 
     /// The descriptor to poll for writing; none when nothing waits or it is closed.
@@ -159,8 +174,8 @@ impl Sink {
 
     /// Bytes that wait for the reader.
     #[must_use]
-    pub fn waiting_bytes(&self) -> usize {
-        self.waiting.len()
+    pub const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// Whether the stream still takes bytes.
@@ -174,14 +189,41 @@ impl Sink {
     /// # Errors
     /// Whatever write(2) says besides "try again" and "no reader".
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while self.waiting.is_empty() && !rest.is_empty() {
+            match self.write_once(&[IoSlice::new(rest)])? {
+                0 => break,
+                taken => rest = &rest[taken..],
+            }
+        }
+        if self.is_open() && !rest.is_empty() && !self.waiting.back_mut().is_some_and(|last| last.append(rest)) {
+            self.waiting.push_back(Chunk::new(rest.to_vec()));
+        }
+        self.waiting_bytes += if self.is_open() { rest.len() } else { 0 };
+        Ok(())
+    }
+
+    /// Writes a line after what waits: its parts, with an LF behind them, out of the buffer that it stands in.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    pub fn write_line(&mut self, line: OwnedLine, parts: HandOver) -> io::Result<()> {
         if !self.is_open() {
             return Ok(());
         }
-        let taken = if self.waiting.is_empty() { self.write_now(bytes)? } else { 0 };
-        if self.is_open() {
-            self.waiting.extend(&bytes[taken..]);
+        let OwnedLine { buffer, line } = line;
+        let buffer = Rc::new(buffer);
+        let part = |place: Range<usize>| Chunk { buffer: Rc::clone(&buffer), part: place };
+        let head = part(line.start + parts.head.start..line.start + parts.head.end);
+        // The LF stands behind the line.
+        let tail = part(line.start + parts.tail.start..line.start + parts.tail.end + 1);
+        for chunk in [head, Chunk::new(parts.id), tail] {
+            if !chunk.part.is_empty() {
+                self.waiting_bytes += chunk.part.len();
+                self.waiting.push_back(chunk);
+            }
         }
-        Ok(())
+        self.flush()
     }
 
     /// Writes what waits, as far as the reader takes it.
@@ -189,16 +231,13 @@ impl Sink {
     /// # Errors
     /// As [`Sink::write`].
     pub fn flush(&mut self) -> io::Result<()> {
-        while self.is_open() && !self.waiting.is_empty() {
-            let mut waiting = std::mem::take(&mut self.waiting);
-            let taken = self.write_now(waiting.as_slices().0)?;
-            waiting.drain(..taken);
-            let stuck = taken == 0;
-            if self.is_open() {
-                self.waiting = waiting;
-            }
-            if stuck {
-                break;
+        while !self.waiting.is_empty() {
+            let chunks: Vec<IoSlice<'_>> =
+                self.waiting.iter().take(CHUNKS_A_WRITE).map(|chunk| IoSlice::new(chunk.bytes())).collect();
+            let taken = self.write_once_to(&chunks);
+            match self.outcome(taken)? {
+                0 => break,
+                taken => self.advance(taken),
             }
         }
         Ok(())
@@ -208,30 +247,55 @@ impl Sink {
     pub fn close(&mut self) {
         self.fd = None;
         self.waiting = VecDeque::new();
+        self.waiting_bytes = 0;
     }
 
-    /// Writes until the reader takes no more; says how many bytes went.
-    fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut taken = 0;
-        while taken < bytes.len() {
-            let Some(fd) = &self.fd else { break };
-            let rest = &bytes[taken..];
-            let step = match self.kind {
-                SinkKind::Socket => send(fd.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-                SinkKind::NonBlocking | SinkKind::Blocking => write(fd, rest),
-            };
-            match step {
-                Ok(count) => taken += count,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => break,
-                Err(Errno::EPIPE | Errno::ECONNRESET) => {
-                    self.close();
-                    return Ok(bytes.len());
-                }
-                Err(errno) => return Err(errno.into()),
+    /// Drops the first `taken` bytes of what waits.
+    fn advance(&mut self, mut taken: usize) {
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(taken);
+        while let Some(first) = self.waiting.front_mut()
+            && taken > 0
+        {
+            let step = taken.min(first.part.len());
+            first.part.start += step;
+            taken -= step;
+            if first.part.is_empty() {
+                self.waiting.pop_front();
             }
         }
-        Ok(taken)
+    }
+
+    fn write_once(&mut self, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
+        let taken = self.write_once_to(chunks);
+        self.outcome(taken)
+    }
+
+    /// One write; EAGAIN when the sink is closed.
+    fn write_once_to(&self, chunks: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        let fd = self.fd.as_ref().ok_or(Errno::EAGAIN)?;
+        loop {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            let step = match self.kind {
+                SinkKind::Socket => sendmsg::<SockaddrStorage>(fd.as_raw_fd(), chunks, &[], flags, None),
+                SinkKind::NonBlocking | SinkKind::Blocking => writev(fd, chunks),
+            };
+            if step != Err(Errno::EINTR) {
+                return step;
+            }
+        }
+    }
+
+    /// How many bytes went; 0 when the reader takes none now, or is gone: the sink is closed then.
+    fn outcome(&mut self, taken: Result<usize, Errno>) -> io::Result<usize> {
+        match taken {
+            Ok(count) => Ok(count),
+            Err(Errno::EAGAIN) => Ok(0),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => {
+                self.close();
+                Ok(0)
+            }
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 
@@ -251,19 +315,49 @@ mod tests {
         sink.write(&bytes).unwrap();
         assert!(sink.waiting_bytes() > 900_000, "a pipe holds 64 KiB");
         let mut source = Source::new(reader);
-        let mut read_back = Vec::new();
-        while read_back.len() < bytes.len() {
-            match source.read().unwrap() {
-                ReadStep::Bytes(part) => read_back.extend_from_slice(part),
+        assert_eq!(drain(&mut source, &mut sink, bytes.len()), bytes);
+        assert_eq!(sink.waiting_bytes(), 0);
+        sink.close();
+        assert_eq!(source.read(&mut [0; 8]).unwrap(), ReadStep::End);
+        assert!(source.fd().is_none());
+    }
+
+    /// Reads until `count` bytes are here, while the sink writes on.
+    fn drain(source: &mut Source, sink: &mut Sink, count: usize) -> Vec<u8> {
+        let (mut read_back, mut room) = (Vec::new(), vec![0; 64 << 10]);
+        while read_back.len() < count {
+            match source.read(&mut room).unwrap() {
+                ReadStep::Bytes(part) => read_back.extend_from_slice(&room[..part]),
                 other => panic!("{other:?}"),
             }
             sink.flush().unwrap();
         }
-        assert_eq!(read_back, bytes);
-        assert_eq!(sink.waiting_bytes(), 0);
-        sink.close();
-        assert_eq!(source.read().unwrap(), ReadStep::End);
-        assert!(source.fd().is_none());
+        read_back
+    }
+
+    #[test]
+    fn a_large_line_leaves_in_order_out_of_its_own_buffer() {
+        for socket in [false, true] {
+            let (reader, writer) = if socket {
+                let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+                (OwnedFd::from(reader), OwnedFd::from(writer))
+            } else {
+                pipe2(OFlag::O_CLOEXEC).unwrap()
+            };
+            let mut sink = Sink::new(writer).unwrap();
+            let text = "x".repeat(1_000_000);
+            let buffer = format!("before\n{{\"id\":5,\"r\":\"{text}\"}}\nbehind").into_bytes();
+            let line = 7..buffer.len() - 7;
+            let parts = HandOver { head: 0..6, id: b"\"mine\"".to_vec(), tail: 7..line.len() };
+            let place = buffer.as_ptr();
+            sink.write(b"first\n").unwrap();
+            sink.write_line(OwnedLine { buffer, line }, parts).unwrap();
+            sink.write(b"last\n").unwrap();
+            assert_eq!(sink.waiting.front().unwrap().buffer.as_ptr(), place, "it waits where it was read");
+            let expected = format!("first\n{{\"id\":\"mine\",\"r\":\"{text}\"}}\nlast\n").into_bytes();
+            assert!(drain(&mut Source::new(reader), &mut sink, expected.len()) == expected);
+            assert!(sink.waiting.is_empty() && sink.waiting_bytes() == 0);
+        }
     }
 
     #[test]
@@ -283,22 +377,6 @@ mod tests {
     fn a_descriptor_that_the_caller_may_only_read_is_not_opened_for_writing() {
         let (reader, _writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         assert_eq!(Sink::new(reader).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-    }
-
-    #[test]
-    fn what_is_put_back_comes_again() {
-        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
-        let mut source = Source::new(reader);
-        nix::unistd::write(&writer, b"abcdef").unwrap();
-        drop(writer);
-        assert_eq!(source.read().unwrap(), ReadStep::Bytes(b"abcdef"));
-        source.put_back(4);
-        assert!(source.has_kept());
-        assert_eq!(source.read().unwrap(), ReadStep::Bytes(b"cdef"));
-        source.put_back(1);
-        assert_eq!(source.read().unwrap(), ReadStep::Bytes(b"f"));
-        assert!(!source.has_kept());
-        assert_eq!(source.read().unwrap(), ReadStep::End);
     }
 
     #[test]

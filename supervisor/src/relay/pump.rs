@@ -18,12 +18,12 @@ use super::pipes::{ReadStep, Sink, Source};
 use super::stderr::StderrFilter;
 use super::swap::SwapError;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind};
-use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, CLIENT_LINE_BYTES_MAX, PIPE_BACKLOG_BYTES_MAX, SERVER_LINE_BYTES_MAX};
+use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, PIPE_BACKLOG_BYTES_MAX};
 use crate::clock::{self, Now};
 use crate::egress::report::Reply;
 use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use crate::sandbox::LayerReport;
-use crate::wire::frame::{Frame, FrameSplitter};
+use crate::wire::frame::{FrameSplitter, READ_BYTES};
 
 /// Lines of one side handled before the others are heard.
 const FRAMES_A_TURN: usize = 64;
@@ -102,6 +102,8 @@ pub(super) struct Pump {
     journal: Journal,
     outbox: Outbox,
     stderr: StderrFilter,
+    /// Where the server's stderr is read into.
+    stderr_room: Box<[u8]>,
     client_frames: FrameSplitter,
     server_frames: FrameSplitter,
     layers: Vec<LayerReport>,
@@ -135,6 +137,8 @@ impl Pump {
             store: parts.store,
             redactor: parts.redactor,
             secrets: parts.secrets.clone(),
+            client_line_bytes_max: parts.client_line_bytes_max,
+            server_line_bytes_max: parts.server_line_bytes_max,
         };
         Ok(Self {
             pipes: parts.pipes,
@@ -145,8 +149,9 @@ impl Pump {
             journal: parts.journal,
             outbox: Outbox::default(),
             stderr: StderrFilter::new(parts.secrets),
-            client_frames: FrameSplitter::new(CLIENT_LINE_BYTES_MAX),
-            server_frames: FrameSplitter::new(SERVER_LINE_BYTES_MAX),
+            stderr_room: vec![0; READ_BYTES].into_boxed_slice(),
+            client_frames: FrameSplitter::new(parts.client_line_bytes_max),
+            server_frames: FrameSplitter::new(parts.server_line_bytes_max),
             layers: parts.layers,
             server_pid: parts.server_pid,
             gate_open: false,
@@ -241,7 +246,7 @@ impl Pump {
             None => PollFd::new(self.control.as_fd(), PollFlags::empty()),
         });
         let (kept_client, kept_server) =
-            (hear_client && pipes.client_in.has_kept(), room && pipes.server_out.has_kept());
+            (hear_client && self.client_frames.has_more(), room && self.server_frames.has_more());
         let timeout = if kept_client || kept_server { PollTimeout::ZERO } else { self.timeout() };
         match poll(&mut fds, timeout) {
             Ok(_) => {}
@@ -316,35 +321,30 @@ impl Pump {
         })
     }
 
+    /// Reads the client once, unless lines of the last read are left; handles so many lines and no more, so that one side
+    /// cannot keep us from hearing the others.
     fn pump_client(&mut self) -> Result<(), RelayError> {
         let Self { pipes, client_frames, gate, journal, outbox, client_gone, .. } = self;
         let Pipes { client_in, client_out, server_in, .. } = pipes;
-        match client_in.read()? {
-            ReadStep::Nothing => {}
-            ReadStep::Bytes(mut chunk) => {
-                for _ in 0..FRAMES_A_TURN {
-                    let Some(frame) = client_frames.next(&mut chunk) else { break };
-                    gate.client_frame(frame, clock::now(), journal, outbox)?;
-                    outbox.release(server_in, client_out)?;
-                }
-                let left = chunk.len();
-                client_in.put_back(left);
-            }
-            ReadStep::End => {
-                if let Some(frame) = client_frames.finish() {
-                    gate.client_frame(frame, clock::now(), journal, outbox)?;
-                    outbox.release(server_in, client_out)?;
-                }
-                *client_gone = true;
-            }
+        let ended = !client_frames.has_more() && fill(client_in, client_frames)?;
+        for _ in 0..FRAMES_A_TURN {
+            let frame = if ended { client_frames.finish() } else { client_frames.next() };
+            let Some(frame) = frame else { break };
+            gate.client_frame(frame, clock::now(), journal, outbox)?;
+            outbox.release(server_in, client_out)?;
         }
+        *client_gone |= ended;
         Ok(())
     }
 
+    /// As [`Pump::pump_client`], for the server.
     fn pump_server(&mut self) -> Result<(), RelayError> {
         let Self { pipes, server_frames, gate, journal, outbox, stderr, .. } = self;
         let Pipes { client_out, server_in, server_out, people, .. } = pipes;
-        let mut one = |frame: Frame<'_>| -> Result<(), RelayError> {
+        let ended = !server_frames.has_more() && fill(server_out, server_frames)?;
+        for _ in 0..FRAMES_A_TURN {
+            let frame = if ended { server_frames.finish() } else { server_frames.next() };
+            let Some(frame) = frame else { break };
             if let Some(noise) = gate.server_frame(frame, clock::now(), journal, outbox)? {
                 // Not MCP: shown to people, never to the client.
                 let mut text = Vec::new();
@@ -352,32 +352,16 @@ impl Pump {
                 stderr.push(b"\n", &mut text);
                 show(&text, stderr, people)?;
             }
-            Ok(outbox.release(server_in, client_out)?)
-        };
-        match server_out.read()? {
-            ReadStep::Nothing => {}
-            ReadStep::Bytes(mut chunk) => {
-                for _ in 0..FRAMES_A_TURN {
-                    let Some(frame) = server_frames.next(&mut chunk) else { break };
-                    one(frame)?;
-                }
-                let left = chunk.len();
-                server_out.put_back(left);
-            }
-            ReadStep::End => {
-                if let Some(frame) = server_frames.finish() {
-                    one(frame)?;
-                }
-            }
+            outbox.release_line(server_in, client_out, || server_frames.take())?;
         }
         Ok(())
     }
 
     fn pump_stderr(&mut self) -> Result<(), RelayError> {
         let mut text = Vec::new();
-        match self.pipes.server_err.read()? {
+        match self.pipes.server_err.read(&mut self.stderr_room)? {
             ReadStep::Nothing => {}
-            ReadStep::Bytes(bytes) => self.stderr.push(bytes, &mut text),
+            ReadStep::Bytes(count) => self.stderr.push(&self.stderr_room[..count], &mut text),
             ReadStep::End => self.stderr.finish(&mut text),
         }
         show(&text, &mut self.stderr, &mut self.pipes.people)
@@ -418,6 +402,18 @@ impl Pump {
             FromRelay::Checkpoint(LogPoint { seq: head.seq, hash: head.hash.0 }).send(self.control.as_fd())?;
         }
         Ok(())
+    }
+}
+
+/// Reads once into the splitter's own buffer; true at the end of the stream.
+fn fill(source: &mut Source, frames: &mut FrameSplitter) -> Result<bool, RelayError> {
+    match source.read(frames.room())? {
+        ReadStep::Nothing => Ok(false),
+        ReadStep::Bytes(count) => {
+            frames.filled(count);
+            Ok(false)
+        }
+        ReadStep::End => Ok(true),
     }
 }
 

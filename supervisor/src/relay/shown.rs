@@ -149,7 +149,7 @@ mod tests {
         let listed = Listed {
             id: "0".repeat(APPROVAL_ID_DIGITS),
             tool: visible(&name),
-            arguments: call(ToolCall::of(Some(&params)).unwrap(), &[]),
+            arguments: call(ToolCall::of(Some(&params)).unwrap(), &Secrets::default()),
             rule: visible(&format!("{name}.{}", "\u{7f}".repeat(POLICY_NAME_BYTES_MAX))),
             waiting: usize::MAX,
             asked: u64::MAX,
@@ -163,7 +163,7 @@ mod tests {
         assert!((6 << 20..13 << 19).contains(&list.len()), "{} bytes", list.len());
 
         let quotes = format!("{{\"a\":\"{}\"}}", "\\\"".repeat(CLIENT_LINE_BYTES_MAX / 2));
-        let (arguments, _) = whole(Some(&json::parse(quotes.as_bytes()).unwrap()), &[]);
+        let (arguments, _) = whole(Some(&json::parse(quotes.as_bytes()).unwrap()), &Secrets::default());
         let shown = Shown { listed: Listed { arguments, ..listed }, held: true, cut_bytes: usize::MAX };
         let question = line(&Reply::Shown(Box::new(shown)));
         assert!(question.len() > 2 * CLIENT_LINE_BYTES_MAX && question.len() < CONTROL_REPLY_BYTES_MAX);

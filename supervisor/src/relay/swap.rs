@@ -182,6 +182,8 @@ mod tests {
                 store: Box::new(MemoryStore::default()),
                 redactor: Redactor::new(&[1; 32]),
                 secrets: crate::wire::secrets::Secrets::default(),
+                client_line_bytes_max: 4 << 20,
+                server_line_bytes_max: 64 << 20,
             },
             clock::now(),
         );

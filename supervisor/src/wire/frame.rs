@@ -1,232 +1,193 @@
 //! Lines out of a byte stream. MCP's stdio transport: one message a line, ended by LF, none inside.
 
 use std::mem;
+use std::ops::Range;
 
 use memchr::memchr;
 
+use super::overlong::{Overlong, Probe};
 use crate::weaken;
 
-/// Spare capacity kept between lines, bytes. A rare large line does not pin its memory for the rest of the session.
-const CARRY_BYTES_KEPT: usize = 256 << 10;
+/// Bytes that one read is offered; a pipe holds 64 KiB by default (pipe(7)).
+pub const READ_BYTES: usize = 64 << 10;
+/// Capacity kept between lines, bytes. A rare large line does not pin its memory for the rest of the session.
+const BYTES_KEPT: usize = 256 << 10;
 
 /// One line of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A line without its LF, and without one CR directly before that LF. Never empty.
     Line(&'a [u8]),
-    /// A line over the bound. Its content is gone; the stream goes on behind its LF.
-    TooLong {
-        /// How long it was, bytes, without the LF.
-        bytes: u64,
-    },
+    /// A line over the bound, and what could be told of it while it was dropped.
+    TooLong(Overlong),
+}
+
+/// A line with the buffer that it was read into.
+#[derive(Debug)]
+pub struct OwnedLine {
+    /// The buffer; at least one byte longer than the line, and that byte is an LF.
+    pub buffer: Vec<u8>,
+    /// Where the line stands in it.
+    pub line: Range<usize>,
 }
 
 /// Cuts a byte stream into lines of bounded length.
 ///
-/// A line that lies whole inside one chunk is lent from the chunk; only a line that spans chunks is copied, once. No byte is scanned
-/// twice. A stream that never ends its line costs the bound, not more.
+/// Bytes are read directly into its buffer ([`FrameSplitter::room`]) and lines are lent from there: no line is copied, but for the
+/// part of one that is moved to the front once to make room for the rest. No byte is searched twice. A stream that never ends its
+/// line costs the bound, not more.
 #[derive(Debug)]
 pub struct FrameSplitter {
     line_bytes_max: usize,
-    carry: Vec<u8>,
-    /// The carry was lent by the last call and is cleared by the next.
-    carry_lent: bool,
-    /// Bytes of the over-long line so far; while set, everything up to the next LF is dropped.
-    skipped: Option<u64>,
+    /// Initialised throughout; what was read and not yet given away is `start..end`.
+    buffer: Vec<u8>,
+    start: usize,
+    /// Up to here there is no LF.
+    searched: usize,
+    end: usize,
+    /// The line that was lent last, until something is read over it.
+    lent: Option<Range<usize>>,
+    /// The over-long line so far; while set, everything up to the next LF is dropped.
+    skipped: Option<Probe>,
 }
 
 impl FrameSplitter {
     /// A splitter that accepts lines of up to `line_bytes_max` bytes before the LF (a stripped CR counts).
     #[must_use]
     pub fn new(line_bytes_max: usize) -> Self {
-        Self { line_bytes_max, carry: Vec::new(), carry_lent: false, skipped: None }
+        Self { line_bytes_max, buffer: Vec::new(), start: 0, searched: 0, end: 0, lent: None, skipped: None }
     }
 
-    /// The next line, taking what it uses from the front of `chunk`. `None` when the chunk is used up.
+    /// Where the next bytes of the stream belong: [`READ_BYTES`] of room. Say with [`FrameSplitter::filled`] how many came.
+    pub fn room(&mut self) -> &mut [u8] {
+        self.rewind();
+        if self.buffer.len() < self.end + READ_BYTES {
+            self.move_to_front();
+            let wanted = self.end + READ_BYTES;
+            if self.buffer.capacity() < wanted {
+                // In large steps, since each may copy; but never past the longest line and one read, all that can ever stand here.
+                let largest = self.line_bytes_max.saturating_add(READ_BYTES);
+                let capacity = self.buffer.capacity().saturating_mul(4).min(largest).max(wanted);
+                self.buffer.reserve_exact(capacity - self.buffer.len());
+            }
+            if self.buffer.len() < wanted {
+                self.buffer.resize(wanted, 0);
+            }
+        }
+        &mut self.buffer[self.end..self.end + READ_BYTES]
+    }
+
+    /// The first `count` bytes of the last [`FrameSplitter::room`] are now bytes of the stream.
+    pub fn filled(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.buffer.len());
+    }
+
+    /// Whether there are bytes that [`FrameSplitter::next`] has not seen: call it again before reading on.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.searched < self.end
+    }
+
+    /// The next line. `None` when more must be read first.
     ///
-    /// Call until `None` before feeding the next chunk.
-    pub fn next<'s, 'c: 's>(&'s mut self, chunk: &mut &'c [u8]) -> Option<Frame<'s>> {
-        self.release_carry();
+    /// Not an iterator: each line is lent until the next call.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
+    pub fn next(&mut self) -> Option<Frame<'_>> {
+        self.lent = None;
         loop {
-            let Some(end) = memchr(b'\n', chunk) else {
-                self.hold(mem::take(chunk));
+            let Some(length) = memchr(b'\n', &self.buffer[self.searched..self.end]) else {
+                self.hold();
                 return None;
             };
-            let head = &chunk[..end];
-            *chunk = &chunk[end + 1..];
-            if let Some(bytes) = self.skipped.take() {
-                return Some(Frame::TooLong { bytes: bytes + head.len() as u64 });
+            let end = self.searched + length;
+            let start = mem::replace(&mut self.start, end + 1);
+            self.searched = end + 1;
+            if let Some(overlong) = self.over(start..end) {
+                return Some(Frame::TooLong(overlong));
             }
-            if self.is_over(head.len()) {
-                let bytes = (self.carry.len() + head.len()) as u64;
-                self.carry.clear();
-                return Some(Frame::TooLong { bytes });
+            let line = strip_cr(&self.buffer, start..end);
+            if !line.is_empty() {
+                self.lent = Some(line.clone());
+                return Some(Frame::Line(&self.buffer[line]));
             }
-            if self.carry.is_empty() {
-                match strip_cr(head) {
-                    [] => continue,
-                    line => return Some(Frame::Line(line)),
-                }
-            }
-            self.carry.extend_from_slice(head);
-            if strip_cr(&self.carry).is_empty() {
-                self.carry.clear();
-                continue;
-            }
-            self.carry_lent = true;
-            return Some(Frame::Line(strip_cr(&self.carry)));
         }
     }
 
-    /// The last line of a stream that ended without an LF. Call once, at end of file.
+    /// The last line of a stream that ended without an LF. Call at end of file, when [`FrameSplitter::next`] gives none.
     pub fn finish(&mut self) -> Option<Frame<'_>> {
-        self.release_carry();
-        if let Some(bytes) = self.skipped.take() {
-            return Some(Frame::TooLong { bytes });
+        let rest = mem::replace(&mut self.start, self.end)..self.end;
+        self.searched = self.end;
+        self.lent = None;
+        if let Some(overlong) = self.over(rest.clone()) {
+            return Some(Frame::TooLong(overlong));
         }
-        self.carry_lent = true;
-        match strip_cr(&self.carry) {
-            [] => None,
-            line => Some(Frame::Line(line)),
+        let line = strip_cr(&self.buffer, rest);
+        self.lent = Some(line.clone());
+        (!line.is_empty()).then(|| Frame::Line(&self.buffer[line]))
+    }
+
+    /// The line that was lent last, with the buffer it stands in: for a large line that goes on as it came. None when none is lent.
+    ///
+    /// What stands behind it, less than one read, is copied into a buffer of its own.
+    pub fn take(&mut self) -> Option<OwnedLine> {
+        let line = self.lent.take().filter(|line| !line.is_empty())?;
+        let rest = self.buffer[self.start..self.end].to_vec();
+        let mut buffer = mem::replace(&mut self.buffer, rest);
+        (self.searched, self.start, self.end) = (self.searched - self.start, 0, self.buffer.len());
+        match buffer.get_mut(line.end) {
+            Some(behind) => *behind = b'\n',
+            None => buffer.push(b'\n'),
+        }
+        Some(OwnedLine { buffer, line })
+    }
+
+    /// Whether the line `part`, which has ended, is over the bound.
+    fn over(&mut self, part: Range<usize>) -> Option<Overlong> {
+        let mut probe = match self.skipped.take() {
+            None if !self.is_over(part.len()) => return None,
+            begun => begun.unwrap_or_default(),
+        };
+        probe.push(&self.buffer[part]);
+        Some(probe.finish())
+    }
+
+    /// Keeps the start of a line whose LF has not come, or drops it once it is over the bound.
+    fn hold(&mut self) {
+        self.searched = self.end;
+        let part = self.start..self.end;
+        if self.skipped.is_some() || self.is_over(part.len()) {
+            self.skipped.get_or_insert_default().push(&self.buffer[part]);
+            self.start = self.end;
+        }
+        self.rewind();
+    }
+
+    fn is_over(&self, bytes: usize) -> bool {
+        bytes > self.line_bytes_max && weaken::in_force("line-bytes")
+    }
+
+    /// Begins again at the front when everything is given away, and gives a large line's memory back.
+    fn rewind(&mut self) {
+        if self.start == self.end {
+            (self.start, self.searched, self.end, self.lent) = (0, 0, 0, None);
+            self.buffer.truncate(BYTES_KEPT);
+            self.buffer.shrink_to(BYTES_KEPT);
         }
     }
 
-    /// Keeps the start of a line whose LF has not come, or counts it away once it is over the bound.
-    fn hold(&mut self, part: &[u8]) {
-        if let Some(bytes) = &mut self.skipped {
-            *bytes += part.len() as u64;
-        } else if self.is_over(part.len()) {
-            self.skipped = Some((self.carry.len() + part.len()) as u64);
-            self.carry = Vec::new();
-        } else {
-            self.carry.extend_from_slice(part);
-        }
-    }
-
-    fn is_over(&self, more: usize) -> bool {
-        self.carry.len() + more > self.line_bytes_max && weaken::in_force("line-bytes")
-    }
-
-    fn release_carry(&mut self) {
-        if mem::take(&mut self.carry_lent) {
-            self.carry.clear();
-            self.carry.shrink_to(CARRY_BYTES_KEPT);
-        }
+    fn move_to_front(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.searched -= self.start;
+        self.end -= self.start;
+        self.start = 0;
+        self.lent = None;
     }
 }
 
 /// Clients on some systems end lines with CR LF; any other CR is left for the parser to refuse.
-fn strip_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
+fn strip_cr(buffer: &[u8], line: Range<usize>) -> Range<usize> {
+    line.start..line.end - usize::from(buffer[line].ends_with(b"\r"))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Debug, PartialEq)]
-    enum Owned {
-        Line(Vec<u8>),
-        TooLong(u64),
-    }
-
-    fn split(line_bytes_max: usize, chunks: &[&[u8]]) -> Vec<Owned> {
-        let own = |frame: Frame<'_>| match frame {
-            Frame::Line(line) => Owned::Line(line.to_vec()),
-            Frame::TooLong { bytes } => Owned::TooLong(bytes),
-        };
-        let mut splitter = FrameSplitter::new(line_bytes_max);
-        let mut frames = Vec::new();
-        for chunk in chunks {
-            let mut rest = *chunk;
-            while let Some(frame) = splitter.next(&mut rest) {
-                frames.push(own(frame));
-            }
-            assert!(rest.is_empty());
-        }
-        frames.extend(splitter.finish().map(own));
-        assert_eq!(splitter.finish(), None, "the end is reported once");
-        frames
-    }
-
-    fn line(text: &str) -> Owned {
-        Owned::Line(text.as_bytes().to_vec())
-    }
-
-    #[test]
-    fn lines_come_whole_however_the_chunks_fall() {
-        assert_eq!(split(99, &[b"one\ntwo\n"]), [line("one"), line("two")]);
-        assert_eq!(split(99, &[b"o", b"", b"ne", b"\nt", b"wo\n"]), [line("one"), line("two")]);
-    }
-
-    #[test]
-    fn last_line_without_lf_is_given_at_the_end() {
-        assert_eq!(split(99, &[b"one\ntw", b"o"]), [line("one"), line("two")]);
-        assert_eq!(split(99, &[b"one\r"]), [line("one")]);
-    }
-
-    #[test]
-    fn empty_lines_are_ignored() {
-        assert_eq!(split(99, &[b"\n\r\n\none\n\n", b"\r", b"\n"]), [line("one")]);
-        assert_eq!(split(99, &[]), []);
-    }
-
-    #[test]
-    fn only_the_cr_before_the_lf_is_stripped() {
-        assert_eq!(split(99, &[b"a\rb\r\r\n"]), [line("a\rb\r")]);
-        assert_eq!(split(99, &[b"ab\r", b"\n"]), [line("ab")]);
-    }
-
-    #[test]
-    fn line_at_the_bound_passes_and_one_over_is_reported_once() {
-        assert_eq!(split(4, &[b"1234\n12345\n1\n"]), [line("1234"), Owned::TooLong(5), line("1")]);
-        assert_eq!(
-            split(4, &[b"12", b"34", b"\n12", b"345", b"67", b"8\n1\n"]),
-            [line("1234"), Owned::TooLong(8), line("1")]
-        );
-        assert_eq!(split(4, &[b"12", b"345\n1"]), [Owned::TooLong(5), line("1")]);
-        assert_eq!(split(4, &[b"123", b"45"]), [Owned::TooLong(5)]);
-    }
-
-    #[test]
-    fn endless_line_costs_no_memory() {
-        let mut splitter = FrameSplitter::new(8);
-        for _ in 0..1000 {
-            assert_eq!(splitter.next(&mut &[b'x'; 1000][..]), None);
-            assert!(splitter.carry.capacity() <= 16);
-        }
-        assert_eq!(splitter.finish(), Some(Frame::TooLong { bytes: 1_000_000 }));
-    }
-
-    #[test]
-    fn line_inside_one_chunk_is_not_copied() {
-        let stream = b"whole\n".to_vec();
-        let mut splitter = FrameSplitter::new(99);
-        let mut rest = &stream[..];
-        let Some(Frame::Line(line)) = splitter.next(&mut rest) else { panic!("a line") };
-        assert_eq!(line.as_ptr(), stream.as_ptr());
-    }
-
-    proptest! {
-        #[test]
-        fn chunking_changes_nothing(stream in "[ab\r\n]{0,60}", cuts in prop::collection::vec(0usize..8, 0..30), max in 1usize..6) {
-            let bytes = stream.as_bytes();
-            let mut chunks = Vec::new();
-            let mut rest = bytes;
-            for cut in cuts {
-                let (head, tail) = rest.split_at(cut.min(rest.len()));
-                chunks.push(head);
-                rest = tail;
-            }
-            chunks.push(rest);
-            let expected: Vec<Owned> = bytes
-                .split(|byte| *byte == b'\n')
-                .filter(|line| line.len() > max || !strip_cr(line).is_empty())
-                .map(|line| if line.len() > max { Owned::TooLong(line.len() as u64) } else { Owned::Line(strip_cr(line).to_vec()) })
-                .collect();
-            prop_assert_eq!(split(max, &chunks), expected);
-        }
-    }
-}
+mod tests;

@@ -1,15 +1,18 @@
 //! The envelope: JSON-RPC 2.0 as MCP narrows it (no batches, ids never null, params always an object).
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::io::Write as _;
 
 use super::json::{self, Number, Reject, RejectCode, Value};
 use super::{fold, methods};
 use crate::bounds::{METHOD_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::weaken;
 
+mod answer;
 #[cfg(test)]
 mod tests;
+
+pub use answer::{Answer, Fields, HandOver, Raw, ServerLine, read_server_line};
 
 /// The keys an envelope may have.
 const ENVELOPE_KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
@@ -157,9 +160,8 @@ impl From<Reject> for Refusal {
 pub struct Line<'a> {
     /// The message.
     pub message: Message<'a>,
-    bytes: &'a [u8],
-    id: Option<Range<usize>>,
-    one_line_everywhere: bool,
+    /// The line.
+    pub raw: Raw<'a>,
 }
 
 /// Reads one line: strict JSON, then the envelope.
@@ -171,7 +173,7 @@ pub fn read_line(line: &[u8]) -> Result<Line<'_>, Refusal> {
     let place = parsed.value.as_object().and_then(|members| members.iter().position(|(key, _)| key == "id"));
     let id = place.map(|place| parsed.members[place].clone());
     let message = read(parsed.value)?;
-    Ok(Line { message, bytes: line, id, one_line_everywhere: parsed.one_line_everywhere })
+    Ok(Line { message, raw: Raw::new(line, id, parsed.one_line_everywhere) })
 }
 
 /// Reads the envelope of a parsed line.
@@ -182,62 +184,124 @@ pub fn read(value: Value<'_>) -> Result<Message<'_>, Refusal> {
     let members = match value {
         Value::Object(members) => members,
         Value::Array(_) => {
-            return Err(Envelope::default().refuse(RefusalCode::Batch, "batches are not accepted; one message a line"));
+            return Err(Envelope::<Value<'_>>::default()
+                .refuse(RefusalCode::Batch, "batches are not accepted; one message a line"));
         }
-        _ => return Err(Envelope::default().refuse(RefusalCode::NotAnObject, "a message is an object")),
+        _ => return Err(Envelope::<Value<'_>>::default().refuse(RefusalCode::NotAnObject, "a message is an object")),
     };
-    let mut envelope = Envelope { is_object: true, ..Envelope::default() };
-    let mut strange = None;
-    for (key, value) in members {
-        match &*key {
-            "jsonrpc" => envelope.jsonrpc = Some(value),
-            "id" => envelope.id = Some(value),
-            "method" => envelope.method = Some(value),
-            "params" => envelope.params = Some(value),
-            "result" => envelope.result = Some(value),
-            "error" => envelope.error = Some(value),
-            _ => strange = strange.or(Some(key)),
-        }
-    }
-    if let Some(key) = strange {
-        if let Some(known) = fold::collision(&key, ENVELOPE_KEYS) {
-            let text = format!("key {key:?} differs from \"{known}\" only in case");
-            return Err(envelope.refuse(RefusalCode::EnvelopeKeyCase, &text));
-        }
-        if weaken::in_force("envelope-keys") {
-            return Err(envelope.refuse(RefusalCode::UnknownEnvelopeKey, &format!("unknown key {:?}", clip(&key))));
-        }
-    }
-    envelope.into_message()
+    Envelope::gather(members, |value| value, |value| value)?.into_message()
 }
 
-/// The members of the object that a line holds.
-#[derive(Default)]
-struct Envelope<'a> {
+/// The members of the object that a line holds. `B` is what stands for the values that can be large.
+struct Envelope<'a, B> {
     is_object: bool,
     jsonrpc: Option<Value<'a>>,
     id: Option<Value<'a>>,
     method: Option<Value<'a>>,
-    params: Option<Value<'a>>,
-    result: Option<Value<'a>>,
-    error: Option<Value<'a>>,
+    params: Option<B>,
+    result: Option<B>,
+    error: Option<B>,
 }
 
-impl<'a> Envelope<'a> {
-    fn into_message(self) -> Result<Message<'a>, Refusal> {
+/// What the envelope must know of a large value.
+trait Body {
+    fn is_object(&self) -> bool;
+}
+
+impl Body for Value<'_> {
+    fn is_object(&self) -> bool {
+        matches!(self, Value::Object(_))
+    }
+}
+
+impl<B> Default for Envelope<'_, B> {
+    fn default() -> Self {
+        let (params, result, error) = (None, None, None);
+        Self { is_object: false, jsonrpc: None, id: None, method: None, params, result, error }
+    }
+}
+
+impl<'a, B: Body> Envelope<'a, B> {
+    /// Sorts the members `M` of an object by their keys.
+    fn gather<M>(
+        members: impl IntoIterator<Item = (Cow<'a, str>, M)>,
+        small: impl Fn(M) -> Value<'a>,
+        body: impl Fn(M) -> B,
+    ) -> Result<Self, Refusal> {
+        let mut envelope = Self { is_object: true, ..Self::default() };
+        let mut strange = None;
+        for (key, member) in members {
+            match &*key {
+                "jsonrpc" => envelope.jsonrpc = Some(small(member)),
+                "id" => envelope.id = Some(small(member)),
+                "method" => envelope.method = Some(small(member)),
+                "params" => envelope.params = Some(body(member)),
+                "result" => envelope.result = Some(body(member)),
+                "error" => envelope.error = Some(body(member)),
+                _ => strange = strange.or(Some(key)),
+            }
+        }
+        if let Some(key) = strange {
+            if let Some(known) = fold::collision(&key, ENVELOPE_KEYS) {
+                let text = format!("key {key:?} differs from \"{known}\" only in case");
+                return Err(envelope.refuse(RefusalCode::EnvelopeKeyCase, &text));
+            }
+            if weaken::in_force("envelope-keys") {
+                return Err(envelope.refuse(RefusalCode::UnknownEnvelopeKey, &format!("unknown key {:?}", clip(&key))));
+            }
+        }
+        Ok(envelope)
+    }
+
+    /// The id, if there is one, of a message of the right version.
+    fn checked_id(&self) -> Result<Option<RequestId>, Refusal> {
         if self.jsonrpc.as_ref().and_then(Value::as_str) != Some("2.0") {
             return Err(self.refuse(RefusalCode::Version, "\"jsonrpc\" is not \"2.0\""));
         }
-        let id = match &self.id {
-            None => None,
+        match &self.id {
+            None => Ok(None),
             Some(value) => match RequestId::of(value) {
-                Some(id) => Some(id),
-                None => return Err(self.refuse(RefusalCode::BadId, "\"id\" is neither an integer nor a short string")),
+                Some(id) => Ok(Some(id)),
+                None => Err(self.refuse(RefusalCode::BadId, "\"id\" is neither an integer nor a short string")),
             },
-        };
+        }
+    }
+
+    /// What the response with this id carries: the result (true) or the error (false).
+    fn into_body(self, id: &RequestId) -> Result<(bool, B), Refusal> {
+        match (self.result, self.error, self.params) {
+            (Some(result), None, None) => Ok((true, result)),
+            (None, Some(error), None) if error.is_object() => Ok((false, error)),
+            _ => Err(Refusal {
+                code: RefusalCode::BadResponse,
+                text: "a response needs a \"result\" or an \"error\" object, not both, and no \"params\"".to_owned(),
+                id: Some(id.clone()),
+                answered: false,
+            }),
+        }
+    }
+
+    fn refuse(&self, code: RefusalCode, text: &str) -> Refusal {
+        let is_response = self.method.is_none() && (self.result.is_some() || self.error.is_some());
+        Refusal {
+            code,
+            text: text.to_owned(),
+            id: self.id.as_ref().and_then(RequestId::of),
+            answered: !self.is_object || (self.id.is_some() && !is_response),
+        }
+    }
+}
+
+impl<'a> Envelope<'a, Value<'a>> {
+    fn into_message(self) -> Result<Message<'a>, Refusal> {
+        let id = self.checked_id()?;
         match (&self.method, id) {
             (Some(_), id) => self.into_call(id),
-            (None, Some(id)) if self.result.is_some() || self.error.is_some() => self.into_response(id),
+            (None, Some(id)) if self.result.is_some() || self.error.is_some() => {
+                let (is_result, body) = self.into_body(&id)?;
+                let outcome = if is_result { Outcome::Result(body) } else { Outcome::Error(body) };
+                Ok(Message::Response(Response { id, outcome }))
+            }
             _ => Err(self.refuse(RefusalCode::BadMethod, "\"method\" is missing")),
         }
     }
@@ -275,33 +339,6 @@ impl<'a> Envelope<'a> {
             None => Message::Notification(Notification { method, params: self.params }),
         })
     }
-
-    fn into_response(self, id: RequestId) -> Result<Message<'a>, Refusal> {
-        let outcome = match (&self.result, &self.error, &self.params) {
-            (Some(_), None, None) => self.result.map(Outcome::Result),
-            (None, Some(Value::Object(_)), None) => self.error.map(Outcome::Error),
-            _ => None,
-        };
-        match outcome {
-            Some(outcome) => Ok(Message::Response(Response { id, outcome })),
-            None => Err(Refusal {
-                code: RefusalCode::BadResponse,
-                text: "a response needs a \"result\" or an \"error\" object, not both, and no \"params\"".to_owned(),
-                id: Some(id),
-                answered: false,
-            }),
-        }
-    }
-
-    fn refuse(&self, code: RefusalCode, text: &str) -> Refusal {
-        let is_response = self.method.is_none() && (self.result.is_some() || self.error.is_some());
-        Refusal {
-            code,
-            text: text.to_owned(),
-            id: self.id.as_ref().and_then(RequestId::of),
-            answered: !self.is_object || (self.id.is_some() && !is_response),
-        }
-    }
 }
 
 /// Enough of a name to recognise it by.
@@ -332,7 +369,10 @@ impl RequestId {
     /// Appends the id as JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Integer(integer) => out.extend_from_slice(integer.to_string().as_bytes()),
+            Self::Integer(integer) => {
+                // Writing to a vector does not fail.
+                let _ = write!(out, "{integer}");
+            }
             Self::String(text) => json::write_string(text, out),
         }
     }
@@ -343,51 +383,53 @@ impl Message<'_> {
     ///
     /// This is what a server is sent: written from what was judged, never the bytes that came.
     pub fn write(&self, id: Option<&RequestId>, out: &mut Vec<u8>) {
-        let (own_id, method, params, outcome) = match self {
-            Self::Request(request) => (Some(&request.id), Some(&request.method), &request.params, None),
-            Self::Notification(notification) => (None, Some(&notification.method), &notification.params, None),
-            Self::Response(response) => (Some(&response.id), None, &None, Some(&response.outcome)),
+        match self {
+            Self::Request(request) => request.write(id.unwrap_or(&request.id), out),
+            Self::Notification(notification) => notification.write(out),
+            Self::Response(response) => response.write(id.unwrap_or(&response.id), out),
+        }
+    }
+}
+
+impl Request<'_> {
+    /// As [`Message::write`].
+    pub fn write(&self, id: &RequestId, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        id.write(out);
+        out.push(b',');
+        write_call(&self.method, self.params.as_ref(), out);
+    }
+}
+
+impl Notification<'_> {
+    /// As [`Message::write`].
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"jsonrpc":"2.0","#);
+        write_call(&self.method, self.params.as_ref(), out);
+    }
+}
+
+impl Response<'_> {
+    /// As [`Message::write`].
+    pub fn write(&self, id: &RequestId, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        id.write(out);
+        let (key, body) = match &self.outcome {
+            Outcome::Result(result) => (&br#","result":"#[..], result),
+            Outcome::Error(error) => (&br#","error":"#[..], error),
         };
-        out.extend_from_slice(br#"{"jsonrpc":"2.0""#);
-        if let Some(own_id) = own_id {
-            out.extend_from_slice(br#","id":"#);
-            id.unwrap_or(own_id).write(out);
-        }
-        if let Some(method) = method {
-            out.extend_from_slice(br#","method":"#);
-            json::write_string(method, out);
-        }
-        if let Some(params) = params {
-            out.extend_from_slice(br#","params":"#);
-            json::write(params, out);
-        }
-        match outcome {
-            Some(Outcome::Result(result)) => {
-                out.extend_from_slice(br#","result":"#);
-                json::write(result, out);
-            }
-            Some(Outcome::Error(error)) => {
-                out.extend_from_slice(br#","error":"#);
-                json::write(error, out);
-            }
-            None => {}
-        }
+        out.extend_from_slice(key);
+        json::write(body, out);
         out.push(b'}');
     }
 }
 
-impl Line<'_> {
-    /// Appends the line as it came, without LF, but under `id`. For what a server sent and nothing else of which changes: a large
-    /// result is copied, not written anew. A line that some reader would split is written anew, with escapes.
-    pub fn pass_on(&self, id: Option<&RequestId>, out: &mut Vec<u8>) {
-        match (&self.id, id) {
-            _ if !self.one_line_everywhere => self.message.write(id, out),
-            (Some(span), Some(id)) => {
-                out.extend_from_slice(&self.bytes[..span.start]);
-                id.write(out);
-                out.extend_from_slice(&self.bytes[span.end..]);
-            }
-            _ => out.extend_from_slice(self.bytes),
-        }
+fn write_call(method: &str, params: Option<&Value<'_>>, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#""method":"#);
+    json::write_string(method, out);
+    if let Some(params) = params {
+        out.extend_from_slice(br#","params":"#);
+        json::write(params, out);
     }
+    out.push(b'}');
 }

@@ -36,6 +36,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("continuation-once", "lib", "relay::gate::tests::retries::a_forged_retry_is_charged"),
     row("continuation-rounds", "lib", "relay::gate::tests::retries::the_ninth_round_is_charged"),
     row("progress-token", "lib", "relay::gate::tests::streams::progress_is_of_a_request_in_flight_and_of_no_other"),
+    row("line-separators", "lib", "relay::answers::tests::an_answer_that_some_reader_would_split_is_escaped"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
     row("elicitation-text", "lib", "wire::elicitation::tests::addresses_that_mislead_are_refused"),
     row("redact-log", "lib", "audit::record::tests::no_secret_stands_in_a_record_whatever_member_brings_it"),

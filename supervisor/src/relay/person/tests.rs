@@ -36,7 +36,10 @@ fn stage(text: &str, observe: bool) -> Stage {
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
     let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
     let secrets = crate::wire::secrets::Secrets::new([&b"hunter2-hunter2"[..]]).unwrap();
-    let terms = Terms { session, policy: loaded(text), observe, store, redactor, secrets };
+    let (client_line_bytes_max, server_line_bytes_max) = (4 << 20, 64 << 20);
+    let policy = loaded(text);
+    let terms =
+        Terms { session, policy, observe, store, redactor, secrets, client_line_bytes_max, server_line_bytes_max };
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
 }
 

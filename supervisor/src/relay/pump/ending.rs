@@ -14,7 +14,7 @@ use crate::relay::messages::{EndCause, FromRelay, LogPoint};
 impl Pump {
     /// The server is gone: what it still said is delivered, what is pending is answered, the last record is written.
     pub(super) fn finish(&mut self, cause: EndCause, status: i32) -> Result<(), RelayError> {
-        while self.pipes.server_out.has_kept() || readable(self.pipes.server_out.fd())? {
+        while self.server_frames.has_more() || readable(self.pipes.server_out.fd())? {
             self.pump_server()?;
         }
         while self.pipes.server_err.fd().is_some() && readable(self.pipes.server_err.fd())? {

@@ -5,6 +5,8 @@
 //! the same double (what JavaScript, Python, Go and Rust print). `0.1`, `1.0`, `100.990` and `1e2` pass, `1e400`, `1e-400` and
 //! `0.1000000000000000055511151231257827` do not. `-0.0` passes (a double keeps its sign), `-0` does not (integer readers lose it).
 
+use std::fmt::{self, Write as _};
+
 use super::RejectCode;
 use crate::bounds::{JSON_INTEGER_MAX, JSON_NUMBER_BYTES_MAX};
 use crate::weaken;
@@ -69,11 +71,27 @@ fn check_integer(text: &str) -> Result<(), RejectCode> {
 
 fn check_decimal(text: &str) -> Result<(), RejectCode> {
     let double: f64 = text.parse().map_err(|_| RejectCode::BadNumber)?;
+    let mut shortest = Shortest::default();
     // `{:e}` prints the shortest digits that read back as the same double.
-    if double.is_finite() && Decimal::of(text) == Decimal::of(&format!("{double:e}")) {
+    let is_exact = double.is_finite()
+        && write!(shortest, "{double:e}").is_ok()
+        && Decimal::of(text.as_bytes()) == Decimal::of(&shortest.text[..shortest.length]);
+    if is_exact { Ok(()) } else { Err(RejectCode::InexactDecimal) }
+}
+
+/// Room for what `{:e}` prints of a double: sign, 17 digits, point, `e`, sign, three digits. Nothing is allocated for a number.
+#[derive(Default)]
+struct Shortest {
+    text: [u8; 32],
+    length: usize,
+}
+
+impl fmt::Write for Shortest {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.length + part.len();
+        self.text.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
+        self.length = end;
         Ok(())
-    } else {
-        Err(RejectCode::InexactDecimal)
     }
 }
 
@@ -81,25 +99,36 @@ fn check_decimal(text: &str) -> Result<(), RejectCode> {
 /// digits. Signs need no comparing: a double always has its text's.
 #[derive(Debug, PartialEq)]
 struct Decimal {
-    digits: String,
+    /// Filled up with zeros, which are no digits' text.
+    digits: [u8; JSON_NUMBER_BYTES_MAX],
     exponent: i64,
 }
 
 impl Decimal {
     /// Reads text of the JSON grammar, at most [`JSON_NUMBER_BYTES_MAX`] long. `None` when the exponent exceeds an `i64`.
-    fn of(text: &str) -> Option<Self> {
-        let unsigned = text.trim_start_matches('-');
-        let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let joined = format!("{whole}{fraction}");
-        let significant = joined.trim_end_matches('0');
-        let digits = significant.trim_start_matches('0');
-        if digits.is_empty() {
-            return Some(Self { digits: String::new(), exponent: 0 });
+    fn of(text: &[u8]) -> Option<Self> {
+        let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+        let mantissa_length = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
+        let (mantissa, exponent) = unsigned.split_at(mantissa_length);
+        let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
+        let fraction = mantissa.len().saturating_sub(point + 1);
+        let all = || mantissa.iter().filter(|byte| **byte != b'.');
+        let zeros_behind = all().rev().take_while(|byte| **byte == b'0').count();
+        let mut decimal = Self { digits: [0; JSON_NUMBER_BYTES_MAX], exponent: 0 };
+        let significant = all().rev().skip(zeros_behind).count();
+        let leading = all().take_while(|byte| **byte == b'0').count();
+        if leading >= significant {
+            return Some(decimal);
         }
-        let shift = (joined.len() - significant.len()) as i64 - fraction.len() as i64;
-        let exponent = exponent.parse::<i64>().ok()?.checked_add(shift)?;
-        Some(Self { digits: digits.to_owned(), exponent })
+        for (place, digit) in decimal.digits.iter_mut().zip(all().take(significant).skip(leading)) {
+            *place = *digit;
+        }
+        let exponent = match exponent.get(1..) {
+            Some(digits) => std::str::from_utf8(digits).ok()?.parse::<i64>().ok()?,
+            None => 0,
+        };
+        decimal.exponent = exponent.checked_add(zeros_behind as i64 - fraction as i64)?;
+        Some(decimal)
     }
 }
 

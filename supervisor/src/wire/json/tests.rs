@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::bounds::{JSON_DEPTH_MAX, JSON_NUMBER_BYTES_MAX, JSON_VALUES_MAX};
 
+mod scan;
+
 fn code(line: impl AsRef<[u8]>) -> Option<RejectCode> {
     parse(line.as_ref()).err().map(|reject| reject.code)
 }
@@ -289,6 +291,9 @@ proptest! {
     fn what_is_accepted_others_accept_with_the_same_value(line in r#"[\[\]{}",:0-9eE.\-+\\ua-f ntrl]{0,24}"#) {
         if let Ok(ours) = parse(line.as_bytes()) {
             prop_assert!(same(&ours, &serde_json::from_str(&line).unwrap()));
+            let mut out = Vec::new();
+            write(&ours, &mut out);
+            prop_assert!(same(&ours, &serde_json::from_slice(&out).unwrap()), "what is sent on is what was judged");
         }
     }
 

@@ -1,5 +1,7 @@
 //! One test a rejection, with the lines that got past an existing proxy.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn refusal(line: &str) -> Refusal {
@@ -241,13 +243,13 @@ fn line_is_passed_on_as_it_came_but_for_its_id() {
     let bytes = br#" {"result" : {"id":5, "x":"\u0041"}, "id" : 5 ,"jsonrpc":"2.0"}"#;
     let line = read_line(bytes).unwrap();
     let mut out = Vec::new();
-    line.pass_on(Some(&RequestId::String("a\"b".to_owned())), &mut out);
+    line.raw.pass_on(Some(&RequestId::String("a\"b".to_owned())), &mut out);
     assert_eq!(
         String::from_utf8(out).unwrap(),
         r#" {"result" : {"id":5, "x":"\u0041"}, "id" : "a\"b" ,"jsonrpc":"2.0"}"#
     );
     let mut out = Vec::new();
-    line.pass_on(None, &mut out);
+    line.raw.pass_on(None, &mut out);
     assert_eq!(out, bytes);
 }
 
@@ -255,7 +257,7 @@ fn line_is_passed_on_as_it_came_but_for_its_id() {
 fn line_that_some_reader_would_split_is_written_anew() {
     let text = "{\"jsonrpc\":\"2.0\",\"id\":5,\"result\":\"a\u{2028}b\"}";
     let mut out = Vec::new();
-    read_line(text.as_bytes()).unwrap().pass_on(Some(&RequestId::Integer(6)), &mut out);
+    read_line(text.as_bytes()).unwrap().raw.pass_on(Some(&RequestId::Integer(6)), &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), r#"{"jsonrpc":"2.0","id":6,"result":"a\u2028b"}"#);
 }
 
@@ -263,7 +265,7 @@ fn line_that_some_reader_would_split_is_written_anew() {
 fn large_result_is_passed_on_whole() {
     let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"data":"{}"}}}}"#, "A".repeat(1_500_000));
     let mut out = Vec::new();
-    read_line(text.as_bytes()).unwrap().pass_on(Some(&RequestId::Integer(77)), &mut out);
+    read_line(text.as_bytes()).unwrap().raw.pass_on(Some(&RequestId::Integer(77)), &mut out);
     assert_eq!(out.len(), text.len() + 1);
     assert!(out.starts_with(br#"{"jsonrpc":"2.0","id":77,"result""#));
 }
@@ -274,4 +276,55 @@ fn id_round_trips_through_a_value() {
         assert_eq!(RequestId::of(&id.to_value().unwrap()), Some(id));
     }
     assert_eq!(RequestId::Integer(i64::MAX).to_value(), None);
+}
+
+/// What a line is to both readings, which must agree: the message, or why it is refused.
+fn assert_same_to_both(line: &str) {
+    let whole = read_line(line.as_bytes());
+    let scanned = read_server_line(line.as_bytes()).map(|read| match read {
+        ServerLine::Request(request) => Message::Request(request),
+        ServerLine::Notification(notification, _) => Message::Notification(notification),
+        ServerLine::Answer(answer) => {
+            Message::Response(Response { id: answer.id.clone(), outcome: answer.outcome().unwrap() })
+        }
+    });
+    assert_eq!(whole.map(|line| line.message), scanned, "{line}");
+}
+
+#[test]
+fn servers_lines_are_read_as_strictly_as_clients_lines() {
+    let long = "i".repeat(REQUEST_ID_BYTES_MAX);
+    let escaped = "\\u0069".repeat(REQUEST_ID_BYTES_MAX);
+    for line in [
+        format!(r#"{{"jsonrpc":"2.0","id":"{long}","result":{{}}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":"{long}i","result":{{}}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":"{escaped}","result":{{}}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":"{escaped}i","result":{{}}}}"#),
+        format!(r#"{{"jsonrpc":"2.0","id":[{}1],"result":{{}}}}"#, "1,".repeat(5000)),
+        format!(r#"{{"jsonrpc":"{}","id":1,"result":{{}}}}"#, "2".repeat(5000)),
+        r#"{"j\u0073onrpc":"2\u002e0","i\u0064":1,"res\u0075lt":{}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":null}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"n":1,"N":2}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{},"id":1}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"a":NaN}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"result":{}} {}"#.to_owned(),
+        "[]".to_owned(),
+        "7".to_owned(),
+    ] {
+        assert_same_to_both(&line);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_envelope_is_the_same_to_both_readings(members in prop::collection::vec((
+        prop::sample::select(vec!["jsonrpc", "jsonrpc", "id", "id", "method", "params", "result", "result", "error", "Error", "x", "i\\u0064"]),
+        prop::sample::select(vec!["\"2.0\"", "\"2.0\"", "1", "\"a\"", "null", "1.5", "{}", "[]", "{\"code\":1}", "\"ping\""]),
+    ), 0..6)) {
+        let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        assert_same_to_both(&format!("{{{}}}", members.join(",")));
+        assert_same_to_both(&format!("{{\"jsonrpc\":\"2.0\",{}}}", members.join(",")));
+        assert_same_to_both(&format!("{{\"jsonrpc\":\"2.0\",\"id\":1,{}}}", members.join(",")));
+    }
 }

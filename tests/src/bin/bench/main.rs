@@ -3,6 +3,7 @@
 mod calls;
 mod decisions;
 mod launches;
+mod sizes;
 mod stores;
 
 use std::fs;
@@ -40,6 +41,7 @@ fn main() -> std::io::Result<()> {
         ("intercept-sandbox, durability strict", &|| strict.to_command()),
     ];
     let roads = calls::medians(&roads);
+    let sizes = sizes_section(&arena);
     let unshared = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", &program, "exit", "0"];
     let ours = write.clone().command([&program, "exit", "0"]);
     let starts = [
@@ -50,6 +52,7 @@ fn main() -> std::io::Result<()> {
 
     let mut text = String::from(INTRODUCTION);
     text += &section("One allowed call", &format!("64-byte arguments, sequential, median of {CALLS}"), &roads);
+    text += &sizes;
     text +=
         &section("One launch", &format!("start to exit of a program that does nothing, median of {LAUNCHES}"), &starts);
     text += &decisions_section();
@@ -58,6 +61,33 @@ fn main() -> std::io::Result<()> {
     fs::write(paths::workspace().join("docs/performance.md"), &text)?;
     std::io::stdout().write_all(text.as_bytes())
 }
+
+/// Messages of three sizes; the record of each call is written, not synced, so that the disk is not what is measured.
+fn sizes_section(arena: &Arena) -> String {
+    let program = arena.program("sized_server").to_string_lossy().into_owned();
+    let policy = policies::plain(&["take", "give"], &format!("{ROOT}/bin")) + "audit: {durability: write}\n";
+    let run = Run::with_file(arena.file("sizes.yaml", policy)).flag("--audit-dir").flag(arena.folder("log"));
+    let run = run.flag("--state-dir").flag(arena.folder("state")).command([&program]);
+    let hops = format!("cat | {program} | cat");
+    let rows = sizes::rows(&[&|| bare([&program]), &|| bare(["sh", "-c", &hops]), &|| run.to_command()]);
+    let micros = |median: &Duration| format!("{:.1}", median.as_secs_f64() * 1e6);
+    let cells = |row: &sizes::Row| {
+        let ratio = row.medians[2].as_secs_f64() / row.medians[1].as_secs_f64();
+        let mut cells = vec![row.direction.to_owned(), row.bytes.to_string()];
+        cells.extend(row.medians.iter().map(micros));
+        cells.push(format!("{ratio:.2}"));
+        cells
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let headings = ["large are the", "bytes", "direct, us", "two cat hops, us", "ours (write), us", "ours to cat hops"];
+    format!(
+        "\n## Small and large messages\n\n{SIZES_TEXT}\n\n```text\n{}\n```\n",
+        table::lines(&headings, &rows).join("\n")
+    )
+}
+
+const SIZES_TEXT: &str =
+    "One allowed call with arguments or a result of that size, sequential, medians; durability `write`.";
 
 const INTRODUCTION: &str = "# Performance
 

@@ -161,17 +161,16 @@ impl Server {
 
     /// Reads once. Over the bound the rest is dropped, and `receive` says so.
     fn read_stdout(&mut self) {
-        let mut chunk = vec![0; 64 << 10];
-        let length = self.stdout.as_mut().and_then(|stdout| stdout.read(&mut chunk).ok()).unwrap_or(0);
+        let length = self.stdout.as_mut().and_then(|stdout| stdout.read(self.splitter.room()).ok()).unwrap_or(0);
         if length == 0 {
             self.stdout = None;
         }
+        self.splitter.filled(length);
         self.read_bytes = self.read_bytes.saturating_add(length);
-        let mut rest = &chunk[..length];
-        while let Some(frame) = self.splitter.next(&mut rest) {
+        while let Some(frame) = self.splitter.next() {
             match frame {
                 Frame::Line(line) if self.read_bytes <= SCAN_BYTES_MAX => self.lines.push_back(line.to_vec()),
-                Frame::Line(_) | Frame::TooLong { .. } => self.read_bytes = usize::MAX,
+                Frame::Line(_) | Frame::TooLong(_) => self.read_bytes = usize::MAX,
             }
         }
     }
