@@ -265,6 +265,12 @@ pub const POLICY_NAME_BYTES_MAX: usize = 128;
 pub const POLICY_REASON_BYTES_MAX: usize = 1024;
 /// Largest exponent of a decimal number that is compared, in magnitude. f64 ends at 308.
 pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
+/// Shortest `client_line` and `server_line` of a policy, bytes: below, no session would begin.
+pub const POLICY_LINE_BYTES_MIN: u64 = 1 << 10;
+/// Longest `client_line` of a policy, bytes.
+pub const POLICY_CLIENT_LINE_BYTES_MAX: u64 = 64 << 20;
+/// Longest `server_line` of a policy, bytes. A line is held whole, and its values once more.
+pub const POLICY_SERVER_LINE_BYTES_MAX: u64 = 256 << 20;
 /// Most ports of one host.
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.

@@ -248,6 +248,9 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         _ => return Err(ServeError::NoStore),
     };
     ready.say()?;
+    // As the session starts: a later policy that says otherwise is refused.
+    let lines = &brief.policy.sandbox.resources;
+    let (client_line_max, server_line_max) = (lines.client_line_max(), lines.server_line_max());
     relay::serve(relay::Parts {
         session: plan.session.clone(),
         journal: brief.log.journal,
@@ -260,6 +263,8 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         people: brief.people,
         egress: channel,
         secrets: secrets(plan),
+        client_line_max,
+        server_line_max,
         layers: brief.layers,
         server_pid: brief.server_pid.as_raw().unsigned_abs(),
     })?;

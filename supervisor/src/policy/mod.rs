@@ -28,6 +28,7 @@ mod normalised;
 mod owes;
 mod replay;
 mod trace;
+mod validation;
 mod verdict;
 mod wording;
 mod yaml;

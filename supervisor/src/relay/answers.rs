@@ -3,16 +3,21 @@
 
 use super::gate::{Asked, Gate, SESSION_OVER, Step, corr, record_id, write_line};
 use super::outbox::Outbox;
+use super::results;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpResult};
-use crate::bounds::SERVER_LINE_BYTES_MAX;
 use crate::clock::Now;
 use crate::policy::Visibility;
+use crate::weaken;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Answered, Entry};
 use crate::wire::json::{Number, Value};
 use crate::wire::jsonrpc::{self, Line, Message, Notification, Outcome, Request, RequestId, Response};
 use crate::wire::methods::{self, Direction, Era, Knowledge};
-use crate::wire::{reply, tools};
+use crate::wire::reply::{self, DecisionMeta};
+use crate::wire::tools;
+
+/// The code of a result that does not fit its schema.
+const OUTPUT_MISMATCH: &str = "output_mismatch";
 
 impl Gate {
     /// One line of the server. Returns the line when it is not MCP and people should see it.
@@ -29,7 +34,8 @@ impl Gate {
         let line = match frame {
             Frame::Line(line) => line,
             Frame::TooLong { bytes } => {
-                let text = format!("a line of {bytes} bytes; at most {SERVER_LINE_BYTES_MAX} are accepted");
+                let at_most = self.policy.sandbox.resources.server_line_max();
+                let text = format!("a line of {bytes} bytes; at most {at_most} are accepted");
                 let mut event = Event::new(Kind::McpMalformed).with_effect(Effect::Denied);
                 event.mcp = Some(Mcp { dir: "s2c", bytes: Some(bytes), ..Mcp::default() });
                 Step { now, line: &[], journal, outbox }.record(&event.with_reason("line_too_long", &text))?;
@@ -73,13 +79,15 @@ impl Gate {
         Entry { origin, payload }: Entry<Asked>,
     ) -> Result<(), AuditError> {
         let Some(origin) = origin else { return self.own_answer(step, response) };
+        self.call_clock.done(&response.id);
         let corr = corr(&response.id);
+        let unfit = self.unfit(&payload, &response.outcome);
         let (is_error, code) = verdict(&response.outcome);
         let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
         let mut mcp = Mcp { dir: "s2c", id: Some(record_id(&origin)), kind: Some("response"), ..Mcp::default() };
         let mut result = McpResult { is_error, code, bytes: step.line.len() as u64, latency_ms: 0 };
         match &payload {
-            Asked::Call { tool, since_ns } => {
+            Asked::Call { tool, since_ns, .. } => {
                 event.corr = Some(&corr);
                 mcp.method = Some("tools/call");
                 mcp.tool = Some(tool);
@@ -92,6 +100,12 @@ impl Gate {
         }
         mcp.result = Some(result);
         event.mcp = Some(mcp);
+        if let Some(text) = &unfit {
+            event = event.with_reason(OUTPUT_MISMATCH, text).with_effect(Effect::Observed);
+            if !self.observe {
+                return self.withhold(step, &origin, &corr, event.with_effect(Effect::Denied));
+            }
+        }
         match (&payload, &response.outcome) {
             (Asked::ToolsList, Outcome::Result(list)) => {
                 if let Err(text) = self.filtered_list(read, list, &origin, step.outbox.client()) {
@@ -117,6 +131,35 @@ impl Gate {
             self.unanswered = Some(origin);
         }
         noted
+    }
+
+    /// What is wrong with the result of a call that must fit its tool's outputSchema.
+    fn unfit(&self, asked: &Asked, outcome: &Outcome<'_>) -> Option<String> {
+        let (Asked::Call { output: Some(schema), .. }, Outcome::Result(result)) = (asked, outcome) else { return None };
+        let asks = self.era.is_some_and(|era| era.as_str() >= "2026-07-28");
+        results::fault(result, schema, asks).filter(|_| weaken::in_force("result-schema"))
+    }
+
+    /// The client gets a refusal in our words in the place of the result.
+    fn withhold(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        origin: &RequestId,
+        corr: &str,
+        event: Event<'_>,
+    ) -> Result<(), AuditError> {
+        let tool = event.mcp.as_ref().and_then(|mcp| mcp.tool).unwrap_or_default();
+        let rule = self.policy.rules_for(tool).find(|rule| rule.validate.output).map(|rule| rule.id.as_str());
+        let id = format!("{}/{corr}", self.session);
+        let decision = DecisionMeta { id: &id, rule, code: OUTPUT_MISMATCH, retry_after_ms: None };
+        let text = event.reason.as_ref().map_or("", |reason| reason.text);
+        reply::denied_reply(origin, text, &decision, step.outbox.client());
+        step.outbox.client().push(b'\n');
+        let recorded = step.record(&event);
+        if recorded.is_err() {
+            self.unanswered = Some(origin.clone());
+        }
+        recorded
     }
 
     /// The client sees the tools that the policy lists, and nothing else changes.
@@ -148,7 +191,7 @@ impl Gate {
         let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
         event.mcp = Some(Mcp { dir: "s2c", method: Some("tools/list"), kind: Some("own"), ..Mcp::default() });
         let next = match page {
-            Some(page) => self.schemas.page(page, |tool| self.policy.needs_schema(tool)),
+            Some(page) => self.schemas.page(page, |tool| self.policy.wants_of_schemas(tool)),
             None => {
                 self.schemas.failed();
                 event = event.with_effect(Effect::Denied).with_reason("bad_tools_list", "the schemas cannot be had");

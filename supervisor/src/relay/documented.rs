@@ -7,8 +7,9 @@ use super::messages::EndCause;
 use crate::policy::DenialCode;
 
 const ERRORS: &str = include_str!("../../../docs/errors.md");
-const RELAY: [&str; 8] = [
+const RELAY: [&str; 9] = [
     include_str!("answers.rs"),
+    include_str!("call_clock.rs"),
     include_str!("calls.rs"),
     include_str!("desk.rs"),
     include_str!("gate.rs"),

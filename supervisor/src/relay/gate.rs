@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::approvals::Approvals;
+use super::call_clock::CallClock;
 use super::noise::Noise;
 use super::outbox::Outbox;
 use super::person::Counts;
 use super::schemas::Schemas;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
-use crate::bounds::CLIENT_LINE_BYTES_MAX;
 use crate::clock::Now;
 use crate::limits::Store;
 use crate::limits::pace::Paces;
@@ -20,6 +21,7 @@ use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Notification, Refusal, Request, RequestId, Response};
 use crate::wire::methods::{self, Direction, Era, Knowledge};
 use crate::wire::reply;
+use crate::wire::schema::Schema;
 
 /// Our own JSON-RPC error: the session is over. Outside -32768..-32000, which JSON-RPC 2.0 and MCP reserve.
 pub(super) const SESSION_OVER: i32 = -31_001;
@@ -29,8 +31,8 @@ pub(super) const NOT_TAKEN: i32 = -31_002;
 /// What a client's request was, kept until its answer.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// A tools/call; the time it came, or was forwarded.
-    Call { tool: String, since_ns: u64 },
+    /// A tools/call; the time it came, or was forwarded; what its result must fit.
+    Call { tool: String, since_ns: u64, output: Option<Arc<Schema>> },
     /// Its tools/list: the answer is filtered.
     ToolsList,
     /// Its initialize: the answer says the revision.
@@ -78,6 +80,8 @@ pub(super) struct Gate {
     pub(super) server_asked: InFlight<String>,
     pub(super) schemas: Schemas,
     pub(super) parked: VecDeque<Parked>,
+    /// The calls that the server works on.
+    pub(super) call_clock: CallClock,
     /// Calls that wait for a person, and answers that wait for a call.
     pub(super) approvals: Approvals,
     pub(super) counts: Counts,
@@ -172,6 +176,7 @@ impl Gate {
             server_asked: InFlight::new(),
             schemas: Schemas::default(),
             parked: VecDeque::new(),
+            call_clock: CallClock::default(),
             approvals: Approvals::default(),
             counts: Counts::default(),
             started_wall_ns: now.wall_ns,
@@ -195,7 +200,8 @@ impl Gate {
         self.approvals_due(now, journal, outbox)?;
         match frame {
             Frame::TooLong { bytes } => {
-                let text = format!("a line of {bytes} bytes; at most {CLIENT_LINE_BYTES_MAX} are accepted");
+                let at_most = self.policy.sandbox.resources.client_line_max();
+                let text = format!("a line of {bytes} bytes; at most {at_most} are accepted");
                 let refusal = (None, -32600, "line_too_long", text.as_str());
                 refuse(&mut Step { now, line: &[], journal, outbox }, Some(bytes), true, refusal)
             }
@@ -291,6 +297,7 @@ impl Gate {
         let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.asked.cancel(&origin)) else {
             return Cancelled::Nothing;
         };
+        self.call_clock.done(&cancelled.ours);
         if self.is_parked(&cancelled.ours) {
             self.parked.retain(|parked| parked.ours != cancelled.ours);
             self.approvals.cancel(&cancelled.ours);
@@ -348,7 +355,8 @@ impl Gate {
 
     /// When [`Gate::tick`] has something to do, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        [self.schemas.deadline_ns(), self.noise.deadline_ns(), self.approvals.deadline_ns()].into_iter().flatten().min()
+        let ours = [self.schemas.deadline_ns(), self.noise.deadline_ns(), self.approvals.deadline_ns()];
+        ours.into_iter().chain([self.call_deadline_ns()]).flatten().min()
     }
 
     /// The server is gone: every open question of the client gets an error, and `session.end` is written.

@@ -4,6 +4,7 @@
 
 mod answers;
 mod approvals;
+mod call_clock;
 mod calls;
 pub mod control;
 mod desk;
@@ -18,10 +19,15 @@ mod outbox;
 mod person;
 pub mod pipes;
 mod pump;
+mod results;
 mod ruling;
 mod schemas;
+#[cfg(test)]
+mod schemas_held;
 pub mod sealed;
 mod shown;
+#[cfg(test)]
+mod stage;
 pub mod stderr;
 mod swap;
 
@@ -58,6 +64,10 @@ pub struct Parts {
     pub egress: crate::egress::channel::Channel,
     /// Values that are blanked on stderr.
     pub secrets: Vec<Vec<u8>>,
+    /// Longest line of the client, bytes.
+    pub client_line_max: usize,
+    /// Longest line of the server, bytes.
+    pub server_line_max: usize,
     /// Every layer's answer, for `sandbox.applied`.
     pub layers: Vec<LayerReport>,
     /// The server's pid 1, for `sandbox.applied`.

@@ -18,7 +18,7 @@ use super::pipes::{ReadStep, Sink, Source};
 use super::stderr::StderrFilter;
 use super::swap::SwapError;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind};
-use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, CLIENT_LINE_BYTES_MAX, PIPE_BACKLOG_BYTES_MAX, SERVER_LINE_BYTES_MAX};
+use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, PIPE_BACKLOG_BYTES_MAX};
 use crate::clock::{self, Now};
 use crate::egress::report::Reply;
 use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
@@ -145,8 +145,8 @@ impl Pump {
             journal: parts.journal,
             outbox: Outbox::default(),
             stderr: StderrFilter::new(parts.secrets),
-            client_frames: FrameSplitter::new(CLIENT_LINE_BYTES_MAX),
-            server_frames: FrameSplitter::new(SERVER_LINE_BYTES_MAX),
+            client_frames: FrameSplitter::new(parts.client_line_max),
+            server_frames: FrameSplitter::new(parts.server_line_max),
             layers: parts.layers,
             server_pid: parts.server_pid,
             gate_open: false,

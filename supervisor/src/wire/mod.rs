@@ -2,10 +2,11 @@
 //!
 //! A line goes up through the files in this order: [`frame`] cuts it out of the stream, [`json`] reads it or refuses it,
 //! [`jsonrpc`] makes it a message, [`methods`] says whether MCP knows its method in this direction, [`tools`] reads what
-//! a `tools/call` asks for and what a `tools/list` answered, [`schema`] judges
-//! values by what it advertised, [`ids`] matches answers to questions, [`reply`] writes ours.
+//! a `tools/call` asks for and what a `tools/list` answered, [`advertised`] keeps of
+//! that what [`schema`] judges values by, [`ids`] matches answers to questions, [`reply`] writes ours.
 #![forbid(unsafe_code)]
 
+pub mod advertised;
 pub mod fold;
 pub mod frame;
 pub mod ids;

@@ -72,6 +72,15 @@ pub fn own_notification(method: &str, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
+/// Appends the cancellation of a request that was sent on under our id `ours`, one line without LF (MCP, "Cancellation").
+pub fn own_cancellation(ours: &RequestId, reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#);
+    ours.write(out);
+    out.extend_from_slice(br#","reason":"#);
+    json::write_string(reason, out);
+    out.extend_from_slice(b"}}");
+}
+
 fn open(id: Option<&RequestId>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     match id {
@@ -127,6 +136,14 @@ mod tests {
     fn a_notification_of_our_own_has_a_method_and_nothing_else() {
         let line = written(|out| own_notification("notifications/tools/list_changed", out));
         assert_eq!(line, r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+    }
+
+    #[test]
+    fn a_cancellation_names_the_request_as_the_other_side_knows_it() {
+        let line = written(|out| own_cancellation(&RequestId::Integer(7), "timeout", out));
+        let params = r#"{"requestId":7,"reason":"timeout"}"#;
+        assert_eq!(line, format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#));
+        assert!(matches!(read_line(line.as_bytes()).unwrap().message, Message::Notification(_)));
     }
 
     #[test]

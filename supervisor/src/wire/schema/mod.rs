@@ -43,6 +43,9 @@ pub struct Schema {
 /// Why a value cannot be judged by a schema. Whoever needed the judgement is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unjudgeable {
+    /// The server gives none.
+    #[error("the server gives none")]
+    Absent,
     /// `$schema` names neither 2020-12 nor draft-07.
     #[error("its $schema is neither 2020-12 nor draft-07")]
     Dialect,

@@ -53,6 +53,12 @@ pub struct Patterns {
 }
 
 impl Patterns {
+    /// Whether so much is kept that the schemas of another list may find no room.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        2 * self.known.len() > SCHEMA_PATTERNS_MAX || 2 * self.bytes > SCHEMA_PATTERNS_BYTES_MAX
+    }
+
     /// The pattern `text`.
     pub(super) fn pattern(&mut self, text: &str) -> Result<Pattern, Unjudgeable> {
         if let Some(known) = self.known.get(text) {
