@@ -64,7 +64,7 @@ impl Divisor {
         let Ok(shift) = u32::try_from(number.exponent - self.decimal.exponent) else { return false };
         let divisor = u128::from(self.decimal.digits);
         let power = power_of_ten(shift, divisor);
-        u128::from(number.digits) % divisor * power % divisor == 0
+        (u128::from(number.digits) % divisor * power).is_multiple_of(divisor)
     }
 }
 
