@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use intercept_sandbox::policy::{Call, Found, Policy, SchemaKnowledge, Source, Verdict, load};
+use intercept_sandbox::policy::{Call, Found, KnownTool, Policy, SchemaKnowledge, Source, Verdict, load};
 use intercept_sandbox::wire::json::{self, Value};
 use libfuzzer_sys::fuzz_target;
 
@@ -35,7 +35,11 @@ fuzz_target!(|bytes: &[u8]| {
     let tool = tools[usize::from(choice >> 2 & 7) % tools.len()];
     let text = if choice & 0x80 == 0 { bytes.to_vec() } else { Generator::of(policy, tool, bytes).object() };
     let Ok(arguments @ Value::Object(_)) = json::parse(&text) else { return };
-    for schema in [SchemaKnowledge::Pending, SchemaKnowledge::Unavailable, SchemaKnowledge::Required(&REQUIRED)] {
+    for schema in [
+        SchemaKnowledge::Pending,
+        SchemaKnowledge::Unavailable,
+        SchemaKnowledge::Known(KnownTool::requiring(&REQUIRED)),
+    ] {
         check(policy, &Call { tool, arguments: Some(&arguments), schema });
     }
     let mut written = Vec::new();

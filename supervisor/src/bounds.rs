@@ -115,6 +115,25 @@ pub const CONTINUATION_SECONDS: u64 = 600;
 /// Cancelled requests remembered so that their late answers are dropped quietly.
 pub const CANCELLED_CALLS_MAX: usize = 1024;
 
+// wire/schema
+
+/// Most subschemas of one tool's schema. Large real ones have some hundred.
+pub const SCHEMA_NODES_MAX: usize = 4096;
+/// Largest schema that is read, in values and in sixteen bytes of text each.
+pub const SCHEMA_VALUE_COST_MAX: u64 = 64 << 10;
+/// Deepest chain of subschemas while one value is judged: a value of 64 levels with some references and alternatives at each.
+/// A level takes some kilobytes of stack.
+pub const SCHEMA_NESTING_MAX: usize = 256;
+/// Most work for judging one value: steps of some ten nanoseconds, so well under a second for an honest schema. The worst pattern that
+/// fits costs some seconds.
+pub const SCHEMA_WORK_MAX: u64 = 16 << 20;
+/// Largest compiled pattern of a schema, bytes.
+pub const SCHEMA_PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Most bytes that all of them compile to.
+pub const SCHEMA_PATTERNS_BYTES_MAX: usize = 16 << 20;
+/// Most different patterns in the schemas of one server that are kept.
+pub const SCHEMA_PATTERNS_MAX: usize = 128;
+
 // limits
 
 /// Longest wait for another supervisor's transaction on the limit store, milliseconds. Past it the call is denied (`store_down`).
@@ -262,6 +281,12 @@ pub const POLICY_NAME_BYTES_MAX: usize = 128;
 pub const POLICY_REASON_BYTES_MAX: usize = 1024;
 /// Largest exponent of a decimal number that is compared, in magnitude. f64 ends at 308.
 pub const DECIMAL_EXPONENT_MAX: i64 = 9_999;
+/// Shortest `client_line` and `server_line` of a policy, bytes: below, no session would begin.
+pub const POLICY_LINE_BYTES_MIN: u64 = 1 << 10;
+/// Longest `client_line` of a policy, bytes.
+pub const POLICY_CLIENT_LINE_BYTES_MAX: u64 = 64 << 20;
+/// Longest `server_line` of a policy, bytes. A line is held whole, and its values once more.
+pub const POLICY_SERVER_LINE_BYTES_MAX: u64 = 256 << 20;
 /// Most ports of one host.
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.

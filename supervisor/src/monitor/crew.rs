@@ -13,7 +13,6 @@ use super::child::{Child, ForkError, Ready, Role};
 use super::janitor;
 use super::ledger::RelayLog;
 use super::store_link::{self, Dial, LinkError, StoreLink};
-use crate::bounds::{CLIENT_LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use crate::egress::channel::{Channel, ChannelError};
 use crate::egress::kernel_events::KernelEvents;
 use crate::egress::probes::{ProbeError, Probes};
@@ -249,6 +248,9 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         _ => return Err(ServeError::NoStore),
     };
     ready.say()?;
+    // As the session starts: a later policy that says otherwise is refused.
+    let lines = &brief.policy.sandbox.resources;
+    let (client_line_bytes_max, server_line_bytes_max) = (lines.client_line_max(), lines.server_line_max());
     relay::serve(relay::Parts {
         session: plan.session.clone(),
         journal: brief.log.journal,
@@ -263,8 +265,8 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         secrets: plan.secrets.clone(),
         layers: brief.layers,
         server_pid: brief.server_pid.as_raw().unsigned_abs(),
-        client_line_bytes_max: CLIENT_LINE_BYTES_MAX,
-        server_line_bytes_max: SERVER_LINE_BYTES_MAX,
+        client_line_bytes_max,
+        server_line_bytes_max,
     })?;
     Ok(())
 }

@@ -3,16 +3,11 @@
 //! Hidden first, then default deny (`*` does not rescue an unlisted tool), then the tool's rules and those of `*`, in
 //! order; every one must pass and the first that does not decides.
 
-use std::collections::HashSet;
-
-use super::model::{DefaultEffect, Policy, Rule, RuleAction, ToolPolicy};
-use super::verdict::{Allowance, Call, Denial, DenialCode, SchemaKnowledge, Verdict, Visibility};
+use super::model::{DefaultEffect, Policy, Rule, RuleAction, ToolPolicy, Validate};
+use super::validation::Validated;
+use super::verdict::{Allowance, Call, Denial, DenialCode, Verdict, Visibility};
 use super::wording;
 use crate::weaken::in_force;
-use crate::wire::json::Value;
-
-/// Most arguments that are searched one by one for a required name.
-const SEARCHED_MAX: usize = 64;
 
 /// The name that stands for every tool.
 pub(super) const EVERY_TOOL: &str = "*";
@@ -63,16 +58,22 @@ impl Policy {
         own.into_iter().chain(self.tools.get(EVERY_TOOL))
     }
 
-    /// Whether a call of `tool` may need its inputSchema.
+    /// What the rules for `tool` want of its schemas.
+    #[must_use]
+    pub fn wants_of_schemas(&self, tool: &str) -> Validate {
+        self.rules_for(tool).fold(Validate::NOTHING, |wants, rule| wants.or(rule.validate))
+    }
+
+    /// Whether a call of `tool` may need its schemas.
     #[must_use]
     pub fn needs_schema(&self, tool: &str) -> bool {
-        self.rules_for(tool).any(|rule| rule.required_args)
+        self.wants_of_schemas(tool).asks()
     }
 
     /// Whether a call of any tool may.
     #[must_use]
     pub fn needs_schemas(&self) -> bool {
-        self.tools.values().flat_map(|tool| &tool.rules).any(|rule| rule.required_args)
+        self.tools.values().flat_map(|tool| &tool.rules).any(|rule| rule.validate.asks())
     }
 }
 
@@ -99,7 +100,7 @@ pub(super) enum RuleVerdict<'p> {
 }
 
 impl Rule {
-    /// Action, then required arguments, then conditions in order. What counts comes last, in `owes`; limits are reserved by the
+    /// Action, then what the server's schemas say, then conditions in order. What counts comes last, in `owes`; limits are reserved by the
     /// caller, after every rule passed.
     pub(super) fn decide<'p>(&'p self, call: &Call<'_>) -> RuleVerdict<'p> {
         let deny = |code, default: &dyn Fn() -> String| {
@@ -108,14 +109,11 @@ impl Rule {
         if self.action == RuleAction::Deny && in_force("policy-deny-rule") {
             return deny(DenialCode::DeniedByRule, &|| wording::denied_by_rule(self));
         }
-        match self.arguments_required(call) {
-            Required::Given => {}
-            Required::Pending => return RuleVerdict::NeedsSchema,
-            Required::Unavailable => {
-                return deny(DenialCode::SchemaUnavailable, &|| wording::schema_unavailable(self));
-            }
-            Required::Missing(name) => {
-                return deny(DenialCode::MissingArgument, &|| wording::missing_argument(self, name));
+        for validation in self.validations() {
+            match self.validated(validation, call) {
+                Validated::Passes => {}
+                Validated::Pending => return RuleVerdict::NeedsSchema,
+                Validated::Refuses(code, message) => return deny(code, &|| message.clone()),
             }
         }
         let failed = self.conditions.iter().find(|clause| !clause.check(call.arguments).passes());
@@ -124,44 +122,6 @@ impl Rule {
             None => RuleVerdict::Passes,
         }
     }
-
-    /// `validate.required_args`: what the schema requires is present and not null.
-    pub(super) fn arguments_required<'c>(&self, call: &Call<'c>) -> Required<'c> {
-        if !self.required_args || !in_force("policy-required-args") {
-            return Required::Given;
-        }
-        match call.schema {
-            SchemaKnowledge::Pending => Required::Pending,
-            SchemaKnowledge::Unavailable => Required::Unavailable,
-            SchemaKnowledge::Required(names) => {
-                let members = call.arguments.and_then(Value::as_object).unwrap_or_default();
-                // A server may require as many names as a client sends keys: each is looked up, not searched for.
-                let many: HashSet<&str> = match members.len() > SEARCHED_MAX {
-                    true => members
-                        .iter()
-                        .filter(|(_, value)| !matches!(value, Value::Null))
-                        .map(|(key, _)| &**key)
-                        .collect(),
-                    false => HashSet::new(),
-                };
-                let given = |name: &str| match members.len() > SEARCHED_MAX {
-                    true => many.contains(name),
-                    false => members.iter().any(|(key, value)| key == name && !matches!(value, Value::Null)),
-                };
-                names.iter().find(|name| !given(name)).map_or(Required::Given, |name| Required::Missing(name))
-            }
-        }
-    }
-}
-
-/// How a call stands to the arguments that its schema requires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Required<'c> {
-    Given,
-    Pending,
-    Unavailable,
-    Missing(&'c str),
 }
 
 #[cfg(test)]

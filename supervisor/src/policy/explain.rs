@@ -1,9 +1,10 @@
 //! The decision again, with every rule and condition told.
 
 use super::condition::Clause;
-use super::decide::{Required, refused_by_visibility};
+use super::decide::refused_by_visibility;
 use super::model::{Increment, Policy, Rule, RuleAction};
 use super::trace::{ConditionTrace, shown};
+use super::validation::Validated;
 use super::verdict::{Allowance, Call, Denial, DenialCode, Verdict, Visibility};
 use super::{limit_words, owes, wording};
 
@@ -30,7 +31,7 @@ pub struct RuleTrace<'p> {
 /// What one check found.
 #[derive(Clone, Debug)]
 pub struct CheckTrace<'p> {
-    /// The entry of `conditions`; none for the action and for required arguments.
+    /// The entry of `conditions`; none for the action and for what the schemas say.
     pub condition: Option<&'p Clause>,
     /// What is checked, in words.
     pub what: String,
@@ -38,6 +39,8 @@ pub struct CheckTrace<'p> {
     pub found: Found,
     /// For an entry of `conditions`: what it and, in a group, every member found.
     pub tree: Option<ConditionTrace>,
+    /// For what is judged by the server's schemas, where it refuses: what the agent reads if the rule has no words of its own.
+    pub message: Option<String>,
 }
 
 /// The result of a check.
@@ -73,7 +76,7 @@ fn conclude<'p>(rules: &[RuleTrace<'p>], call: &Call<'_>) -> Verdict<'p> {
         return match check.found {
             Found::Refuses(code) => {
                 let rule = trace.rule;
-                let message = wording::message(rule, || default_message(rule, check, code, call));
+                let message = wording::message(rule, || default_message(rule, check, code));
                 Verdict::Deny(Denial { rule: Some(rule), code, message })
             }
             _ => Verdict::NeedsSchema,
@@ -90,33 +93,33 @@ fn conclude<'p>(rules: &[RuleTrace<'p>], call: &Call<'_>) -> Verdict<'p> {
     Verdict::Allow(allowance)
 }
 
-fn default_message(rule: &Rule, check: &CheckTrace<'_>, code: DenialCode, call: &Call<'_>) -> String {
+fn default_message(rule: &Rule, check: &CheckTrace<'_>, code: DenialCode) -> String {
     if let (DenialCode::ConditionFailed, None, Some(counter)) = (code, check.condition, &rule.state) {
         return limit_words::uncountable(rule, counter);
     }
-    match (code, check.condition, rule.arguments_required(call)) {
+    match (code, check.condition, &check.message) {
         (DenialCode::ConditionFailed, Some(condition), _) => wording::condition_failed(rule, condition),
-        (DenialCode::MissingArgument, _, Required::Missing(name)) => wording::missing_argument(rule, name),
-        (DenialCode::SchemaUnavailable, ..) => wording::schema_unavailable(rule),
+        (.., Some(message)) => message.clone(),
         _ => wording::denied_by_rule(rule),
     }
 }
 
 fn trace<'p>(rule: &'p Rule, call: &Call<'_>) -> RuleTrace<'p> {
     let mut checks = Vec::new();
-    let mut check = |condition, what: String, found, tree| checks.push(CheckTrace { condition, what, found, tree });
     if rule.action == RuleAction::Deny {
-        check(None, "action: deny".into(), Found::Refuses(DenialCode::DeniedByRule), None);
+        let (what, found) = ("action: deny".to_owned(), Found::Refuses(DenialCode::DeniedByRule));
+        checks.push(CheckTrace { condition: None, what, found, tree: None, message: None });
     }
-    if rule.required_args {
-        let found = match rule.arguments_required(call) {
-            Required::Given => Found::Passes,
-            Required::Pending => Found::Pending,
-            Required::Unavailable => Found::Refuses(DenialCode::SchemaUnavailable),
-            Required::Missing(_) => Found::Refuses(DenialCode::MissingArgument),
+    checks.extend(rule.validations().map(|validation| {
+        let (found, message) = match rule.validated(validation, call) {
+            Validated::Passes => (Found::Passes, None),
+            Validated::Pending => (Found::Pending, None),
+            Validated::Refuses(code, message) => (Found::Refuses(code), Some(message)),
         };
-        check(None, "every argument that the tool's schema requires is given".into(), found, None);
-    }
+        CheckTrace { condition: None, what: validation.what().to_owned(), found, tree: None, message }
+    }));
+    let mut check =
+        |condition, what: String, found, tree| checks.push(CheckTrace { condition, what, found, tree, message: None });
     for condition in &rule.conditions {
         let tree = ConditionTrace::of(condition, call.arguments);
         let found = match tree.outcome.passes() {
@@ -152,6 +155,8 @@ tools:
     rules:
       - {conditions: [{path: args.n, op: lte, value: 4, if_present: true}], rate_limit: {max: 1, window: 1}}
       - {validate: {required_args: true}, conditions: [{path: args.p, op: length_lte, value: 3}], reason: short}
+      - {validate: {required_args: true, schema: true}}
+  o: {rules: [{validate: {schema: true, output: true}}]}
   d: {rules: [{action: deny}]}
   counted:
     rules:
@@ -165,7 +170,7 @@ tools:
         #[test]
         fn explain_agrees_with_judge(
             default in prop::sample::select(vec!["allow", "deny"]),
-            tool in prop::sample::select(vec!["t", "d", "counted", "other", "secret", "*"]),
+            tool in prop::sample::select(vec!["t", "d", "o", "counted", "other", "secret", "*"]),
             n in prop::option::of(prop::sample::select(vec!["-1", "0", "0.5", "3", "5", "1e19", "1e-10", "\"3\"", "null"])),
             p in prop::option::of("[a-z]{0,5}"),
             z in any::<bool>(),
@@ -194,7 +199,7 @@ tools:
             .filter(|trace| trace.checks.iter().any(|check| check.found != Found::Passes))
             .map(|trace| trace.rule.id.as_str())
             .collect();
-        assert_eq!(refusing, ["t.rules[0]", "t.rules[1]", "*.all"]);
+        assert_eq!(refusing, ["t.rules[0]", "t.rules[1]", "t.rules[2]", "*.all"]);
         let tree = explained.rules[0].checks[0].tree.as_ref().expect("a condition");
         assert_eq!(tree.found, Some(FoundValue::Value("9".into())));
     }

@@ -65,11 +65,12 @@ pub fn visibility_changes(old: &Policy, new: &Policy) -> bool {
 /// Whether a call may need a tool's schema under `new` that was not kept under `old`.
 #[must_use]
 pub fn wants_more_schemas(old: &Policy, new: &Policy) -> bool {
+    let wants_more = |tool: &str| {
+        let (old, new) = (old.wants_of_schemas(tool), new.wants_of_schemas(tool));
+        old.or(new) != old
+    };
     // A rule of `*` wants the schemas of tools that no policy names.
-    if new.needs_schema(EVERY_TOOL) {
-        return !old.needs_schema(EVERY_TOOL);
-    }
-    new.tools.keys().any(|tool| new.needs_schema(tool) && !old.needs_schema(tool))
+    wants_more(EVERY_TOOL) || new.tools.keys().any(|tool| wants_more(tool))
 }
 
 #[derive(Default)]
@@ -97,12 +98,26 @@ fn sandbox_changes(old: &SandboxSection, new: &SandboxSection, changed: &mut Cha
         env_set,
         require,
     } = new;
-    let Resources { memory_bytes: _, cpu_millis: _, wall: _, open_files, tmp_bytes } = resources;
+    let Resources {
+        memory_bytes: _,
+        cpu_millis: _,
+        wall: _,
+        // Asked of the policy at each call.
+        call_timeout: _,
+        // Built when the session started, as the values that hold when they are absent.
+        client_line_bytes: _,
+        server_line_bytes: _,
+        open_files,
+        tmp_bytes,
+    } = resources;
     changed.note("sandbox.network.allow", !same(&old.hosts, hosts, host));
     changed.note("sandbox.filesystem.read", !same(&old.read, read, |path| path));
     changed.note("sandbox.filesystem.write", !same(&old.write, write, folder));
     changed.note("sandbox.resources.open_files", old.resources.open_files != *open_files);
     changed.note("sandbox.resources.tmp", old.resources.tmp_bytes != *tmp_bytes);
+    let lines = (old.resources.client_line_max(), old.resources.server_line_max());
+    changed.note("sandbox.resources.client_line", lines.0 != resources.client_line_max());
+    changed.note("sandbox.resources.server_line", lines.1 != resources.server_line_max());
     changed.note("sandbox.env.pass", !same(&old.env_pass, env_pass, variable));
     changed.note("sandbox.env.set", old.env_set != *env_set);
     changed.note("sandbox.require", old.require != *require);
@@ -155,6 +170,7 @@ mod tests {
         ("sandbox.resources", "memory"),
         ("sandbox.resources", "cpu"),
         ("sandbox.resources", "wall"),
+        ("sandbox.resources", "call_timeout"),
     ];
 
     /// Sections whose keys are fixed unless [`LIVE`] names them. All others stand under `tools`, or are wholly live.
@@ -212,6 +228,8 @@ sandbox:
             ("C: x", "C: y", "sandbox.env.set"),
             ("open_files: 64", "open_files: 65", "sandbox.resources.open_files"),
             ("tmp: 1M", "tmp: 2M", "sandbox.resources.tmp"),
+            ("tmp: 1M", "tmp: 1M, client_line: 5M", "sandbox.resources.client_line"),
+            ("tmp: 1M", "tmp: 1M, server_line: 5M", "sandbox.resources.server_line"),
         ] {
             assert_eq!(fixed_changes(&old, &loaded(&WHOLE.replace(from, to))), [key], "{from} -> {to}");
         }
@@ -255,6 +273,8 @@ sandbox:
         let one = loaded(&format!("tools: {{a: {rule}}}"));
         let other = loaded(&format!("tools: {{a: {rule}, b: {rule}}}"));
         let all = loaded(&format!("tools: {{'*': {rule}}}"));
+        let [whole, output] =
+            ["schema", "output"].map(|key| loaded(&format!("tools: {{a: {rule}}}").replace("required_args", key)));
         for (old, new, wanted) in [
             (&none, &one, true),
             (&one, &none, false),
@@ -264,6 +284,9 @@ sandbox:
             (&one, &all, true),
             (&all, &other, false),
             (&all, &all, false),
+            (&one, &whole, true),
+            (&whole, &output, true),
+            (&whole, &whole, false),
         ] {
             assert_eq!(wants_more_schemas(old, new), wanted, "{} -> {}", old.normalised(), new.normalised());
         }

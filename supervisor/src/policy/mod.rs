@@ -30,6 +30,7 @@ mod owes;
 mod replay;
 mod secrecy;
 mod trace;
+mod validation;
 mod verdict;
 mod wording;
 mod yaml;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bounds::{CLIENT_LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use crate::limits::{Amount, Quota, Window};
 
 /// A policy that loaded without an error.
@@ -89,8 +90,40 @@ pub struct Rule {
     pub pace: Option<Pace>,
     /// `state:`: the counter that this rule feeds.
     pub state: Option<Counter>,
-    /// `validate.required_args: true`.
+    /// `validate:`.
+    pub validate: Validate,
+}
+
+/// `validate:`: what the server's own schemas of the tool are held to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Validate {
+    /// `required_args`: what the inputSchema requires is given and not null.
     pub required_args: bool,
+    /// `schema`: the arguments fit the inputSchema.
+    pub schema: bool,
+    /// `output`: the result's structuredContent fits the outputSchema.
+    pub output: bool,
+}
+
+impl Validate {
+    /// Nothing.
+    pub const NOTHING: Self = Self { required_args: false, schema: false, output: false };
+
+    /// Whether it asks for anything.
+    #[must_use]
+    pub fn asks(self) -> bool {
+        self != Self::NOTHING
+    }
+
+    /// What one of the two asks for.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            required_args: self.required_args || other.required_args,
+            schema: self.schema || other.schema,
+            output: self.output || other.output,
+        }
+    }
 }
 
 /// `action:`.
@@ -275,6 +308,12 @@ pub struct Resources {
     pub tmp_bytes: Option<u64>,
     /// `wall`, longest life of a session; absent or 0 is no limit.
     pub wall: Option<Duration>,
+    /// `call_timeout`, longest wait for the answer to one forwarded call; absent or 0 is no limit.
+    pub call_timeout: Option<Duration>,
+    /// `client_line`, longest line of the client, bytes.
+    pub client_line_bytes: Option<u64>,
+    /// `server_line`, longest line of the server, bytes.
+    pub server_line_bytes: Option<u64>,
 }
 
 impl Resources {
@@ -288,6 +327,18 @@ impl Resources {
     pub const DEFAULT_OPEN_FILES: u64 = 1_024;
     /// `tmp` where it is absent, bytes.
     pub const DEFAULT_TMP_BYTES: u64 = 64 << 20;
+
+    /// Longest line of the client in force, bytes.
+    #[must_use]
+    pub fn client_line_max(&self) -> usize {
+        self.client_line_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(CLIENT_LINE_BYTES_MAX)
+    }
+
+    /// Longest line of the server in force, bytes.
+    #[must_use]
+    pub fn server_line_max(&self) -> usize {
+        self.server_line_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(SERVER_LINE_BYTES_MAX)
+    }
 }
 
 /// `audit:`.

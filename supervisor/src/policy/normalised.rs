@@ -4,10 +4,11 @@ mod conditions;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::model::{
     Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Policy, Resources, Rule, RuleAction,
-    SandboxSection, TlsMode,
+    SandboxSection, TlsMode, Validate,
 };
 use crate::limits::{Quota, Window};
 
@@ -122,8 +123,11 @@ fn rule(out: &mut Writer, rule: &Rule) {
     if let Some(reason) = &rule.reason {
         out.line(4, &format!("reason: {}", text(reason)));
     }
-    if rule.required_args {
-        out.line(4, "validate: {required_args: true}");
+    let Validate { required_args, schema, output } = rule.validate;
+    let asked = [("required_args", required_args), ("schema", schema), ("output", output)];
+    let asked: Vec<String> = asked.iter().filter(|(_, is)| *is).map(|(key, _)| format!("{key}: true")).collect();
+    if !asked.is_empty() {
+        out.line(4, &format!("validate: {{{}}}", asked.join(", ")));
     }
     if !rule.conditions.is_empty() || !rule.state_conditions.is_empty() {
         out.line(4, "conditions:");
@@ -198,15 +202,21 @@ fn sandbox(out: &mut Writer, section: &SandboxSection) {
 /// `process` and `resources`, with the defaults that are in force where the file says nothing.
 fn ceilings(section: &SandboxSection) -> (String, String) {
     let given = &section.resources;
+    let seconds = |time: Option<Duration>| {
+        time.filter(|time| !time.is_zero()).map_or("0".to_owned(), |time| format!("{}s", time.as_secs()))
+    };
     let cpu = given.cpu_millis.unwrap_or(Resources::DEFAULT_CPU_MILLIS);
     let resources = format!(
-        "resources: {{memory: {}, cpu: {}.{:03}, open_files: {}, tmp: {}, wall: {}}}",
+        "resources: {{memory: {}, cpu: {}.{:03}, open_files: {}, tmp: {}, wall: {}, call_timeout: {}, client_line: {}, server_line: {}}}",
         given.memory_bytes.unwrap_or(Resources::DEFAULT_MEMORY_BYTES),
         cpu / 1000,
         cpu % 1000,
         given.open_files.unwrap_or(Resources::DEFAULT_OPEN_FILES),
         given.tmp_bytes.unwrap_or(Resources::DEFAULT_TMP_BYTES),
-        given.wall.filter(|wall| !wall.is_zero()).map_or("0".into(), |wall| format!("{}s", wall.as_secs()))
+        seconds(given.wall),
+        seconds(given.call_timeout),
+        given.client_line_max(),
+        given.server_line_max(),
     );
     let max = section.processes_max.unwrap_or(Resources::DEFAULT_PROCESSES);
     (format!("process: {{max: {max}}}"), resources)
@@ -335,7 +345,7 @@ cli: {allow: [connect-to]}
     }
     #[test]
     fn ceilings_in_force_are_written_out_and_load_to_the_same() {
-        const DEFAULTS: &str = "process: {max: 64}\n  resources: {memory: 536870912, cpu: 1.000, open_files: 1024, tmp: 67108864, wall: 0}\n";
+        const DEFAULTS: &str = "process: {max: 64}\n  resources: {memory: 536870912, cpu: 1.000, open_files: 1024, tmp: 67108864, wall: 0, call_timeout: 0, client_line: 4194304, server_line: 67108864}\n";
         let normal = loaded("sandbox: {}").normalised();
         assert!(normal.contains(DEFAULTS) && !normal.contains("approvals"), "{normal}");
         assert_eq!(loaded(&normal).normalised(), normal);

@@ -1,7 +1,7 @@
 //! The ready policies load without a warning and decide as their comments say.
 
 use super::testing::{loaded_at, value};
-use super::verdict::{Call, DenialCode, Limited, SchemaKnowledge, Verdict, Visibility};
+use super::verdict::{Call, DenialCode, KnownTool, Limited, SchemaKnowledge, Verdict, Visibility};
 use super::{Policy, Source, TlsMode, load};
 use crate::limits::Quota;
 
@@ -12,7 +12,7 @@ fn together(arguments: &str) -> Option<(String, DenialCode)> {
     let policy = loaded_at("/etc/intercept-sandbox/policies/together-ai.yaml", TOGETHER);
     let required = vec!["prompt".to_owned()];
     let arguments = value(arguments);
-    let schema = SchemaKnowledge::Required(&required);
+    let schema = SchemaKnowledge::Known(KnownTool::requiring(&required));
     match policy.judge(&Call { tool: "generate_image", arguments: Some(&arguments), schema }) {
         Verdict::Allow(allowance) => {
             assert_eq!(allowance.limits.len(), 1);

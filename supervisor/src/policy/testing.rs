@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 use super::holds::Outcome;
 use super::load::{Source, load};
 use super::model::Policy;
-use super::verdict::{Call, SchemaKnowledge};
+use super::verdict::{Call, KnownTool, SchemaKnowledge};
 use crate::report::Diagnostic;
 use crate::wire::json::Value;
+use crate::wire::schema::{Patterns, Schema};
 
 pub(super) fn loaded_at(path: &str, text: &str) -> Policy {
     match load(&Source { path: Path::new(path), text }) {
@@ -52,12 +53,21 @@ pub(super) fn judge_condition(op: &str, operand: &str, if_present: bool, argumen
 
 static PROMPT: LazyLock<Vec<String>> = LazyLock::new(|| vec!["p".to_owned()]);
 
+/// `p` is a short string, `n` an integer.
+pub(super) static STRICT: LazyLock<Schema> = LazyLock::new(|| {
+    schema(r#"{"properties": {"p": {"type": "string", "maxLength": 4}, "n": {"type": "integer"}}, "required": ["p"]}"#)
+});
+
+pub(super) fn schema(text: &str) -> Schema {
+    Schema::compile(&value(text), &mut Patterns::default()).unwrap_or_else(|why| panic!("{text}: {why}"))
+}
+
 pub(super) fn call<'a>(tool: &'a str, arguments: Option<&'a Value<'a>>) -> Call<'a> {
     Call { tool, arguments, schema: SchemaKnowledge::Unavailable }
 }
 
-/// `schema`: 0 pending, 1 unavailable, 2 requires `p`.
+/// `schema`: 0 pending, 1 unavailable, 2 requires `p` and takes [`STRICT`]; there is no output schema.
 pub(super) fn call_with<'a>(tool: &'a str, arguments: Option<&'a Value<'a>>, schema: usize) -> Call<'a> {
-    let schema = [SchemaKnowledge::Pending, SchemaKnowledge::Unavailable, SchemaKnowledge::Required(&PROMPT)][schema];
-    Call { tool, arguments, schema }
+    let known = SchemaKnowledge::Known(KnownTool { input: Ok(&STRICT), ..KnownTool::requiring(&PROMPT) });
+    Call { tool, arguments, schema: [SchemaKnowledge::Pending, SchemaKnowledge::Unavailable, known][schema] }
 }

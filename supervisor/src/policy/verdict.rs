@@ -1,7 +1,9 @@
 //! What the policy says of one call.
 
 use crate::limits::{Amount, Quota, Window};
+use crate::wire::advertised::Advertised;
 use crate::wire::json::Value;
+use crate::wire::schema::{Schema, Unjudgeable};
 
 /// A tools/call as the policy sees it.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +23,34 @@ pub enum SchemaKnowledge<'a> {
     Pending,
     /// It could not be had, in time or at all, or the tool is not in it.
     Unavailable,
-    /// The schema's `required` names.
-    Required(&'a [String]),
+    /// The tool is in it.
+    Known(KnownTool<'a>),
+}
+
+/// What the server's own tools/list says of a tool, as far as a rule of the policy wants it.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownTool<'a> {
+    /// The names that the top level of the inputSchema requires; none where they cannot be read.
+    pub required: Option<&'a [String]>,
+    /// The inputSchema, to judge arguments by.
+    pub input: Result<&'a Schema, &'a Unjudgeable>,
+    /// The outputSchema, to judge results by.
+    pub output: Result<&'a Schema, &'a Unjudgeable>,
+}
+
+impl<'a> KnownTool<'a> {
+    /// A tool of which only the required names are known.
+    #[must_use]
+    pub const fn requiring(names: &'a [String]) -> Self {
+        Self { required: Some(names), input: Err(&Unjudgeable::Absent), output: Err(&Unjudgeable::Absent) }
+    }
+}
+
+impl<'a> From<&'a Advertised> for KnownTool<'a> {
+    fn from(tool: &'a Advertised) -> Self {
+        let required = tool.names.as_ref().map(|names| names.required.as_slice());
+        Self { required, input: tool.input.as_deref(), output: tool.output.as_deref() }
+    }
 }
 
 /// Listed, hidden or unlisted: decided before any rule.
@@ -120,6 +148,8 @@ pub enum DenialCode {
     RateLimited,
     /// An argument that the schema requires is absent or null.
     MissingArgument,
+    /// The arguments do not fit the schema.
+    SchemaMismatch,
     /// A condition did not hold.
     ConditionFailed,
     /// `action: deny`.
@@ -128,7 +158,7 @@ pub enum DenialCode {
     NotListed,
     /// `hide:`.
     Hidden,
-    /// The schema that a rule needs could not be had.
+    /// The schema that a rule needs could not be had, or cannot be judged.
     SchemaUnavailable,
     /// `require_approval`: no one has decided yet, or there is no room to ask.
     ApprovalRequired,
@@ -142,9 +172,10 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RateLimited,
         Self::MissingArgument,
+        Self::SchemaMismatch,
         Self::ConditionFailed,
         Self::DeniedByRule,
         Self::NotListed,
@@ -162,6 +193,7 @@ impl DenialCode {
         match self {
             Self::RateLimited => "rate_limited",
             Self::MissingArgument => "missing_argument",
+            Self::SchemaMismatch => "schema_mismatch",
             Self::ConditionFailed => "condition_failed",
             Self::DeniedByRule => "denied_by_rule",
             Self::NotListed => "not_listed",

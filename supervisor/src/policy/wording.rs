@@ -10,6 +10,7 @@ use super::verdict::{Limited, PlannedLimit};
 use crate::bounds::CONDITION_TEXT_BYTES_MAX;
 use crate::limits::Window;
 use crate::report::printable;
+use crate::wire::schema::{Mismatch, Unjudgeable};
 
 /// Characters of a name from elsewhere that a message repeats.
 const NAME_CHARS_MAX: usize = 128;
@@ -83,6 +84,14 @@ pub(super) fn missing_argument(rule: &Rule, name: &str) -> String {
 
 pub(super) fn schema_unavailable(rule: &Rule) -> String {
     format!("The tool's input schema could not be had, and rule {} needs it.", rule.id)
+}
+
+pub(super) fn schema_unjudgeable(rule: &Rule, which: &str, why: &Unjudgeable) -> String {
+    format!("The tool's {which} schema cannot be judged, and rule {} needs it: {why}.", rule.id)
+}
+
+pub(super) fn schema_mismatch(rule: &Rule, mismatch: &Mismatch) -> String {
+    format!("args{mismatch} (rule {}).", rule.id)
 }
 
 impl fmt::Display for Clause {

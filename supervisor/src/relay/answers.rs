@@ -5,9 +5,11 @@ use super::continuations;
 use super::gate::{Asked, Gate, SESSION_OVER, Step, corr, record_id};
 use super::method_policy::Closed;
 use super::outbox::Outbox;
+use super::results;
 use super::subscriptions::{self, LISTEN};
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpResult};
 use crate::clock::Now;
+use crate::weaken;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{Answered, Entry};
 use crate::wire::json::Value;
@@ -22,6 +24,9 @@ mod tests;
 
 /// The reason code of a question that would mislead a person.
 pub(super) const MISLEADING: &str = "misleading_elicitation";
+
+/// The reason code of a result that does not fit its schema.
+const OUTPUT_MISMATCH: &str = "output_mismatch";
 
 /// Why an answer is not passed on: the reason code, and the words for the client and the record.
 pub(super) type Unfit = (&'static str, String);
@@ -97,12 +102,15 @@ impl Gate {
         let Some(origin) = origin else {
             return self.own_answer(step, answer.outcome().ok().as_ref());
         };
+        self.call_clock.done(&answer.id);
         let corr = corr(&answer.id);
         let fields = answer.fields();
         let bytes = step.line.len() as u64;
         let result = McpResult { is_error: fields.is_error, code: fields.code, bytes, latency_ms: 0 };
         let event = answer_event(step.now, &origin, &payload, &corr, result);
+        let mut event = event;
         let mut changed = None;
+        let unfit;
         if looks_into(&payload, answer) {
             let outcome = match answer.outcome() {
                 Ok(outcome) => outcome,
@@ -112,6 +120,13 @@ impl Gate {
                 }
             };
             if let Outcome::Result(result) = &outcome {
+                if let Some(text) = self.unfit(&payload, result) {
+                    if !self.observe {
+                        return self.withhold(step, (&origin, &payload), event, &text, &corr);
+                    }
+                    unfit = text;
+                    event = event.with_effect(Effect::Observed).with_reason(OUTPUT_MISMATCH, &unfit);
+                }
                 if let Some(closed) = self.closed_input(result) {
                     return self.refuse_input(step, (&origin, &payload), event, &closed, &corr);
                 }
@@ -185,6 +200,35 @@ impl Gate {
         }
     }
 
+    /// What is wrong with the result of a call that must fit its tool's outputSchema.
+    fn unfit(&self, asked: &Asked, result: &Value<'_>) -> Option<String> {
+        let Asked::Call { output: Some(schema), turn, .. } = asked else { return None };
+        results::fault(result, schema, turn.is_some()).filter(|_| weaken::in_force("result-schema"))
+    }
+
+    /// The client gets a refusal in our words in the place of the result.
+    fn withhold(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        (origin, asked): (&RequestId, &Asked),
+        event: Event<'_>,
+        text: &str,
+        corr: &str,
+    ) -> Result<(), AuditError> {
+        let Asked::Call { tool, turn, .. } = asked else { return Ok(()) };
+        let rule = self.policy.rules_for(tool).find(|rule| rule.validate.output).map(|rule| rule.id.as_str());
+        let id = format!("{}/{corr}", self.session);
+        let decision = DecisionMeta { id: &id, rule, code: OUTPUT_MISMATCH, retry_after_ms: None };
+        let era = if turn.is_some() { Some(Era::V2026_07_28) } else { self.era };
+        reply::denied_reply(origin, era, text, &decision, step.outbox.client());
+        step.outbox.client().push(b'\n');
+        let recorded = step.record(&event.with_effect(Effect::Denied).with_reason(OUTPUT_MISMATCH, text));
+        if recorded.is_err() {
+            self.unanswered = Some(origin.clone());
+        }
+        recorded
+    }
+
     /// In place of an answer that asks for input by a method that the policy closes. A call is told as any denial.
     fn refuse_input(
         &self,
@@ -213,7 +257,8 @@ fn looks_into(asked: &Asked, answer: &Answer<'_>) -> bool {
     let by_question = match asked {
         Asked::ToolsList | Asked::Initialize => true,
         Asked::Other { method } => method == "server/discover" || method == LISTEN,
-        Asked::Call { .. } | Asked::OwnToolsList => false,
+        Asked::Call { output, .. } => output.is_some() && answer.is_result(),
+        Asked::OwnToolsList => false,
     };
     let is_judged = |key: &str| match key {
         "resultType" => answer.text("resultType") != Some(br#""complete""#),

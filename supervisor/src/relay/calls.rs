@@ -1,11 +1,13 @@
 //! tools/call: the one message that has effects. Judged on the parsed value, charged, recorded, then written anew.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::continuations::Turn;
 use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id};
 use super::outbox::Outbox;
 use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, record_rule};
+use super::schemas::Lookup;
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
 use crate::bounds::PARKED_BYTES_MAX;
 use crate::clock::Now;
@@ -14,6 +16,7 @@ use crate::wire::ids::Entry;
 use crate::wire::jsonrpc::{self, Message, Request, RequestId};
 use crate::wire::methods::Era;
 use crate::wire::reply::{self, DecisionMeta, INVALID_PARAMS};
+use crate::wire::schema::Schema;
 use crate::wire::tools::ToolCall;
 
 /// A call with its request and its place in the table.
@@ -31,7 +34,7 @@ impl Gate {
             Ok(call) => call,
             Err(error) => return deny_request(step, request, INVALID_PARAMS, "bad_call", &error.to_string()),
         };
-        let asked = Asked::Call { tool: call.name.to_owned(), since_ns: step.now.boot_ns, turn: None };
+        let asked = Asked::Call { tool: call.name.to_owned(), since_ns: step.now.boot_ns, turn: None, output: None };
         match self.asked.open(request.id.clone(), asked) {
             Ok(ours) => {
                 self.await_progress(request, &ours);
@@ -105,16 +108,26 @@ impl Gate {
             self.approvals.spend(print);
         }
         let can_be_continued = self.known_revision_of(request).is_some_and(|era| !era.has_handshake());
-        if let Some(Entry { payload: Asked::Call { since_ns, turn: place, .. }, .. }) = self.asked.get_mut(ours) {
+        let fits = self.output_schema(call.name);
+        if let Some(Entry { payload: Asked::Call { since_ns, turn: place, output, .. }, .. }) = self.asked.get_mut(ours)
+        {
             *since_ns = step.now.boot_ns; // what it waited for us is not the server's latency
             *place = can_be_continued.then(|| turn.unwrap_or_else(|| Turn::first(call, corr)));
+            *output = fits;
         }
+        self.call_clock.sent(ours, step.now.boot_ns);
         if granted.despite.is_some() {
             self.counts.observed += 1;
         } else {
             self.counts.allowed += 1;
         }
         Ok(())
+    }
+
+    /// What the result of a call that is let go must fit: the schema by which it was judged, whatever comes to be known later.
+    fn output_schema(&self, tool: &str) -> Option<Arc<Schema>> {
+        let Lookup::Known(known) = self.schemas.lookup(tool) else { return None };
+        known.output.as_ref().ok().filter(|_| self.policy.wants_of_schemas(tool).output).cloned()
     }
 
     /// Refuses a call; `approval` is the id of the question that it waited for.
@@ -199,7 +212,7 @@ impl Gate {
         reread(line, |request, call| self.rule_on(&mut step, Opened { request, call, ours }))
     }
 
-    /// Does what is due by time: schemas that did not come, questions that nobody answered.
+    /// Does what is due by time: schemas that did not come, calls and questions that nobody answered.
     ///
     /// # Errors
     /// Only when a decision cannot be recorded.
@@ -212,6 +225,7 @@ impl Gate {
         if self.schemas.deadline_ns().is_some_and(|deadline_ns| now.boot_ns >= deadline_ns) {
             self.schemas.failed();
         }
+        self.calls_overdue(now, journal, outbox)?;
         while self.schemas.settled()
             && let Some(Parked { ours, line }) = self.parked.pop_front()
         {

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::approvals::Approvals;
+use super::call_clock::CallClock;
 use super::continuations::{Continuations, Turn};
 use super::method_policy::deny_revision;
 use super::noise::Noise;
@@ -23,6 +25,7 @@ use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Refusal, Request, RequestId, Response};
 use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 use crate::wire::reply;
+use crate::wire::schema::Schema;
 use crate::wire::secrets::Secrets;
 
 /// Our own JSON-RPC error: the session is over. Outside -32768..-32000, which JSON-RPC 2.0 and MCP reserve.
@@ -35,8 +38,8 @@ pub(super) const ANSWER_TOO_LONG: i32 = -31_003;
 /// What a client's request was, kept until its answer.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// A tools/call; the time it came, or was forwarded; where it stands in its row, when it was forwarded.
-    Call { tool: String, since_ns: u64, turn: Option<Turn> },
+    /// A tools/call; the time it came, or was forwarded; then where it stands in its row, and what its result must fit.
+    Call { tool: String, since_ns: u64, turn: Option<Turn>, output: Option<Arc<Schema>> },
     /// Its tools/list: the answer is filtered.
     ToolsList,
     /// Its initialize: the answer says the revision.
@@ -88,6 +91,8 @@ pub(super) struct Gate {
     pub(super) continuations: Continuations,
     pub(super) schemas: Schemas,
     pub(super) parked: VecDeque<Parked>,
+    /// The calls that the server works on.
+    pub(super) call_clock: CallClock,
     /// Calls that wait for a person, and answers that wait for a call.
     pub(super) approvals: Approvals,
     pub(super) counts: Counts,
@@ -190,6 +195,7 @@ impl Gate {
             continuations: Continuations::default(),
             schemas: Schemas::default(),
             parked: VecDeque::new(),
+            call_clock: CallClock::default(),
             approvals: Approvals::default(),
             counts: Counts::default(),
             started_wall_ns: now.wall_ns,
@@ -319,7 +325,8 @@ impl Gate {
 
     /// When [`Gate::tick`] has something to do, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        [self.schemas.deadline_ns(), self.noise.deadline_ns(), self.approvals.deadline_ns()].into_iter().flatten().min()
+        let ours = [self.schemas.deadline_ns(), self.noise.deadline_ns(), self.approvals.deadline_ns()];
+        ours.into_iter().chain([self.call_deadline_ns()]).flatten().min()
     }
 
     /// The server is gone: every open question of the client gets an error, and `session.end` is written.

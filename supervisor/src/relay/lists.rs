@@ -33,7 +33,7 @@ impl Gate {
         let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
         event.mcp = Some(Mcp { dir: "s2c", method: Some("tools/list"), kind: Some("own"), ..Mcp::default() });
         let next = match page {
-            Some(page) => self.schemas.page(page, |tool| self.policy.needs_schema(tool)),
+            Some(page) => self.schemas.page(page, |tool| self.policy.wants_of_schemas(tool)),
             None => {
                 self.schemas.failed();
                 event = event.with_effect(Effect::Denied).with_reason("bad_tools_list", "the schemas cannot be had");

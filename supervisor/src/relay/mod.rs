@@ -4,6 +4,7 @@
 
 mod answers;
 mod approvals;
+mod call_clock;
 mod calls;
 mod capabilities;
 mod continuations;
@@ -29,11 +30,16 @@ mod progress;
 mod pump;
 #[cfg(fuzzing)]
 pub mod rehearsal;
+mod results;
 mod ruling;
 mod schemas;
+#[cfg(test)]
+mod schemas_held;
 pub mod sealed;
 mod server_asks;
 mod shown;
+#[cfg(test)]
+mod stage;
 pub mod stderr;
 mod subscriptions;
 mod swap;

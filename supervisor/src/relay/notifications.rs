@@ -70,6 +70,7 @@ impl Gate {
         let Some(cancelled) = ids::cancelled_request(params).and_then(|origin| self.asked.cancel(&origin)) else {
             return Cancelled::Nothing;
         };
+        self.call_clock.done(&cancelled.ours);
         if self.is_parked(&cancelled.ours) {
             self.parked.retain(|parked| parked.ours != cancelled.ours);
             self.approvals.cancel(&cancelled.ours);

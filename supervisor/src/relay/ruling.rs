@@ -97,7 +97,7 @@ impl<'p> Judge<'p, '_> {
         let schema = match schema {
             Lookup::Pending => SchemaKnowledge::Pending,
             Lookup::Unavailable => SchemaKnowledge::Unavailable,
-            Lookup::Known(schema) => SchemaKnowledge::Required(&schema.required),
+            Lookup::Known(tool) => SchemaKnowledge::Known(tool.into()),
         };
         let allowance = match self.policy.judge(&Call { tool: call.name, arguments: call.arguments, schema }) {
             Verdict::Deny(denial) => return Ruling::Refused(Refused { denial, limit: None, retry_after_ms: None }),
@@ -156,7 +156,7 @@ impl<'p> Judge<'p, '_> {
 /// paths of the policy or among the properties of the schema.
 pub(super) fn ambiguous(call: ToolCall<'_>, policy: &policy::Policy, schema: Lookup<'_>) -> Option<String> {
     let properties: &[String] = match schema {
-        Lookup::Known(schema) => &schema.properties,
+        Lookup::Known(tool) => tool.properties(),
         Lookup::Pending | Lookup::Unavailable => &[],
     };
     policy.ambiguity(call.name, call.arguments, properties)

@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 
 use crate::bounds::{SCHEMA_BYTES_MAX, SCHEMA_PAGES_MAX, SCHEMA_WAIT_MS};
-use crate::wire::tools::{InputSchema, ListedTool, Page};
+use crate::policy::Validate;
+use crate::report::printable;
+use crate::wire::advertised::Advertised;
+use crate::wire::schema::{Patterns, Unjudgeable};
+use crate::wire::tools::{ListedTool, Page};
 
 /// What is known of the server's tools.
 #[derive(Debug, Default)]
 pub(super) struct Schemas {
     state: State,
-    tools: HashMap<String, Option<InputSchema>>,
+    tools: HashMap<String, Advertised>,
+    /// The patterns of the schemas; kept when the list is read again, for it seldom changes.
+    patterns: Patterns,
     pages: usize,
-    /// Bytes of the names that are kept.
+    /// Bytes of the names and schemas that are kept.
     bytes: usize,
 }
 
@@ -39,13 +45,16 @@ pub(super) enum Lookup<'a> {
     /// Not to be had.
     Unavailable,
     /// Here.
-    Known(&'a InputSchema),
+    Known(&'a Advertised),
 }
 
 impl Schemas {
     /// A fresh tools/list was sent: what was known no longer counts.
     pub(super) fn asked(&mut self, now_ns: u64) {
         self.tools.clear();
+        if self.patterns.is_crowded() {
+            self.patterns = Patterns::default();
+        }
         self.pages = 0;
         self.bytes = 0;
         self.state = State::Waiting { deadline_ns: deadline(now_ns) };
@@ -63,15 +72,17 @@ impl Schemas {
         }
     }
 
-    /// Takes in a page: of the tools that are `wanted`, as much as [`SCHEMA_BYTES_MAX`]. The cursor of the next one to ask
+    /// Takes in a page: of each tool what is `wanted`, as much as [`SCHEMA_BYTES_MAX`]. The cursor of the next one to ask
     /// for, if there is one.
-    pub(super) fn page(&mut self, page: Page, wanted: impl Fn(&str) -> bool) -> Option<String> {
+    pub(super) fn page(&mut self, page: Page<'_>, wanted: impl Fn(&str) -> Validate) -> Option<String> {
         if !matches!(self.state, State::Waiting { .. }) {
             return None; // too late, or never asked for
         }
-        for tool in page.tools.into_iter().filter(|tool| wanted(&tool.name)) {
-            self.bytes += bytes_of(&tool);
-            self.tools.insert(tool.name, tool.schema);
+        for tool in page.tools {
+            let wanted = wanted(&tool.name);
+            if wanted.asks() && self.bytes <= SCHEMA_BYTES_MAX {
+                self.keep(tool, wanted);
+            }
         }
         self.pages += 1;
         match page.next_cursor {
@@ -91,6 +102,20 @@ impl Schemas {
         }
     }
 
+    fn keep(&mut self, tool: ListedTool<'_>, wanted: Validate) {
+        let mut kept = Advertised::names(tool.schema);
+        if wanted.schema {
+            kept.read_input(tool.definition, &mut self.patterns);
+            warn(&tool.name, "inputSchema", kept.input.as_ref().err());
+        }
+        if wanted.output {
+            kept.read_output(tool.definition, &mut self.patterns);
+            warn(&tool.name, "outputSchema", kept.output.as_ref().err());
+        }
+        self.bytes += tool.name.len() + kept.bytes();
+        self.tools.insert(tool.name, kept);
+    }
+
     /// They cannot be had: calls that need them are refused.
     pub(super) fn failed(&mut self) {
         self.state = State::Failed;
@@ -103,8 +128,8 @@ impl Schemas {
             State::NotAsked | State::Waiting { .. } => Lookup::Pending,
             State::Failed => Lookup::Unavailable,
             State::Known => match self.tools.get(tool) {
-                Some(Some(schema)) => Lookup::Known(schema),
-                Some(None) | None => Lookup::Unavailable,
+                Some(tool) => Lookup::Known(tool),
+                None => Lookup::Unavailable,
             },
         }
     }
@@ -123,9 +148,11 @@ impl Schemas {
     }
 }
 
-fn bytes_of(tool: &ListedTool) -> usize {
-    let names = tool.schema.iter().flat_map(|schema| schema.required.iter().chain(&schema.properties));
-    tool.name.len() + names.map(String::len).sum::<usize>()
+/// People are told why calls of a tool will be refused.
+fn warn(tool: &str, which: &str, why: Option<&Unjudgeable>) {
+    if let Some(why) = why {
+        tracing::warn!("the {which} of the tool {} cannot be judged: {why}", printable(tool));
+    }
 }
 
 fn deadline(now_ns: u64) -> u64 {
@@ -135,10 +162,23 @@ fn deadline(now_ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::json::{Value, parse};
+    use crate::wire::tools::{self, InputSchema};
 
-    fn page(name: &str, next: Option<&str>) -> Page {
+    const NAMES: Validate = Validate { required_args: true, ..Validate::NOTHING };
+
+    fn page(name: &str, next: Option<&str>) -> Page<'static> {
+        const DEFINITION: &Value<'static> = &Value::Null;
         let schema = Some(InputSchema { required: vec!["prompt".into()], properties: vec!["prompt".into()] });
-        Page { tools: vec![ListedTool { name: name.into(), schema }], next_cursor: next.map(str::to_owned) }
+        let tool = ListedTool { name: name.into(), schema, definition: DEFINITION };
+        Page { tools: vec![tool], next_cursor: next.map(str::to_owned) }
+    }
+
+    fn required(lookup: &Lookup<'_>) -> Option<Vec<String>> {
+        match lookup {
+            Lookup::Known(tool) => tool.names.as_ref().map(|names| names.required.clone()),
+            Lookup::Pending | Lookup::Unavailable => None,
+        }
     }
 
     #[test]
@@ -146,10 +186,10 @@ mod tests {
         let mut schemas = Schemas::default();
         assert!(matches!(schemas.lookup("a"), Lookup::Pending));
         schemas.asked(1);
-        assert_eq!(schemas.page(page("a", Some("n")), |_| true), Some("n".into()));
+        assert_eq!(schemas.page(page("a", Some("n")), |_| NAMES), Some("n".into()));
         assert!(matches!(schemas.lookup("a"), Lookup::Pending), "more pages are to come");
-        assert_eq!(schemas.page(page("b", None), |_| true), None);
-        assert!(matches!(schemas.lookup("a"), Lookup::Known(schema) if schema.required == ["prompt"]));
+        assert_eq!(schemas.page(page("b", None), |_| NAMES), None);
+        assert_eq!(required(&schemas.lookup("a")), Some(vec!["prompt".to_owned()]));
         assert!(matches!(schemas.lookup("c"), Lookup::Unavailable), "a tool that the server does not list");
         schemas.asked(2);
         assert!(matches!(schemas.lookup("a"), Lookup::Pending), "a list that changed is read again");
@@ -173,9 +213,9 @@ mod tests {
         let mut schemas = Schemas::default();
         schemas.asked(1);
         for _ in 1..SCHEMA_PAGES_MAX {
-            assert!(schemas.page(page("a", Some("n")), |_| true).is_some());
+            assert!(schemas.page(page("a", Some("n")), |_| NAMES).is_some());
         }
-        assert_eq!(schemas.page(page("a", Some("n")), |_| true), None);
+        assert_eq!(schemas.page(page("a", Some("n")), |_| NAMES), None);
         assert!(matches!(schemas.lookup("a"), Lookup::Unavailable));
     }
 
@@ -183,11 +223,33 @@ mod tests {
     fn only_what_is_wanted_is_kept_and_not_without_bound() {
         let mut schemas = Schemas::default();
         schemas.asked(1);
-        assert_eq!(schemas.page(page("unwanted", None), |_| false), None);
+        assert_eq!(schemas.page(page("unwanted", None), |_| Validate::NOTHING), None);
         assert!(matches!(schemas.lookup("unwanted"), Lookup::Unavailable));
         schemas.asked(2);
         let huge = "x".repeat(SCHEMA_BYTES_MAX + 1);
-        assert_eq!(schemas.page(page(&huge, Some("n")), |_| true), None, "no further page is asked for");
+        assert_eq!(schemas.page(page(&huge, Some("n")), |_| NAMES), None, "no further page is asked for");
         assert!(matches!(schemas.lookup(&huge), Lookup::Unavailable));
+    }
+
+    #[test]
+    fn whole_schemas_are_kept_where_a_rule_wants_them() {
+        let text = br#"{"tools":[
+            {"name":"a","inputSchema":{"type":"object"},"outputSchema":{"type":"array"}},
+            {"name":"b","inputSchema":{"$ref":"https://a.b/c"}}]}"#;
+        let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\n').collect();
+        let list = parse(&text).unwrap();
+        let wants = |input, output| Validate { schema: input, output, ..Validate::NOTHING };
+        let kept = |schemas: &Schemas, tool: &str| match schemas.lookup(tool) {
+            Lookup::Known(tool) => (tool.input.as_ref().err().cloned(), tool.output.as_ref().err().cloned()),
+            other => panic!("{other:?}"),
+        };
+        let mut schemas = Schemas::default();
+        schemas.asked(1);
+        schemas.page(tools::read_page(&list).unwrap(), |_| wants(true, true));
+        assert_eq!(kept(&schemas, "a"), (None, None));
+        assert_eq!(kept(&schemas, "b"), (Some(Unjudgeable::Reference), Some(Unjudgeable::Absent)));
+        schemas.asked(2);
+        schemas.page(tools::read_page(&list).unwrap(), |_| wants(false, true));
+        assert_eq!(kept(&schemas, "a"), (Some(Unjudgeable::Absent), None), "what no rule wants is not kept");
     }
 }

@@ -3,11 +3,12 @@
 //! A line goes up through the files in this order: [`frame`] cuts it out of the stream ([`overlong`] says whom an error about a dropped
 //! one is for), [`json`] reads it or refuses it,
 //! [`jsonrpc`] makes it a message, [`methods`] says whether MCP knows its method in this direction, [`tools`] reads what
-//! a `tools/call` asks for and what a `tools/list` answered, [`ids`] matches answers to questions, [`reply`] writes ours.
-//! Before all that, [`secrets`] takes the known secrets out of what a server says;
+//! a `tools/call` asks for and what a `tools/list` answered, [`advertised`] keeps of that what [`schema`] judges values by,
+//! [`ids`] matches answers to questions, [`reply`] writes ours. Before all that, [`secrets`] takes the known secrets out of what a server says;
 //! [`elicitation`] cleans what a person will read.
 #![forbid(unsafe_code)]
 
+pub mod advertised;
 pub mod elicitation;
 pub mod fold;
 pub mod frame;
@@ -17,5 +18,6 @@ pub mod jsonrpc;
 pub mod methods;
 pub mod overlong;
 pub mod reply;
+pub mod schema;
 pub mod secrets;
 pub mod tools;

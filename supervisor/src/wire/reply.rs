@@ -119,6 +119,15 @@ pub fn own_notification(method: &str, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
+/// Appends the cancellation of a request that was sent on under our id `ours`, one line without LF (MCP, "Cancellation").
+pub fn own_cancellation(ours: &RequestId, reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#);
+    ours.write(out);
+    out.extend_from_slice(br#","reason":"#);
+    json::write_string(reason, out);
+    out.extend_from_slice(b"}}");
+}
+
 fn open(id: Option<&RequestId>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     match id {
@@ -204,6 +213,14 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32022,"message":"no","data":{"supported":["2024-11-05","2025-03-26","2025-06-18","2025-11-25","2026-07-28"],"requested":"2027-\""}}}"#
         );
         assert!(read_line(error.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_cancellation_names_the_request_as_the_other_side_knows_it() {
+        let line = written(|out| own_cancellation(&RequestId::Integer(7), "timeout", out));
+        let params = r#"{"requestId":7,"reason":"timeout"}"#;
+        assert_eq!(line, format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#));
+        assert!(matches!(read_line(line.as_bytes()).unwrap().message, Message::Notification(_)));
     }
 
     #[test]

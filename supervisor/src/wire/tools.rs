@@ -91,21 +91,23 @@ impl<'v> ToolCall<'v> {
 }
 
 /// One page of a `tools/list`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<'v> {
     /// The tools, in the server's order.
-    pub tools: Vec<ListedTool>,
+    pub tools: Vec<ListedTool<'v>>,
     /// `nextCursor`: there is another page.
     pub next_cursor: Option<String>,
 }
 
 /// One tool of a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedTool {
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedTool<'v> {
     /// `name`.
     pub name: String,
     /// What its `inputSchema` says; none when that cannot be read, so that a rule which needs it refuses.
     pub schema: Option<InputSchema>,
+    /// The whole entry.
+    pub definition: &'v Value<'v>,
 }
 
 /// What the top level of an inputSchema says, `allOf` branches included.
@@ -132,7 +134,7 @@ pub enum ListError {
 ///
 /// # Errors
 /// When the result is not that of a `tools/list`.
-pub fn read_page(result: &Value<'_>) -> Result<Page, ListError> {
+pub fn read_page<'v>(result: &'v Value<'v>) -> Result<Page<'v>, ListError> {
     let entries = result.member("tools").and_then(Value::as_array).ok_or(ListError::Tools)?;
     let mut seen = HashSet::new();
     let tools = entries
@@ -141,7 +143,8 @@ pub fn read_page(result: &Value<'_>) -> Result<Page, ListError> {
         .filter(|(name, _)| seen.insert(*name))
         .map(|(name, entry)| ListedTool {
             name: name.to_owned(),
-            schema: entry.member("inputSchema").and_then(read_schema),
+            schema: entry.member("inputSchema").and_then(InputSchema::of),
+            definition: entry,
         })
         .collect();
     let next_cursor = match result.member("nextCursor") {
@@ -175,29 +178,32 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX
 }
 
-/// None for a schema that hides what it requires (`$ref`) or that is malformed where we read it.
-fn read_schema(schema: &Value<'_>) -> Option<InputSchema> {
-    schema.as_object()?;
-    if schema.member("$ref").is_some() {
-        return None;
-    }
-    let mut read = InputSchema::default();
-    if let Some(required) = schema.member("required") {
-        for name in required.as_array()? {
-            read.required.push(name.as_str()?.to_owned());
+impl InputSchema {
+    /// None for a schema that hides what it requires (`$ref`) or that is malformed where we read it.
+    #[must_use]
+    pub fn of(schema: &Value<'_>) -> Option<Self> {
+        schema.as_object()?;
+        if schema.member("$ref").is_some() {
+            return None;
         }
-    }
-    if let Some(properties) = schema.member("properties") {
-        read.properties.extend(properties.as_object()?.iter().map(|(name, _)| name.clone().into_owned()));
-    }
-    if let Some(branches) = schema.member("allOf") {
-        for branch in branches.as_array()? {
-            let branch = read_schema(branch)?;
-            read.required.extend(branch.required);
-            read.properties.extend(branch.properties);
+        let mut read = Self::default();
+        if let Some(required) = schema.member("required") {
+            for name in required.as_array()? {
+                read.required.push(name.as_str()?.to_owned());
+            }
         }
+        if let Some(properties) = schema.member("properties") {
+            read.properties.extend(properties.as_object()?.iter().map(|(name, _)| name.clone().into_owned()));
+        }
+        if let Some(branches) = schema.member("allOf") {
+            for branch in branches.as_array()? {
+                let branch = Self::of(branch)?;
+                read.required.extend(branch.required);
+                read.properties.extend(branch.properties);
+            }
+        }
+        Some(read)
     }
-    Some(read)
 }
 
 #[cfg(test)]
@@ -257,7 +263,9 @@ mod tests {
     fn tools_that_cannot_be_judged_are_dropped() {
         let text = br#"{"tools":[{"name":"a"},1,{"title":"x"},{"name":7},{"name":""},{"name":"a","inputSchema":{}}]}"#;
         let mut result = parse(text).unwrap();
-        assert_eq!(read_page(&result).unwrap().tools, [ListedTool { name: "a".to_owned(), schema: None }]);
+        let page = read_page(&result).unwrap();
+        assert_eq!(page.tools.len(), 1);
+        assert_eq!((page.tools[0].name.as_str(), &page.tools[0].schema), ("a", &None));
         assert_eq!(filter(&mut result, |_| true), Ok(5));
         assert_eq!(result, parse(br#"{"tools":[{"name":"a"}]}"#).unwrap());
     }
@@ -312,7 +320,8 @@ mod tests {
 
     #[test]
     fn page_and_cursor_are_read() {
-        let page = read_page(&parse(br#"{"tools":[{"name":"a"},{"name":"b"}],"nextCursor":"p2"}"#).unwrap()).unwrap();
+        let list = parse(br#"{"tools":[{"name":"a"},{"name":"b"}],"nextCursor":"p2"}"#).unwrap();
+        let page = read_page(&list).unwrap();
         assert_eq!(page.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(page.next_cursor.as_deref(), Some("p2"));
         assert_eq!(read_page(&parse(br#"{"tools":[]}"#).unwrap()).unwrap().next_cursor, None);

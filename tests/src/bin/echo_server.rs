@@ -1,5 +1,6 @@
 //! The cheapest MCP server there is, so that a bench measures the road and not the server: one tool, `echo`.
 //! `echo_server tells` announces that its list of tools changes, as a server with `tools.listChanged` does.
+//! `echo_server mute` answers everything but calls, and says on stderr what it is told to cancel.
 //! `echo_server exit CODE`, `echo_server die` and `echo_server stay` end, or do not end, as the lifecycle suite wants.
 
 use std::io::{self, BufRead, Write};
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
         [] | ["tells"] => serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        ["mute"] => serve_no_calls().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         ["exit", code] => ExitCode::from(code.parse::<u8>().unwrap_or(u8::MAX)),
         ["die", signal] => {
             let signal = signal.parse::<i32>().ok().and_then(|number| Signal::try_from(number).ok());
@@ -31,6 +33,18 @@ fn main() -> ExitCode {
 fn serve() -> io::Result<()> {
     for line in io::stdin().lock().lines() {
         answer(&line?)?;
+    }
+    Ok(())
+}
+
+fn serve_no_calls() -> io::Result<()> {
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        if line.contains("notifications/cancelled") {
+            writeln!(io::stderr(), "told {line}")?;
+        } else if !line.contains("\"tools/call\"") {
+            answer(&line)?;
+        }
     }
     Ok(())
 }

@@ -62,6 +62,13 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row("loosening-flags", "policy_trust", "a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy"),
     row("pace", "lib", "limits::pace::tests::a_burst_then_one_each_six_seconds_granted_exactly_when_said"),
+    row(
+        "call-timeout",
+        "lib",
+        "relay::call_clock::tests::a_call_that_is_not_answered_ends_with_an_error_a_cancellation_and_a_record",
+    ),
+    row("policy-schema", "lib", "relay::schemas_held::arguments_that_do_not_fit_never_reach_the_server"),
+    row("result-schema", "lib", "relay::schemas_held::a_result_that_does_not_fit_is_withheld_and_recorded"),
     row("policy-conditions", "main_job", "arguments_out_of_bounds_never_reach_the_server"),
     row("policy-default-deny", "main_job", "an_unlisted_tool_is_refused_and_not_executed"),
     row("policy-methods", "lib", "relay::gate::tests::methods::default_deny_refuses_every_family_of_the_client"),

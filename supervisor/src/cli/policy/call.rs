@@ -1,6 +1,9 @@
 //! The call of `explain --call`: the `params` of a tools/call, read by the parser of the pipe.
 
+use crate::wire::advertised::Advertised;
 use crate::wire::json::{self, Reject, Value};
+use crate::wire::schema::Patterns;
+use crate::wire::tools::InputSchema;
 
 /// Why the text is no call.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +12,18 @@ pub(super) enum CallError {
     Json(#[from] Reject),
     #[error("--call wants {{\"name\": \"TOOL\", \"arguments\": {{...}}}}")]
     Shape,
+    #[error("--schema is not JSON that the pipe would let pass")]
+    Schema(#[source] Reject),
+}
+
+/// A tool with the inputSchema of `--schema`.
+pub(super) fn schema(text: &str) -> Result<Advertised, CallError> {
+    let schema = json::parse(text.as_bytes()).map_err(CallError::Schema)?;
+    let names = InputSchema::of(&schema);
+    let definition = Value::Object(vec![("inputSchema".into(), schema)]);
+    let mut tool = Advertised::names(names);
+    tool.read_input(&definition, &mut Patterns::default());
+    Ok(tool)
 }
 
 /// Tool name and arguments.

@@ -10,6 +10,8 @@ use crate::policy::{
     Visibility,
 };
 use crate::report::printable;
+use crate::wire::advertised::Advertised;
+use crate::wire::tools::InputSchema;
 
 /// What to explain.
 #[derive(Debug, Args)]
@@ -22,6 +24,9 @@ pub struct ExplainArgs {
     /// The arguments that the tool's inputSchema requires, for rules with validate.required_args. "" for none.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "call")]
     pub(super) required: Option<Vec<String>>,
+    /// The tool's inputSchema, JSON, for rules with validate.schema.
+    #[arg(long, value_name = "JSON", requires = "call", conflicts_with = "required")]
+    pub(super) schema: Option<String>,
 }
 
 pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
@@ -42,19 +47,29 @@ pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
         return Ok(0);
     };
     let (tool, values) = call::parse(text)?;
+    let advertised = match &arguments.schema {
+        Some(text) => Some(call::schema(text)?),
+        None => arguments.required.as_ref().map(|names| required(names)),
+    };
     // As the relay does it: a tool that may not be called does not show what its arguments are called.
+    let properties = advertised.as_ref().map_or(&[][..], Advertised::properties);
     if policy.visibility(&tool) == Visibility::Listed
-        && let Some((key, known)) = values.as_ref().and_then(|values| policy.ambiguous_argument(&tool, values))
+        && let Some(text) = policy.ambiguity(&tool, values.as_ref(), properties)
     {
-        writeln!(out, "refused before the policy is asked: argument \"{key}\" differs from \"{known}\" only in case")?;
+        writeln!(out, "refused before the policy is asked: {text}")?;
         return Ok(1);
     }
-    let required: Option<Vec<String>> =
-        arguments.required.as_ref().map(|names| names.iter().filter(|name| !name.is_empty()).cloned().collect());
-    let schema = required.as_deref().map_or(SchemaKnowledge::Pending, SchemaKnowledge::Required);
+    let known = advertised.as_ref().map(|tool| SchemaKnowledge::Known(tool.into()));
+    let schema = known.unwrap_or(SchemaKnowledge::Pending);
     let explanation = policy.explain(&Call { tool: &tool, arguments: values.as_ref(), schema });
     tell(&policy, &explanation, out)?;
     Ok(u8::from(!matches!(explanation.verdict, Verdict::Allow(_))))
+}
+
+/// A tool whose inputSchema requires these.
+fn required(names: &[String]) -> Advertised {
+    let required = names.iter().filter(|name| !name.is_empty()).cloned().collect();
+    Advertised::names(Some(InputSchema { required, properties: Vec::new() }))
 }
 
 fn tell(policy: &Policy, explanation: &Explanation<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -80,7 +95,7 @@ fn tell(policy: &Policy, explanation: &Explanation<'_>, out: &mut impl Write) ->
             }
             writeln!(
                 out,
-                "verdict: open until the server's inputSchema is known; give its required names with --required"
+                "verdict: open until the server's inputSchema is known; give its required names with --required, or all of it with --schema"
             )
         }
         Verdict::Allow(allowance) => {

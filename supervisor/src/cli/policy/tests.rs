@@ -33,10 +33,35 @@ fn explained_under(policy: &str, call: Option<&str>, required: Option<&[&str]>) 
         file: file::FileArgs::of(file.path()),
         call: call.map(str::to_owned),
         required: required.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
+        schema: None,
     };
     let mut out = Vec::new();
     let code = explain::run(&arguments, &mut out).expect("readable");
     (code, String::from_utf8(out).expect("text"))
+}
+
+#[test]
+fn explain_judges_by_a_schema_that_is_given() {
+    let file = written(b"{default: deny, sandbox: {}, tools: {t: {rules: [{validate: {schema: true}}]}}}");
+    let told = |schema: Option<&str>, call: &str| {
+        let arguments = explain::ExplainArgs {
+            file: file::FileArgs::of(file.path()),
+            call: Some(call.to_owned()),
+            required: None,
+            schema: schema.map(str::to_owned),
+        };
+        let mut out = Vec::new();
+        let code = explain::run(&arguments, &mut out).expect("readable");
+        (code, String::from_utf8(out).expect("text"))
+    };
+    let schema = r#"{"properties": {"n": {"type": "integer"}}}"#;
+    assert_eq!(told(Some(schema), r#"{"name": "t", "arguments": {"n": 1}}"#).0, 0);
+    let (code, text) = told(Some(schema), r#"{"name": "t", "arguments": {"n": "x"}}"#);
+    assert!(code == 1 && text.contains("args.n must be an integer, not string (rule t.rules[0])."), "{text}");
+    let (_, text) = told(Some(schema), r#"{"name": "t", "arguments": {"N": 1}}"#);
+    assert!(text.starts_with("refused before the policy is asked"), "{text}");
+    let (code, text) = told(None, r#"{"name": "t"}"#);
+    assert!(code == 1 && text.contains("--schema"), "{text}");
 }
 
 #[test]

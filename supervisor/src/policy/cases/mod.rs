@@ -14,6 +14,7 @@ use super::argument_keys::AMBIGUOUS_ARGUMENT;
 use super::codes::Code;
 use super::verdict::DenialCode;
 use crate::report::Place;
+use crate::wire::advertised::Advertised;
 
 pub use run::CasesRun;
 
@@ -66,8 +67,8 @@ pub(super) enum What {
 pub(super) struct Asked {
     /// The `params` of the tools/call, JSON as on the pipe.
     pub(super) params: String,
-    /// What the tool's schema requires; none: the schema cannot be had.
-    pub(super) required: Option<Vec<String>>,
+    /// What the server says of the tool; none: it cannot be had.
+    pub(super) tool: Option<Advertised>,
     /// Milliseconds since [`START_NS`].
     pub(super) at_ms: u64,
     /// How many times; each must end as expected.

@@ -11,6 +11,7 @@ use crate::policy::load::{Source, load};
 use crate::policy::model::{Policy, Rule};
 use crate::policy::verdict::{Call, Denial, DenialCode, SchemaKnowledge, Verdict, Visibility};
 use crate::report::{Diagnostic, Severity};
+use crate::wire::advertised::Advertised;
 use crate::wire::jsonrpc::{self, Message};
 use crate::wire::tools::ToolCall;
 
@@ -116,13 +117,13 @@ fn end_of<'p>(policy: &'p Policy, asked: &Asked, counts: &mut Counts) -> End<'p>
         Ok(call) => call,
         Err(error) => return refused(BAD_CALL, &error),
     };
-    let required = asked.required.as_deref().unwrap_or_default();
+    let properties = asked.tool.as_ref().map_or(&[][..], Advertised::properties);
     // A tool that may not be called does not show what its arguments are called: the policy refuses it below.
     let is_listed = policy.visibility(call.name) == Visibility::Listed;
-    if is_listed && let Some(text) = policy.ambiguity(call.name, call.arguments, required) {
+    if is_listed && let Some(text) = policy.ambiguity(call.name, call.arguments, properties) {
         return refused(AMBIGUOUS_ARGUMENT, &text);
     }
-    let schema = asked.required.as_deref().map_or(SchemaKnowledge::Unavailable, SchemaKnowledge::Required);
+    let schema = schema_of(asked);
     let allowance = match policy.judge(&Call { tool: call.name, arguments: call.arguments, schema }) {
         Verdict::Deny(denial) => return End::Denied { denial, retry: None },
         Verdict::NeedsSchema => return End::Unknown("the schema is neither known nor unavailable".into()),
@@ -141,6 +142,10 @@ fn end_of<'p>(policy: &'p Policy, asked: &Asked, counts: &mut Counts) -> End<'p>
         }
         Err(error) => End::Unknown(error.to_string()),
     }
+}
+
+fn schema_of(asked: &Asked) -> SchemaKnowledge<'_> {
+    asked.tool.as_ref().map_or(SchemaKnowledge::Unavailable, |tool| SchemaKnowledge::Known(tool.into()))
 }
 
 fn meets(expect: &Expect, end: &End<'_>) -> bool {
@@ -218,7 +223,7 @@ fn decider(policy: &Policy, asked: &Asked, end: &End<'_>) -> Option<String> {
 fn failed_check(policy: &Policy, asked: &Asked) -> Option<String> {
     let params = crate::wire::json::parse(asked.params.as_bytes()).ok()?;
     let call = ToolCall::of(Some(&params)).ok()?;
-    let schema = asked.required.as_deref().map_or(SchemaKnowledge::Unavailable, SchemaKnowledge::Required);
+    let schema = schema_of(asked);
     let explained = policy.explain(&Call { tool: call.name, arguments: call.arguments, schema });
     let checks = explained.rules.into_iter().flat_map(|trace| trace.checks);
     checks.into_iter().find(|check| check.found != Found::Passes).map(|check| check.what)

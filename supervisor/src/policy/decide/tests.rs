@@ -87,6 +87,26 @@ fn required_arguments_need_the_schema_and_say_what_is_missing() {
 }
 
 #[test]
+fn arguments_must_fit_the_schema_where_a_rule_says_so() {
+    let policy = loaded("tools: {t: {rules: [{validate: {schema: true}}]}, u: {rules: [{validate: {output: true}}]}}");
+    let (fits, long, other) =
+        (value("{\"p\": \"abcd\"}"), value("{\"p\": \"hunter2\"}"), value("{\"p\": \"a\", \"N\": 1}"));
+    assert!(matches!(policy.judge(&call_with("t", Some(&fits), 0)), Verdict::NeedsSchema));
+    assert_eq!(code(&policy, &call_with("t", Some(&fits), 1)), Some(DenialCode::SchemaUnavailable));
+    assert_eq!(code(&policy, &call_with("t", Some(&fits), 2)), None);
+    for arguments in [None, Some(&long), Some(&other)] {
+        assert_eq!(code(&policy, &call_with("t", arguments, 2)), Some(DenialCode::SchemaMismatch));
+    }
+    let told = message(&policy, &call_with("t", Some(&long), 2));
+    assert_eq!(told, "args.p must have at most 4 characters, not 7 (rule t.rules[0]).");
+    assert_eq!(message(&policy, &call_with("t", None, 2)), "args must have the key \"p\" (rule t.rules[0]).");
+    let told = message(&policy, &call_with("u", Some(&fits), 2));
+    assert_eq!(told, "The tool's output schema cannot be judged, and rule u.rules[0] needs it: the server gives none.");
+    assert_eq!(code(&policy, &call_with("u", None, 2)), Some(DenialCode::SchemaUnavailable));
+    assert!(policy.needs_schema("u") && policy.wants_of_schemas("u").output && !policy.wants_of_schemas("u").schema);
+}
+
+#[test]
 fn a_denial_that_needs_no_schema_does_not_wait_for_it_when_it_stands_first() {
     let policy = loaded("tools: {t: {rules: [{action: deny}, {validate: {required_args: true}}]}}");
     assert_eq!(code(&policy, &call_with("t", None, 0)), Some(DenialCode::DeniedByRule));

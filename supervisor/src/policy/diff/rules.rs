@@ -118,9 +118,20 @@ fn of_pair(old: &Rule, new: &Rule, changes: &mut Changes) {
             return; // a rule that refuses always has no checks; what stands on the other side is said above
         }
     }
-    if old.required_args != new.required_args {
-        let text = if new.required_args { "must be given" } else { "need not be given" };
-        changes.either(!new.required_args, format!("{id}: the arguments that the tool's schema requires {text}"));
+    if old.validate.required_args != new.validate.required_args {
+        let is = new.validate.required_args;
+        let text = if is { "must be given" } else { "need not be given" };
+        changes.either(!is, format!("{id}: the arguments that the tool's schema requires {text}"));
+    }
+    if old.validate.schema != new.validate.schema {
+        let is = new.validate.schema;
+        let text = if is { "must fit" } else { "need not fit" };
+        changes.either(!is, format!("{id}: the arguments {text} the tool's schema"));
+    }
+    if old.validate.output != new.validate.output {
+        let is = new.validate.output;
+        let text = if is { "must fit" } else { "need not fit" };
+        changes.either(!is, format!("{id}: results {text} the tool's output schema"));
     }
     conditions::compare(id, &old.conditions, &new.conditions, changes);
     limits::compare(old, new, changes);
@@ -156,7 +167,7 @@ fn asks_nothing(rule: &Rule) -> bool {
         && rule.rate_limit.is_none()
         && rule.pace.is_none()
         && rule.state.is_none()
-        && !rule.required_args
+        && !rule.validate.asks()
 }
 
 /// What a rule asks.
@@ -167,8 +178,14 @@ fn in_words(rule: &Rule) -> String {
         RuleAction::RequireApproval => asks.push("a person must approve".to_owned()),
         RuleAction::Evaluate => {}
     }
-    if rule.required_args {
+    if rule.validate.required_args {
         asks.push("the arguments that the tool's schema requires must be given".into());
+    }
+    if rule.validate.schema {
+        asks.push("the arguments must fit the tool's schema".into());
+    }
+    if rule.validate.output {
+        asks.push("results must fit the tool's output schema".into());
     }
     asks.extend(rule.conditions.iter().map(ToString::to_string));
     asks.extend(rule.state_conditions.iter().map(limits::state_condition));

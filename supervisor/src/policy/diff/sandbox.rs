@@ -151,6 +151,10 @@ fn resources(old: &Resources, new: &Resources, changes: &mut Changes) {
     compare("open files", pick(|section| section.open_files, Resources::DEFAULT_OPEN_FILES));
     let seconds = |wall: Option<Duration>| wall.map(|wall| wall.as_secs());
     ceiling("seconds that a session lives", seconds(old.wall), seconds(new.wall), changes);
+    ceiling("seconds that a call may take", seconds(old.call_timeout), seconds(new.call_timeout), changes);
+    let lines = |of: fn(&Resources) -> usize| [old, new].map(|section| of(section) as u64);
+    bytes("the longest line of the client", lines(Resources::client_line_max), changes);
+    bytes("the longest line of the server", lines(Resources::server_line_max), changes);
 }
 
 fn bytes(what: &str, [was, is]: [u64; 2], changes: &mut Changes) {

@@ -1,5 +1,7 @@
 //! Case files: what `policy test` runs. Read as strictly as a policy, by the same reader.
 
+use std::sync::Arc;
+
 use super::read::{Fields, Reader, Section, scalar};
 use super::{Source, document, too_large, units};
 use crate::bounds::{
@@ -10,12 +12,15 @@ use crate::policy::codes::Code;
 use crate::policy::verdict::DenialCode;
 use crate::policy::yaml::{Kind, Meaning, Node, meaning};
 use crate::report::Diagnostic;
-use crate::wire::json;
+use crate::wire::advertised::Advertised;
+use crate::wire::json::{self, Value};
+use crate::wire::schema::{Patterns, Schema};
+use crate::wire::tools::InputSchema;
 
 const FILE: Section = Section { what: "a case file", keys: &["description", "policy", "text", "cases"], later: &[] };
 const CASE: Section = Section {
     what: "a case",
-    keys: &["name", "call", "json", "method", "load", "required", "at", "repeat", "expect"],
+    keys: &["name", "call", "json", "method", "load", "required", "schema", "output", "at", "repeat", "expect"],
     later: &[],
 };
 const CALL: Section = Section { what: "a call", keys: &["name", "arguments"], later: &[] };
@@ -149,7 +154,7 @@ fn what(reader: &mut Reader<'_>, fields: &Fields<'_>, now_ms: &mut u64) -> Optio
         }
     };
     if act.key == "load" || act.key == "method" {
-        for key in ["required", "at", "repeat"] {
+        for key in ["required", "schema", "output", "at", "repeat"] {
             if let Some(entry) = fields.entry(key) {
                 let message = format!("`{key}` says something of a call, and this case makes none");
                 reader.error(Code::Exclusive, entry.key_span, message);
@@ -168,7 +173,7 @@ fn what(reader: &mut Reader<'_>, fields: &Fields<'_>, now_ms: &mut u64) -> Optio
     } else {
         call(reader, &act.value)
     };
-    let required = fields.get("required").map(|node| names(reader, node));
+    let tool = advertised(reader, fields);
     let repeat = fields.get("repeat").map_or(Some(1), |node| reader.integer(node, "repeat", 1..=CASE_CALLS_MAX));
     if let Some(node) = fields.get("at") {
         let at_ms = units::milliseconds(reader, node, "at", 0, 2 * WINDOW_SECONDS_MAX * 1000)?;
@@ -178,11 +183,55 @@ fn what(reader: &mut Reader<'_>, fields: &Fields<'_>, now_ms: &mut u64) -> Optio
         }
         *now_ms = at_ms;
     }
-    let required = match required {
-        Some(names) => Some(names?),
-        None => None,
+    Some(What::Call(Asked { params: params?, tool: tool?, at_ms: *now_ms, repeat: repeat? }))
+}
+
+/// What the server says of the tool: the names that it requires, or its inputSchema, and whether it has an outputSchema. The outer
+/// none is an error that was told.
+fn advertised(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<Advertised>> {
+    let has_output = match fields.get("output") {
+        Some(node) => reader.boolean(node, "output")?,
+        None => false,
     };
-    Some(What::Call(Asked { params: params?, required, at_ms: *now_ms, repeat: repeat? }))
+    let mut tool = match (fields.get("required"), fields.entry("schema")) {
+        (Some(_), Some(entry)) => {
+            reader.error(Code::Exclusive, entry.key_span, "`schema` says what is required");
+            return None;
+        }
+        // The names of the properties are not told; those that are required are some of them.
+        (Some(node), None) => {
+            let names = names(reader, node)?;
+            Advertised::names(Some(InputSchema { required: names.clone(), properties: names }))
+        }
+        (None, Some(entry)) => schema(reader, &entry.value)?,
+        (None, None) if has_output => Advertised::names(None),
+        (None, None) => return Some(None),
+    };
+    if has_output {
+        tool.output = Schema::compile(&Value::Bool(true), &mut Patterns::default()).map(Arc::new);
+    }
+    Some(Some(tool))
+}
+
+/// An inputSchema, written in YAML.
+fn schema(reader: &mut Reader<'_>, node: &Node) -> Option<Advertised> {
+    let mut text = b"{\"inputSchema\":".to_vec();
+    write(reader, node, &mut text)?;
+    text.push(b'}');
+    let definition = match json::parse(&text) {
+        Ok(definition) => definition,
+        Err(reject) => {
+            reader.error(
+                Code::WrongType,
+                node.span,
+                format!("`schema` is not what a server can send: {}", reject.code.as_str()),
+            );
+            return None;
+        }
+    };
+    let mut tool = Advertised::names(definition.member("inputSchema").and_then(InputSchema::of));
+    tool.read_input(&definition, &mut Patterns::default());
+    Some(tool)
 }
 
 /// `{name, arguments}` as the JSON text of the pipe.

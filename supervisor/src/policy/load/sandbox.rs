@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use super::read::{Fields, Reader, Section};
 use super::{hosts, paths, units};
-use crate::bounds::{POLICY_MOUNTS_MAX, POLICY_NAME_BYTES_MAX, WINDOW_SECONDS_MAX};
+use crate::bounds::{
+    POLICY_CLIENT_LINE_BYTES_MAX, POLICY_LINE_BYTES_MIN, POLICY_MOUNTS_MAX, POLICY_NAME_BYTES_MAX,
+    POLICY_SERVER_LINE_BYTES_MAX, WINDOW_SECONDS_MAX,
+};
 use crate::policy::codes::Code;
 use crate::policy::model::{EnvPass, Resources, SandboxSection, WriteRule};
 use crate::policy::yaml::{Kind, Node, Span};
@@ -17,8 +20,8 @@ pub(super) const WRITE: Section = Section { what: "a write folder", keys: &["pat
 pub(super) const PROCESS: Section = Section { what: "sandbox.process", keys: &["max"], later: &["exec"] };
 pub(super) const RESOURCES: Section = Section {
     what: "sandbox.resources",
-    keys: &["memory", "cpu", "open_files", "tmp", "wall"],
-    later: &["call_timeout"],
+    keys: &["memory", "cpu", "open_files", "tmp", "wall", "call_timeout", "client_line", "server_line"],
+    later: &[],
 };
 pub(super) const ENV: Section = Section { what: "sandbox.env", keys: &["pass", "set"], later: &[] };
 pub(super) const ENV_PASS: Section = Section { what: "a passed variable", keys: &["name", "optional"], later: &[] };
@@ -173,7 +176,28 @@ fn resources(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Resources {
             .get("wall")
             .and_then(|node| units::duration(reader, node, "resources.wall", WINDOW_SECONDS_MAX))
             .flatten(),
+        call_timeout: fields
+            .get("call_timeout")
+            .and_then(|node| units::duration(reader, node, "resources.call_timeout", WINDOW_SECONDS_MAX))
+            .flatten(),
+        client_line_bytes: fields
+            .get("client_line")
+            .and_then(|node| line(reader, node, "resources.client_line", POLICY_CLIENT_LINE_BYTES_MAX)),
+        server_line_bytes: fields
+            .get("server_line")
+            .and_then(|node| line(reader, node, "resources.server_line", POLICY_SERVER_LINE_BYTES_MAX)),
     }
+}
+
+/// The longest line of one side: enough for an initialize, and not more than the relay can hold.
+fn line(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<u64> {
+    let bytes = units::bytes(reader, node, what, max)?;
+    if bytes < POLICY_LINE_BYTES_MIN {
+        let message = format!("`{what}` must be from {POLICY_LINE_BYTES_MIN} to {max}, not {bytes}");
+        reader.error(Code::OutOfRange, node.span, message);
+        return None;
+    }
+    Some(bytes)
 }
 
 fn environment(reader: &mut Reader<'_>, fields: &Fields<'_>, section: &mut SandboxSection) {

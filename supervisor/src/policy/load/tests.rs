@@ -84,7 +84,10 @@ const ERRORS: &[(Code, &str, u32, u32)] = &[
     (Code::KeyNotEnforced, "prepare: {}\n", 1, 1),
     (Code::KeyNotEnforced, "prepare: {}\n", 1, 1),
     (Code::KeyNotEnforced, "tools: {t: {network: [a.b]}}\n", 1, 13),
-    (Code::KeyNotEnforced, "tools: {t: {rules: [{validate: {schema: true}}]}}\n", 1, 33),
+    (Code::OutOfRange, "sandbox: {resources: {client_line: 1023}}\n", 1, 36),
+    (Code::OutOfRange, "sandbox: {resources: {client_line: 65M}}\n", 1, 36),
+    (Code::OutOfRange, "sandbox: {resources: {server_line: 257M}}\n", 1, 36),
+    (Code::BadUnit, "sandbox: {resources: {call_timeout: soon}}\n", 1, 37),
     (Code::KeyNotEnforced, "sandbox: {network: {allow: [{host: a.b, inject: {}}]}}\n", 1, 41),
     (Code::ValueNotEnforced, "sandbox: {network: {allow: [{host: '*.example.com'}]}}\n", 1, 36),
     (Code::ValueNotEnforced, "sandbox: {network: {allow: [{host: a.b, tls: terminate}]}}\n", 1, 46),
@@ -240,7 +243,7 @@ fn the_catalogue_form_loads_as_written() {
     assert_eq!(rule.id, "generate_image.rules[0]");
     assert_eq!((rule.line, policy.tools["generate_image"].line), (4, 2));
     assert_eq!(rule.rate_limit, Some(crate::limits::Quota::Sliding { max: 10, window_ms: 60_000 }));
-    assert!(rule.required_args);
+    assert!(rule.validate.required_args);
     assert_eq!(policy.name, "p");
 }
 

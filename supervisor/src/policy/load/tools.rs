@@ -11,7 +11,7 @@ use crate::bounds::{
 };
 use crate::policy::ArgumentKeys;
 use crate::policy::codes::Code;
-use crate::policy::model::{Rule, RuleAction, ToolPolicy};
+use crate::policy::model::{Rule, RuleAction, ToolPolicy, Validate};
 use crate::policy::yaml::{Entry, Kind, Node, Span};
 
 pub(super) const TOOL: Section = Section { what: "a tool", keys: &["rules"], later: &["network"] };
@@ -20,7 +20,8 @@ pub(super) const RULE: Section = Section {
     keys: &["name", "action", "conditions", "rate_limit", "state", "pace", "validate", "reason", "on_deny"],
     later: &[],
 };
-pub(super) const VALIDATE: Section = Section { what: "validate", keys: &["required_args"], later: &["schema"] };
+pub(super) const VALIDATE: Section =
+    Section { what: "validate", keys: &["required_args", "schema", "output"], later: &[] };
 
 pub(super) const ACTIONS: &[(&str, RuleAction)] = &[
     ("allow", RuleAction::Evaluate),
@@ -124,11 +125,7 @@ fn rule(reader: &mut Reader<'_>, tool: &str, index: usize, node: &Node, seen: &m
         seen.counters.feed(reader, tool, index, &block);
         block.counter
     });
-    let required_args = fields
-        .get("validate")
-        .and_then(|node| reader.section(node, &VALIDATE))
-        .and_then(|fields| fields.get("required_args"))
-        .is_some_and(|node| reader.boolean(node, "validate.required_args").unwrap_or(false));
+    let validate = fields.get("validate").map(|node| validate(reader, node)).unwrap_or_default();
     let reason = reason(reader, &fields);
     let id = rule_id(reader, tool, index, node, fields.get("name").zip(name.as_deref()), seen);
     Some(Rule {
@@ -144,8 +141,16 @@ fn rule(reader: &mut Reader<'_>, tool: &str, index: usize, node: &Node, seen: &m
         rate_limit,
         pace,
         state,
-        required_args,
+        validate,
     })
+}
+
+fn validate(reader: &mut Reader<'_>, node: &Node) -> Validate {
+    let Some(fields) = reader.section(node, &VALIDATE) else { return Validate::NOTHING };
+    let mut asked = |key: &str| {
+        fields.get(key).is_some_and(|node| reader.boolean(node, &format!("validate.{key}")).unwrap_or(false))
+    };
+    Validate { required_args: asked("required_args"), schema: asked("schema"), output: asked("output") }
 }
 
 /// `TOOL.NAME`, or `TOOL.rules[INDEX]`; two rules of a policy never have the same.

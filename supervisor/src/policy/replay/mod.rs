@@ -231,6 +231,9 @@ impl<'p> Replay<'p> {
             Fact::No(refusal) => return Fact::No(refusal),
             Fact::Unknown(why) => unknown = Some(why),
         }
+        if rule.validate.schema || rule.validate.output {
+            unknown = unknown.or(Some(format!("rule {} needs the tool's schemas, which are not in the log", rule.id)));
+        }
         let facts = Facts { arguments: &call.arguments, hash: self.hash };
         for clause in &rule.conditions {
             match facts.passes(clause) {
@@ -246,7 +249,7 @@ impl<'p> Replay<'p> {
     }
 
     fn required_arguments(&self, rule: &Rule, call: &Recorded) -> Fact<Refusal> {
-        if !rule.required_args {
+        if !rule.validate.required_args {
             return Fact::Yes;
         }
         if matches!(&call.was, Was::Denied(code, _) if code == DenialCode::SchemaUnavailable.as_str()) {

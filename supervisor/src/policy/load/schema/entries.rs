@@ -100,7 +100,10 @@ fn rule(key: &str) -> Option<Value> {
         "required_args" => {
             described("What the tool's inputSchema requires must be there and not null.", json!({"type": "boolean"}))
         }
-        "schema" => described("The whole inputSchema is enforced.", json!({"type": "boolean"})),
+        "schema" => described("The arguments must fit the tool's inputSchema.", json!({"type": "boolean"})),
+        "output" => {
+            described("The result's structuredContent must fit the tool's outputSchema.", json!({"type": "boolean"}))
+        }
         "pace" => described("One call every so often; a burst may come at once.", mapping("pace")),
         "state" => described("A counter that each allowed call adds to.", mapping("state")),
         _ => return None,
@@ -208,6 +211,12 @@ fn sandbox(what: &str, key: &str) -> Option<Value> {
         ("sandbox.resources", "memory" | "tmp") => kind("bytes"),
         ("sandbox.resources", "cpu") => described("Cores, such as 1.0 or 0.25.", json!({"type": "number"})),
         ("sandbox.resources", "open_files") => whole(16, 1 << 20),
+        ("sandbox.resources", "call_timeout") => {
+            described("Longest wait for the answer to one call; 0 is no limit.", kind("seconds"))
+        }
+        ("sandbox.resources", "client_line" | "server_line") => {
+            described("Longest line that is read from it.", kind("bytes"))
+        }
         ("sandbox.resources", "wall") => described("Longest run; 0 is no limit.", kind("seconds")),
         ("sandbox.env", "pass") => {
             described("Variables of the caller.", or_mapping(kind("variable"), sandbox::ENV_PASS.what))

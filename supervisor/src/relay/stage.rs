@@ -1,0 +1,93 @@
+//! A gate to say lines to, with the time told and the records read back.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::gate::{Gate, Terms};
+use super::outbox::Outbox;
+use crate::audit::{Journal, Redactor, SessionDirectory};
+use crate::clock::Now;
+use crate::limits::MemoryStore;
+use crate::policy::{self, Durability, Policy};
+use crate::wire::frame::Frame;
+
+/// Lines to the server, lines to the client.
+pub(super) type Said = (Vec<Value>, Vec<Value>);
+
+pub(super) struct Stage {
+    pub(super) gate: Gate,
+    journal: Journal,
+    outbox: Outbox,
+    root: tempfile::TempDir,
+}
+
+pub(super) fn loaded(text: &str) -> Policy {
+    let source = policy::Source { path: Path::new("/etc/p.yaml"), text };
+    policy::load(&source).unwrap_or_else(|errors| panic!("{errors:?}")).policy
+}
+
+pub(super) fn stage(text: &str, observe: bool) -> Stage {
+    let root = tempfile::tempdir().unwrap();
+    let session = "a".repeat(32);
+    let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
+    let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
+    let terms = Terms {
+        session,
+        policy: loaded(text),
+        observe,
+        store,
+        redactor,
+        secrets: crate::wire::secrets::Secrets::default(),
+        client_line_bytes_max: 4 << 20,
+        server_line_bytes_max: 64 << 20,
+    };
+    Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
+}
+
+pub(super) fn at(seconds: u64) -> Now {
+    Now { wall_ns: seconds * 1_000_000_000, boot_ns: seconds * 1_000_000_000 }
+}
+
+pub(super) fn call(id: u64, tool: &str, arguments: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+}
+
+impl Stage {
+    /// A line of the client.
+    pub(super) fn says(&mut self, seconds: u64, line: &Value) -> Said {
+        let line = line.to_string();
+        let frame = Frame::Line(line.as_bytes());
+        self.gate.client_frame(frame, at(seconds), &mut self.journal, &mut self.outbox).unwrap();
+        self.taken()
+    }
+
+    /// A line of the server.
+    pub(super) fn answers(&mut self, seconds: u64, line: &Value) -> Said {
+        let line = line.to_string();
+        let frame = Frame::Line(line.as_bytes());
+        let noise = self.gate.server_frame(frame, at(seconds), &mut self.journal, &mut self.outbox).unwrap();
+        assert_eq!(noise, None, "{line}");
+        self.taken()
+    }
+
+    pub(super) fn ticks(&mut self, seconds: u64) -> Said {
+        self.gate.tick(at(seconds), &mut self.journal, &mut self.outbox).unwrap();
+        self.taken()
+    }
+
+    fn taken(&mut self) -> Said {
+        let read = |line: &[u8]| serde_json::from_slice(line).unwrap();
+        let lines =
+            |bytes: Vec<u8>| bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(read).collect();
+        (lines(std::mem::take(self.outbox.server())), lines(std::mem::take(self.outbox.client())))
+    }
+
+    /// Every record so far.
+    pub(super) fn records(&self) -> Vec<Value> {
+        let days = std::fs::read_dir(self.root.path()).unwrap().flatten().filter(|entry| entry.path().is_dir());
+        let session = days.flat_map(|day| std::fs::read_dir(day.path()).unwrap().flatten()).next().unwrap();
+        let text = std::fs::read_to_string(session.path().join("000001.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
