@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id, write_request};
+use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id};
 use super::outbox::Outbox;
 use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, record_rule};
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
@@ -87,7 +87,7 @@ impl Gate {
         if let Some((code, text)) = &granted.despite {
             event = event.with_effect(Effect::Observed).with_reason(code.as_str(), text);
         }
-        write_request(request, ours, step.outbox.server());
+        step.forward(request, ours);
         step.record(&event)?;
         if let Some(print) = granted.approved {
             self.approvals.spend(print);

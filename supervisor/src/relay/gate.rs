@@ -15,6 +15,7 @@ use crate::limits::Store;
 use crate::limits::pace::Paces;
 use crate::policy::Policy;
 use crate::relay::messages::EndCause;
+use crate::weaken;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Notification, Refusal, Request, RequestId, Response};
@@ -135,6 +136,16 @@ impl Step<'_, '_> {
     pub(super) fn bytes(&self) -> Option<u64> {
         Some(self.line.len() as u64)
     }
+
+    /// Stages a request for the server under our id: written from what was judged, never the bytes that came.
+    pub(super) fn forward(&mut self, request: &Request<'_>, ours: &RequestId) {
+        if weaken::in_force("client-rewritten") {
+            write_request(request, ours, self.outbox.server());
+        } else if let Ok(read) = jsonrpc::read_line(self.line) {
+            read.pass_on(Some(ours), self.outbox.server());
+            self.outbox.server().push(b'\n');
+        }
+    }
 }
 
 /// The id as a record shows it.
@@ -243,7 +254,7 @@ impl Gate {
             bytes: step.bytes(),
             ..Mcp::default()
         });
-        write_request(request, &ours, step.outbox.server());
+        step.forward(request, &ours);
         step.record(&event)
     }
 
@@ -424,7 +435,7 @@ pub(super) fn write_line(message: &Message<'_>, id: Option<&RequestId>, out: &mu
 }
 
 /// Appends a request under our id, written from what was judged.
-pub(super) fn write_request(request: &Request<'_>, ours: &RequestId, out: &mut Vec<u8>) {
+fn write_request(request: &Request<'_>, ours: &RequestId, out: &mut Vec<u8>) {
     write_line(&Message::Request(request.clone()), Some(ours), out);
 }
 
@@ -452,6 +463,11 @@ pub(super) fn deny_request(
 
 /// Refuses a line that is no message, in the words of the strict parser.
 fn refuse_line(step: &mut Step<'_, '_>, refusal: &Refusal) -> Result<(), AuditError> {
+    if !weaken::in_force("line-refused") {
+        // What a proxy does that lets through what it cannot read.
+        step.outbox.server().extend_from_slice(step.line);
+        step.outbox.server().push(b'\n');
+    }
     let bytes = step.bytes();
     let what = (refusal.id.as_ref(), refusal.code.rpc_code(), refusal.code.as_str(), refusal.text.as_str());
     refuse(step, bytes, refusal.answered, what)

@@ -31,6 +31,8 @@ pub struct Stage<'a> {
     server: Server,
     folder: PathBuf,
     written: PathBuf,
+    /// Lines that are sent before their answers are read.
+    together: usize,
 }
 
 /// What the bare server did with the lines.
@@ -85,7 +87,15 @@ impl<'a> Stage<'a> {
     /// Shows the server's folder in the arena.
     #[must_use]
     pub fn new(arena: &'a Arena, server: Server) -> Self {
-        Self { arena, server, folder: arena.fixture(server.folder), written: arena.writable_folder("executed") }
+        let (folder, written) = (arena.fixture(server.folder), arena.writable_folder("executed"));
+        Self { arena, server, folder, written, together: CHUNK_LINES }
+    }
+
+    /// Waits for the answers to each line before the next one is sent.
+    #[must_use]
+    pub fn one_by_one(mut self) -> Self {
+        self.together = 1;
+        self
     }
 
     /// Sends `lines` to the bare server, and starts it anew where it dies.
@@ -97,7 +107,7 @@ impl<'a> Stage<'a> {
         let mut session = self.start_bare();
         let mut from = 0;
         while from < lines.len() {
-            let chunk = chunk(&lines[from..]);
+            let chunk = self.chunk(&lines[from..]);
             if !survives(&mut session, chunk) {
                 // Which one was it? They go once more, one by one.
                 session = self.start_bare();
@@ -129,7 +139,7 @@ impl<'a> Stage<'a> {
         let mut answers = HashMap::new();
         let mut from = 0;
         while from < lines.len() {
-            let chunk = chunk(&lines[from..]);
+            let chunk = self.chunk(&lines[from..]);
             for line in chunk {
                 let sent = session.send_bytes(&line.bytes);
                 sent.unwrap_or_else(|error| panic!("{:?}: {error}\n{}", line.branch, session.stderr()));
@@ -146,6 +156,16 @@ impl<'a> Stage<'a> {
         Policed { calls, answers, records: records::read(records::DEFAULT_DIRECTORY), redactor }
     }
 
+    /// As many of `lines` as are sent at once; at least one.
+    fn chunk<'l>(&self, lines: &'l [Line]) -> &'l [Line] {
+        let mut bytes = 0;
+        let fits = lines.iter().take(self.together).take_while(|line| {
+            bytes += line.bytes.len();
+            bytes <= CHUNK_BYTES
+        });
+        &lines[..fits.count().max(1)]
+    }
+
     fn start_bare(&self) -> Session {
         let mut command = run::bare(self.server.command(&self.folder));
         command.env("EXECUTED", self.written.join("bare.jsonl")).current_dir(&self.folder);
@@ -160,16 +180,6 @@ impl<'a> Stage<'a> {
 pub fn tag(call: &str) -> Option<String> {
     let (_, rest) = call.split_once("string:L")?;
     Some(format!("L{}", rest.get(..6)?))
-}
-
-/// As many of `lines` as are sent at once; at least one.
-fn chunk(lines: &[Line]) -> &[Line] {
-    let mut bytes = 0;
-    let fits = lines.iter().take(CHUNK_LINES).take_while(|line| {
-        bytes += line.bytes.len();
-        bytes <= CHUNK_BYTES
-    });
-    &lines[..fits.count().max(1)]
 }
 
 /// Sends lines to a bare server; false when it dies of them or loses its place.

@@ -1,6 +1,8 @@
 //! Hostile lines against servers on the real SDKs, bare and under us: whatever a server executes under us, we had judged exactly
 //! that and allowed it; a denied tool is never executed; a normal call is never broken.
 
+mod bypasses;
+
 use harness::arena;
 use harness::differential::servers::{self, Server};
 use harness::differential::{Grammar, Line, Stage, judged};
