@@ -24,14 +24,21 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
 ];
 
-/// Installs what is missing; says nothing when nothing is.
+/// Installs what the demo and the bench lack; says nothing when nothing is missing.
 pub(crate) fn ensure() -> Outcome {
     prepare(false)
 }
 
-/// `cargo xtask setup`: as [`ensure`], and says what was there already.
+/// As [`ensure`], for the tests: with the servers of the differential suite.
+pub(crate) fn ensure_all() -> Outcome {
+    prepare(false)?;
+    differential_servers(false)
+}
+
+/// `cargo xtask setup`: as [`ensure_all`], and says what was there already.
 pub(crate) fn show() -> Outcome {
-    prepare(true)
+    prepare(true)?;
+    differential_servers(true)
 }
 
 fn prepare(talkative: bool) -> Outcome {
@@ -42,7 +49,13 @@ fn prepare(talkative: bool) -> Outcome {
         say::line("Debian packages: all there");
     }
     NODE_SERVERS.iter().try_for_each(|name| node_server(name, talkative))?;
-    PYTHON_SERVERS.iter().try_for_each(|name| python_server(name, talkative))?;
+    PYTHON_SERVERS.iter().try_for_each(|name| python_server(name, talkative))
+}
+
+/// SDKs of other languages and other days, and a Go toolchain.
+fn differential_servers(talkative: bool) -> Outcome {
+    node_server("diff-ts", talkative)?;
+    ["diff-py1", "diff-py2"].iter().try_for_each(|name| python_server(name, talkative))?;
     go_server(talkative)?;
     rust_server(talkative)
 }
@@ -86,9 +99,9 @@ fn install(packages: &[&str]) -> Outcome {
 }
 
 /// Servers on npm: our fixtures, and the published ones that ready policies are for.
-const NODE_SERVERS: [&str; 4] = ["together-ts", "filesystem", "github", "diff-ts"];
+const NODE_SERVERS: [&str; 3] = ["together-ts", "filesystem", "github"];
 /// Servers on PyPI, likewise.
-const PYTHON_SERVERS: [&str; 4] = ["images-py", "fetch", "diff-py1", "diff-py2"];
+const PYTHON_SERVERS: [&str; 2] = ["images-py", "fetch"];
 /// The server in Go. Its toolchain comes from PyPI and stands in the same `.venv` as what it builds.
 const GO_SERVER: &str = "diff-go";
 /// The server on the Rust SDK, a workspace of its own.

@@ -11,12 +11,18 @@ use harness::table;
 
 /// Lines for each of the six servers; 20,000 in all.
 const LINES: usize = 3_334;
+/// Lines for each of them with `cargo xtask test --full`; 2,100,000 in all.
+const FULL_LINES: usize = 350_000;
+/// Lines of one session: its audit log stands in memory here.
+const SESSION_LINES: usize = 10_000;
 /// Share of the lines, in percent, that each bare server must execute, or the grammar yields only garbage.
 const EXECUTED_PERCENT_MIN: usize = 30;
 const SEED: u64 = 20_260_728;
 
 /// Sends the same lines to the bare server and to the server under us, and compares.
 fn compare(server: Server, seed: u64, count: usize) {
+    // Captured: it is shown when the test fails, wherever it does.
+    eprintln!("{}: {count} lines of seed {seed}", server.name);
     arena::run(move |arena| {
         let lines: Vec<Line> = Grammar::new(seed).take(count).collect();
         let stage = Stage::new(arena, server);
@@ -84,4 +90,47 @@ fn rmcp_executes_what_was_judged() {
 #[test]
 fn go_executes_what_was_judged() {
     compare(servers::GO, SEED + 5, LINES);
+}
+
+/// Many sessions, each with lines of its own.
+fn many(server: Server, part: u64) {
+    for session in 0..FULL_LINES / SESSION_LINES {
+        compare(server, SEED + 1_000_000 * (part + 1) + session as u64, SESSION_LINES);
+    }
+}
+
+#[test]
+#[ignore = "350,000 lines take minutes"]
+fn many_lines_to_typescript() {
+    many(servers::TS, 0);
+}
+
+#[test]
+#[ignore = "350,000 lines take minutes"]
+fn many_lines_to_typescript_0_6() {
+    many(servers::TS_OLD, 1);
+}
+
+#[test]
+#[ignore = "350,000 lines take minutes"]
+fn many_lines_to_python_1() {
+    many(servers::PY1, 2);
+}
+
+#[test]
+#[ignore = "350,000 lines take minutes"]
+fn many_lines_to_python_2() {
+    many(servers::PY2, 3);
+}
+
+#[test]
+#[ignore = "350,000 lines take minutes"]
+fn many_lines_to_rmcp() {
+    many(servers::RMCP, 4);
+}
+
+#[test]
+#[ignore = "350,000 lines take minutes"]
+fn many_lines_to_go() {
+    many(servers::GO, 5);
 }
