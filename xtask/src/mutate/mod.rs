@@ -6,6 +6,7 @@
 mod table;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -52,8 +53,8 @@ pub(crate) fn run(filter: Option<&str>) -> Outcome {
     );
     let mut healthy = BTreeMap::new();
     for row in &rows {
-        if !healthy.contains_key(&(row.test, row.also)) {
-            healthy.insert((row.test, row.also), run_test(&programs, row, row.also.unwrap_or_default())?);
+        if let Entry::Vacant(place) = healthy.entry((row.test, row.also)) {
+            place.insert(run_test(&programs, row, row.also.unwrap_or_default())?);
         }
     }
     say::step("each named test must fail without its protection");
