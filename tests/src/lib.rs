@@ -6,6 +6,7 @@
 
 pub mod arena;
 pub mod canary;
+pub mod differential;
 pub mod image;
 pub mod leak;
 pub mod paths;

@@ -1,12 +1,12 @@
 //! What a fresh Debian 12 lacks. Idempotent; each action is printed; what is there already is left alone.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::say;
-use crate::shell::{Outcome, as_root, command, has, is_root, output, run, workspace};
+use crate::shell::{Outcome, as_root, cargo, command, has, is_root, output, run, workspace};
 
 /// Oldest Node.js major version that the TypeScript fixture runs on.
 const NODE_MAJOR_MIN: u32 = 18;
@@ -24,14 +24,21 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
 ];
 
-/// Installs what is missing; says nothing when nothing is.
+/// Installs what the demo and the bench lack; says nothing when nothing is missing.
 pub(crate) fn ensure() -> Outcome {
     prepare(false)
 }
 
-/// `cargo xtask setup`: as [`ensure`], and says what was there already.
+/// As [`ensure`], for the tests: with the servers of the differential suite.
+pub(crate) fn ensure_all() -> Outcome {
+    prepare(false)?;
+    differential_servers(false)
+}
+
+/// `cargo xtask setup`: as [`ensure_all`], and says what was there already.
 pub(crate) fn show() -> Outcome {
-    prepare(true)
+    prepare(true)?;
+    differential_servers(true)
 }
 
 fn prepare(talkative: bool) -> Outcome {
@@ -43,6 +50,14 @@ fn prepare(talkative: bool) -> Outcome {
     }
     NODE_SERVERS.iter().try_for_each(|name| node_server(name, talkative))?;
     PYTHON_SERVERS.iter().try_for_each(|name| python_server(name, talkative))
+}
+
+/// SDKs of other languages and other days, and a Go toolchain.
+fn differential_servers(talkative: bool) -> Outcome {
+    node_server("diff-ts", talkative)?;
+    ["diff-py1", "diff-py2"].iter().try_for_each(|name| python_server(name, talkative))?;
+    go_server(talkative)?;
+    rust_server(talkative)
 }
 
 fn missing_packages() -> Outcome<Vec<&'static str>> {
@@ -87,10 +102,14 @@ fn install(packages: &[&str]) -> Outcome {
 const NODE_SERVERS: [&str; 4] = ["together-ts", "filesystem", "github", "conformance"];
 /// Servers on PyPI, likewise.
 const PYTHON_SERVERS: [&str; 2] = ["images-py", "fetch"];
+/// The server in Go. Its toolchain comes from PyPI and stands in the same `.venv` as what it builds.
+const GO_SERVER: &str = "diff-go";
+/// The server on the Rust SDK, a workspace of its own.
+const RUST_SERVER: &str = "diff-rmcp";
 
 fn node_server(name: &str, talkative: bool) -> Outcome {
-    let folder = workspace().join("tests/servers").join(name);
-    unless_fresh(&folder, "package-lock.json", "node_modules", talkative, || {
+    let folder = server_folder(name);
+    unless_fresh(&folder, &["package-lock.json"], "node_modules", talkative, || {
         let mut npm = command("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
         npm.current_dir(&folder);
         run(npm)
@@ -98,22 +117,60 @@ fn node_server(name: &str, talkative: bool) -> Outcome {
 }
 
 fn python_server(name: &str, talkative: bool) -> Outcome {
-    let folder = workspace().join("tests/servers").join(name);
-    unless_fresh(&folder, "requirements.txt", ".venv", talkative, || {
-        let in_folder = |program: &str, arguments: &[&str]| {
-            let mut command = command(program, arguments);
-            command.current_dir(&folder);
-            run(command)
-        };
-        in_folder("/usr/bin/python3", &["-m", "venv", "--clear", ".venv"])?;
-        in_folder(".venv/bin/pip", &["install", "--quiet", "-r", "requirements.txt"])
+    let folder = server_folder(name);
+    unless_fresh(&folder, &["requirements.txt"], ".venv", talkative, || venv(&folder))
+}
+
+fn go_server(talkative: bool) -> Outcome {
+    let folder = server_folder(GO_SERVER);
+    unless_fresh(&folder, &["requirements.txt", "go.mod", "main.go"], ".venv", talkative, || {
+        venv(&folder)?;
+        let mut build = command(folder.join(".venv/bin/go"), &["build", "-o", ".venv/bin/diff-go", "."]);
+        // The standard library alone: nothing is downloaded, and no other toolchain is fetched.
+        build.envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", "-mod=mod"), ("CGO_ENABLED", "0")]);
+        build.env("GOCACHE", folder.join(".venv/cache")).env("GOPATH", folder.join(".venv/path"));
+        build.current_dir(&folder);
+        run(build)
     })
 }
 
-/// Does `make` unless `product` was made from the present contents of `source`; a stamp inside `product` remembers.
-fn unless_fresh(folder: &Path, source: &str, product: &str, talkative: bool, make: impl Fn() -> Outcome) -> Outcome {
-    let text = fs::read(folder.join(source)).map_err(|error| format!("{source}: {error}"))?;
-    let digest: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+fn rust_server(talkative: bool) -> Outcome {
+    let folder = server_folder(RUST_SERVER);
+    unless_fresh(&folder, &["Cargo.toml", "Cargo.lock", "src/main.rs"], "target", talkative, || {
+        let mut build = cargo(&["build", "--locked", "--target-dir", "target"]);
+        build.current_dir(&folder);
+        run(build)
+    })
+}
+
+fn server_folder(name: &str) -> PathBuf {
+    workspace().join("tests/servers").join(name)
+}
+
+/// Makes `.venv` in `folder` anew, with what its requirements.txt names.
+fn venv(folder: &Path) -> Outcome {
+    let in_folder = |program: &str, arguments: &[&str]| {
+        let mut command = command(program, arguments);
+        command.current_dir(folder);
+        run(command)
+    };
+    in_folder("/usr/bin/python3", &["-m", "venv", "--clear", ".venv"])?;
+    in_folder(".venv/bin/pip", &["install", "--quiet", "-r", "requirements.txt"])
+}
+
+/// Does `make` unless `product` was made from the present contents of `sources`; a stamp inside `product` remembers.
+fn unless_fresh(
+    folder: &Path,
+    sources: &[&str],
+    product: &str,
+    talkative: bool,
+    make: impl Fn() -> Outcome,
+) -> Outcome {
+    let mut hasher = Sha256::new();
+    for source in sources {
+        hasher.update(fs::read(folder.join(source)).map_err(|error| format!("{source}: {error}"))?);
+    }
+    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let (product, stamp) = (folder.join(product), folder.join(product).join(".made-from"));
     if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == digest) {
         if talkative {

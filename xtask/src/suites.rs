@@ -8,7 +8,7 @@ use crate::{say, setup};
 
 /// `cargo xtask test`.
 pub(crate) fn test(full: bool, unprivileged: bool) -> Outcome {
-    setup::ensure()?;
+    setup::ensure_all()?;
     // The suites start the supervisor's program, which their own build does not make.
     run(cargo(&["build", "--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--bins"]))?;
     run(cargo(&["test", "--workspace", "--lib", "--bins"]))?;

@@ -102,7 +102,7 @@ impl Gate {
         if let (Some(mcp), Some(turn)) = (event.mcp.as_mut(), &turn) {
             mcp.continues = Some(&turn.first);
         }
-        self.forward(request, ours, step.outbox.server());
+        self.forward(step, request, ours);
         step.record(&event)?;
         if let Some(print) = granted.approved {
             self.approvals.spend(print);

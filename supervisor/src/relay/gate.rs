@@ -20,6 +20,7 @@ use crate::limits::Store;
 use crate::limits::pace::Paces;
 use crate::policy::Policy;
 use crate::relay::messages::EndCause;
+use crate::weaken;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Refusal, Request, RequestId, Response};
@@ -271,7 +272,7 @@ impl Gate {
             bytes: step.bytes(),
             ..Mcp::default()
         });
-        self.forward(request, &ours, step.outbox.server());
+        self.forward(step, request, &ours);
         step.record(&event)
     }
 
@@ -435,6 +436,11 @@ pub(super) fn deny_request_as(
 
 /// Refuses a line that is no message, in the words of the strict parser.
 fn refuse_line(step: &mut Step<'_, '_>, refusal: &Refusal) -> Result<(), AuditError> {
+    if !weaken::in_force("line-refused") {
+        // What a proxy does that lets through what it cannot read.
+        step.outbox.server().extend_from_slice(step.line);
+        step.outbox.server().push(b'\n');
+    }
     let bytes = step.bytes();
     let what = (refusal.id.as_ref(), refusal.code.rpc_code(), refusal.code.as_str(), refusal.text.as_str());
     refuse(step, bytes, refusal.answered, what)

@@ -1,11 +1,12 @@
 //! Drops each protection in turn and sees its named test fail: a test that passes without its protection tests nothing.
 //!
 //! One build with the cargo feature `weaken`, in a target directory of its own; the environment variable `ISB_WEAKEN`
-//! names the protection to drop. A build without the feature knows nothing of it.
+//! names the protections to drop: one, or two where either alone holds the attack. A build without the feature knows nothing of it.
 
 mod table;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -31,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) test: &'static str,
     /// Whether the target is its own harness: it takes a part of the name and tells by its exit code.
     pub(crate) is_case: bool,
+    /// A second protection that holds the same attack: the test must pass without this one alone, and fail without both.
+    pub(crate) also: Option<&'static str>,
 }
 
 /// The row of a protection.
@@ -45,26 +48,30 @@ pub(crate) fn run(filter: Option<&str>) -> Outcome {
     if rows.is_empty() {
         return Err("no protection has such a name".into());
     }
-    say::step("each named test must pass with everything in force");
+    say::step(
+        "each named test must pass with everything in force, or without the one of two layers that the row names",
+    );
     let mut healthy = BTreeMap::new();
     for row in &rows {
-        if !healthy.contains_key(row.test) {
-            healthy.insert(row.test, run_test(&programs, row, None)?);
+        if let Entry::Vacant(place) = healthy.entry((row.test, row.also)) {
+            place.insert(run_test(&programs, row, row.also.unwrap_or_default())?);
         }
     }
     say::step("each named test must fail without its protection");
     let mut bad = 0;
     for row in &rows {
-        let without = run_test(&programs, row, Some(row.protection))?;
-        let good = healthy[row.test] == Verdict::Passed && without != Verdict::Passed;
+        let dropped = [Some(row.protection), row.also].into_iter().flatten().collect::<Vec<_>>().join(",");
+        let without = run_test(&programs, row, &dropped)?;
+        let before = healthy[&(row.test, row.also)];
+        let good = before == Verdict::Passed && without != Verdict::Passed;
         bad += usize::from(!good);
-        let verdict = match (healthy[row.test], without) {
+        let verdict = match (before, without) {
             (Verdict::Passed, Verdict::Failed) => "killed",
             (Verdict::Passed, Verdict::TimedOut) => "killed (it hung)",
             (Verdict::Passed, Verdict::Passed) => "SURVIVED",
             _ => "TEST FAILS ANYWAY",
         };
-        say::line(&format!("{:<28} {:<60} {verdict}", row.protection, format!("{}: {}", row.target, row.test)));
+        say::line(&format!("{dropped:<28} {:<60} {verdict}", format!("{}: {}", row.target, row.test)));
     }
     say::line(&format!("{} passed, {bad} failed", rows.len() - bad));
     if bad == 0 { Ok(()) } else { Err(format!("{bad} protections can be dropped unnoticed")) }
@@ -106,9 +113,9 @@ fn build() -> Outcome<BTreeMap<String, PathBuf>> {
     Ok(programs)
 }
 
-fn run_test(programs: &BTreeMap<String, PathBuf>, row: &Row, dropped: Option<&str>) -> Outcome<Verdict> {
+fn run_test(programs: &BTreeMap<String, PathBuf>, row: &Row, dropped: &str) -> Outcome<Verdict> {
     let program = programs.get(row.target).ok_or_else(|| format!("there is no test program {}", row.target))?;
-    let weaken = format!("ISB_WEAKEN={}", dropped.unwrap_or_default());
+    let weaken = format!("ISB_WEAKEN={dropped}");
     let limit = TEST_SECONDS_MAX.to_string();
     let path = program.to_string_lossy();
     let mut command = as_root("env", &[&weaken, "timeout", "--kill-after=5", &limit, &path, row.test]);

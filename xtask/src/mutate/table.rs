@@ -4,12 +4,17 @@ use super::Row;
 
 /// A test of libtest.
 const fn row(protection: &'static str, target: &'static str, test: &'static str) -> Row {
-    Row { protection, target, test, is_case: false }
+    Row { protection, target, test, is_case: false, also: None }
+}
+
+/// A test of libtest for an attack that `also` holds as well.
+const fn behind(protection: &'static str, also: &'static str, target: &'static str, test: &'static str) -> Row {
+    Row { protection, target, test, is_case: false, also: Some(also) }
 }
 
 /// A case of a program that is its own harness (supervisor/tests).
 const fn case(protection: &'static str, target: &'static str, test: &'static str) -> Row {
-    Row { protection, target, test, is_case: true }
+    Row { protection, target, test, is_case: true, also: None }
 }
 
 /// Every protection of the product that can be dropped.
@@ -37,6 +42,23 @@ pub(crate) const TABLE: &[Row] = &[
     row("continuation-rounds", "lib", "relay::gate::tests::retries::the_ninth_round_is_charged"),
     row("progress-token", "lib", "relay::gate::tests::streams::progress_is_of_a_request_in_flight_and_of_no_other"),
     row("line-separators", "lib", "relay::answers::tests::an_answer_that_some_reader_would_split_is_escaped"),
+    // The same against real servers: what each reads differently, once nobody refuses it.
+    row("line-refused", "differential", "bypasses::name_and_name_in_another_case"),
+    row("line-refused", "differential", "bypasses::method_and_method_in_another_case"),
+    row("line-refused", "differential", "bypasses::params_and_params_in_another_case"),
+    row("line-refused", "differential", "bypasses::a_bare_carriage_return"),
+    row("line-refused", "differential", "bypasses::not_a_number"),
+    row("line-refused", "differential", "bypasses::a_batch"),
+    row("line-refused", "differential", "bypasses::a_message_over_two_lines"),
+    row("line-refused", "differential", "bypasses::deep_nesting"),
+    row("json-depth", "differential", "bypasses::deep_nesting"),
+    row("json-numbers", "differential", "bypasses::a_number_beyond_every_double"),
+    row("json-duplicate-keys", "differential", "bypasses::a_key_twice"),
+    row("key-case", "differential", "bypasses::an_argument_in_two_cases"),
+    row("rate-limit", "differential", "bypasses::a_quota_is_not_refunded_by_reusing_an_id"),
+    behind("client-rewritten", "json-control-bytes", "differential", "bypasses::a_message_between_carriage_returns"),
+    behind("json-control-bytes", "client-rewritten", "differential", "bypasses::a_message_between_carriage_returns"),
+    behind("json-one-value", "client-rewritten", "differential", "bypasses::two_messages_on_a_line"),
     row("pending-calls", "lib", "wire::ids::tests::table_holds_the_bound_and_not_one_more"),
     row("elicitation-text", "lib", "wire::elicitation::tests::addresses_that_mislead_are_refused"),
     row("redact-log", "lib", "audit::record::tests::no_secret_stands_in_a_record_whatever_member_brings_it"),

@@ -1,0 +1,3 @@
+module diff-go
+
+go 1.24
