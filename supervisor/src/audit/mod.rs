@@ -35,7 +35,7 @@ pub use chain::{Hash, Head};
 pub use directory::{Opened, SessionDirectory};
 pub use error::AuditError;
 pub use event::{
-    Actor, Approval, Checkpoint, Event, Fs, Gap, Limit, Mcp, McpId, McpResult, Policy, Proc, Reason, Rule, Sandbox,
+    Actor, Approval, Checkpoint, Event, Fs, Gap, Limit, Mcp, McpId, McpResult, Pin, Policy, Proc, Reason, Rule, Sandbox,
     Segment, Server,
 };
 pub use journal::{Committed, Journal, Mark};

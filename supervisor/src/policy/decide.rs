@@ -63,6 +63,13 @@ impl Policy {
         own.into_iter().chain(self.tools.get(EVERY_TOOL))
     }
 
+    /// The tools that the policy writes by name: those under `tools` and those that it hides.
+    #[must_use]
+    pub fn written_tools(&self) -> Vec<&str> {
+        let named = self.tools.keys().filter(|tool| *tool != EVERY_TOOL).chain(&self.hide);
+        named.map(String::as_str).collect()
+    }
+
     /// Whether a call of `tool` may need its inputSchema.
     #[must_use]
     pub fn needs_schema(&self, tool: &str) -> bool {

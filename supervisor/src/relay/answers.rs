@@ -3,6 +3,7 @@
 
 use super::gate::{Asked, Gate, SESSION_OVER, Step, corr, record_id, write_line};
 use super::outbox::Outbox;
+use super::schemas::Listing;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpResult};
 use crate::bounds::SERVER_LINE_BYTES_MAX;
 use crate::clock::Now;
@@ -12,6 +13,7 @@ use crate::wire::ids::{self, Answered, Entry};
 use crate::wire::json::{Number, Value};
 use crate::wire::jsonrpc::{self, Line, Message, Notification, Outcome, Request, RequestId, Response};
 use crate::wire::methods::{self, Direction, Era, Knowledge};
+use crate::wire::tools::Page;
 use crate::wire::{reply, tools};
 
 impl Gate {
@@ -119,16 +121,19 @@ impl Gate {
         noted
     }
 
-    /// The client sees the tools that the policy lists, and nothing else changes.
+    /// The client sees the tools that the policy lists, as they are pinned, and nothing else changes.
     fn filtered_list(
-        &self,
+        &mut self,
         read: &Line<'_>,
         list: &Value<'_>,
         origin: &RequestId,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
         let mut list = list.clone();
-        let seen = |name: &str| self.observe || self.policy.visibility(name) == Visibility::Listed;
+        let Self { policy, pins, observe, .. } = self;
+        let seen = |name: &str, entry: &Value<'_>| {
+            *observe || (policy.visibility(name) == Visibility::Listed && pins.shows(name, entry))
+        };
         let dropped = tools::filter(&mut list, seen).map_err(|error| error.to_string())?;
         if dropped == 0 {
             read.pass_on(Some(origin), out);
@@ -142,7 +147,11 @@ impl Gate {
     /// The answer to our own tools/list.
     fn own_answer(&mut self, step: &mut Step<'_, '_>, response: &Response<'_>) -> Result<(), AuditError> {
         let page = match &response.outcome {
-            Outcome::Result(result) => tools::read_page(result).ok(),
+            Outcome::Result(result) => tools::read_page(result).ok().filter(|_| self.pins.page(result)),
+            // A server without tools.
+            Outcome::Error(_) if verdict(&response.outcome).1 == Some(i64::from(reply::METHOD_NOT_FOUND)) => {
+                Some(Page { tools: Vec::new(), next_cursor: None })
+            }
             Outcome::Error(_) => None,
         };
         let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
@@ -155,6 +164,12 @@ impl Gate {
                 None
             }
         };
+        match self.schemas.listing() {
+            Listing::Known => self.pins.known(&self.policy, self.observe),
+            Listing::Unavailable if !self.schemas.is_listing() => self.pins.failed(),
+            Listing::Pending | Listing::Unavailable => {}
+        }
+        self.woken = true;
         step.record(&event)?;
         match next {
             Some(cursor) => self.ask_for_tools(step, Some(cursor)),
@@ -164,11 +179,16 @@ impl Gate {
 
     /// Sends our own tools/list: the first page, or the one at `cursor`.
     pub(super) fn ask_for_tools(&mut self, step: &mut Step<'_, '_>, cursor: Option<String>) -> Result<(), AuditError> {
+        if cursor.is_none() {
+            self.forget_own_questions(); // pages of the list before say nothing of this one
+        }
         let ours = match self.asked.open_own(Asked::OwnToolsList) {
             Ok(ours) => ours,
             Err(error) => {
                 tracing::warn!("tools/list: {error}");
                 self.schemas.failed();
+                self.pins.failed();
+                self.woken = true;
                 return Ok(());
             }
         };
@@ -176,6 +196,7 @@ impl Gate {
             Some(cursor) => Some(Value::Object(vec![("cursor".into(), Value::String(cursor.into()))])),
             None => {
                 self.schemas.asked(step.now.boot_ns);
+                self.pins.asked();
                 None
             }
         };
@@ -246,7 +267,7 @@ impl Gate {
             step.outbox.client().push(b'\n');
         }
         step.note(&event.with_effect(Effect::Allowed))?;
-        if note.method == "notifications/tools/list_changed" && self.policy.needs_schemas() {
+        if note.method == "notifications/tools/list_changed" && self.needs_list() {
             self.ask_for_tools(step, None)?;
         }
         Ok(())

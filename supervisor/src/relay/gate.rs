@@ -7,6 +7,7 @@ use super::approvals::Approvals;
 use super::noise::Noise;
 use super::outbox::Outbox;
 use super::person::Counts;
+use super::pins::Pins;
 use super::schemas::Schemas;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
 use crate::bounds::CLIENT_LINE_BYTES_MAX;
@@ -77,7 +78,10 @@ pub(super) struct Gate {
     /// The server's requests on their way to the client, by method.
     pub(super) server_asked: InFlight<String>,
     pub(super) schemas: Schemas,
+    pub(super) pins: Pins,
     pub(super) parked: VecDeque<Parked>,
+    /// What waits may go on: a list is settled, or a pin.
+    pub(super) woken: bool,
     /// Calls that wait for a person, and answers that wait for a call.
     pub(super) approvals: Approvals,
     pub(super) counts: Counts,
@@ -92,6 +96,7 @@ pub(super) struct Gate {
 pub(super) struct Terms {
     pub(super) session: String,
     pub(super) policy: Policy,
+    pub(super) pins: Pins,
     pub(super) observe: bool,
     pub(super) store: Box<dyn Store>,
     pub(super) redactor: Redactor,
@@ -156,7 +161,7 @@ pub(super) fn corr(ours: &RequestId) -> String {
 impl Gate {
     /// A conversation that begins at `now`.
     pub(super) fn new(terms: Terms, now: Now) -> Self {
-        let Terms { session, policy, observe, store, redactor, secrets } = terms;
+        let Terms { session, policy, pins, observe, store, redactor, secrets } = terms;
         Self {
             session,
             policy: Rc::new(policy),
@@ -171,7 +176,9 @@ impl Gate {
             asked: InFlight::new(),
             server_asked: InFlight::new(),
             schemas: Schemas::default(),
+            pins,
             parked: VecDeque::new(),
+            woken: false,
             approvals: Approvals::default(),
             counts: Counts::default(),
             started_wall_ns: now.wall_ns,
@@ -224,8 +231,10 @@ impl Gate {
         if request.method == "tools/call" {
             return self.client_call(step, request);
         }
+        if request.method == "tools/list" {
+            return self.client_list(step, request);
+        }
         let asked = match &*request.method {
-            "tools/list" => Asked::ToolsList,
             "initialize" => Asked::Initialize,
             method => Asked::Other { method: method.to_owned() },
         };
@@ -278,7 +287,7 @@ impl Gate {
         step.record(&event.with_effect(Effect::Allowed))?;
         if note.method == "notifications/initialized" {
             self.initialized = true;
-            if self.policy.needs_schemas() {
+            if self.needs_list() {
                 self.ask_for_tools(step, None)?;
             }
         }
@@ -334,6 +343,11 @@ impl Gate {
             .filter(|(ours, entry)| matches!(entry.payload, Asked::Call { .. }) && !self.is_parked(ours))
             .map(|(ours, _)| corr(&ours))
             .collect()
+    }
+
+    /// Whether the server's tools are read by ourselves: for the schemas, or for the pins.
+    pub(super) fn needs_list(&self) -> bool {
+        self.policy.needs_schemas() || self.pins.on()
     }
 
     /// Whether calls wait for the schemas.

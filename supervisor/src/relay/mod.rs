@@ -16,6 +16,8 @@ pub mod messages;
 mod noise;
 mod outbox;
 mod person;
+mod pin_desk;
+mod pins;
 pub mod pipes;
 mod pump;
 mod ruling;
@@ -28,6 +30,7 @@ mod swap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
+pub use pins::PinSource;
 pub use pump::{Pipes, RelayError};
 
 use crate::audit::Journal;
@@ -44,6 +47,8 @@ pub struct Parts {
     pub redactor: crate::audit::Redactor,
     /// The loaded policy.
     pub policy: Policy,
+    /// What its pins begin with.
+    pub pins: PinSource,
     /// Tool rules refuse nothing, they are recorded.
     pub observe: bool,
     /// Where counts are kept.

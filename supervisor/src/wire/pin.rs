@@ -141,7 +141,13 @@ pub fn unhex(text: &str) -> Option<[u8; 32]> {
 /// What a tool's first-use pin is filed under: no character of a server's in a file name.
 #[must_use]
 pub fn key(tool: &str) -> [u8; 32] {
-    Sha256::digest(tool.as_bytes()).into()
+    digest(tool.as_bytes())
+}
+
+/// SHA-256.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// Appends `value` with the keys of every object sorted; the parser bounds its depth.

@@ -20,6 +20,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("approvals", "approvals: {timeout: 50s}"),
     ("audit", "audit: {durability: strict}"),
     ("server", "server: {command: [node, /opt/server/index.js]}"),
+    ("pins", "server: {pins: {lock: tools.lock}}"),
+    ("server.pins", "server: {pins: session}"),
     ("server.command", "server: {command: [node, /opt/server/index.js]}"),
     ("cli", "cli: {allow: [observe]}"),
     ("cli.allow", "cli: {allow: [observe]}"),

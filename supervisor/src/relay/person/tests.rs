@@ -10,6 +10,7 @@ use crate::bounds::APPROVALS_LISTED_MAX;
 use crate::limits::MemoryStore;
 use crate::policy::{self, Durability, Policy};
 use crate::relay::gate::Terms;
+use crate::relay::pins::{PinSource, Pins};
 use crate::wire::frame::Frame;
 
 const ROOT: Asker = Asker { uid: 0, pid: 77 };
@@ -36,7 +37,10 @@ fn stage(text: &str, observe: bool) -> Stage {
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
     let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
     let secrets = vec![b"hunter2-hunter2".to_vec()];
-    let terms = Terms { session, policy: loaded(text), observe, store, redactor, secrets };
+    let mut policy = loaded(text);
+    policy.pins = policy::Pins::Off; // no server is here that lists anything
+    let pins = Pins::new(&policy, PinSource::default()).unwrap();
+    let terms = Terms { session, policy, pins, observe, store, redactor, secrets };
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
 }
 
