@@ -117,7 +117,16 @@ fn live(
     let lock = governing.lock.as_mut().map(|lock| std::mem::take(&mut lock.bytes));
     let (store, entries) = pins.map_or((None, Vec::new()), |(store, entries)| (Some(store), entries));
     let kept = entries.into_iter().filter_map(|entry| Some((entry.key, entry.pin?))).collect();
-    let brief = RelayBrief { log, policy, pins: PinSource { lock, kept }, limits_dir, pipes, people, layers, server_pid: server.init_pid() };
+    let brief = RelayBrief {
+        log,
+        policy,
+        pins: PinSource { lock, kept },
+        limits_dir,
+        pipes,
+        people,
+        layers,
+        server_pid: server.init_pid(),
+    };
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
     let reload = Reloader::start(governing, session_dir.path(), opened_ns)?; // after the last fork: its watch is nobody else's

@@ -226,7 +226,8 @@ fn a_lock_decides_and_a_changed_one_takes_over_with_a_reload() {
         assert_eq!((call(&mut session, "pay"), call(&mut session, "read")), ("pin_mismatch".into(), "done".into()));
         turn(&mut session, "more", true);
         assert_eq!((call(&mut session, "pay"), call(&mut session, "extra")), ("done".into(), "not_pinned".into()));
-        let without: String = lock.lines().filter(|line| !line.contains("\"read\"")).map(|line| format!("{line}\n")).collect();
+        let without: String =
+            lock.lines().filter(|line| !line.contains("\"read\"")).map(|line| format!("{line}\n")).collect();
         arena.file("tools.lock", &without);
         let reloaded = run::subcommand(["reload"]);
         assert!(said(&reloaded).contains("reloaded: "), "{}", said(&reloaded));
@@ -239,7 +240,8 @@ fn a_lock_decides_and_a_changed_one_takes_over_with_a_reload() {
 
         let before = executed(arena);
         let program = arena.program("shifter");
-        let refused = Run::with_file(&policy).command([program.as_os_str(), "x".as_ref(), "honest".as_ref()]).start().finish();
+        let refused =
+            Run::with_file(&policy).command([program.as_os_str(), "x".as_ref(), "honest".as_ref()]).start().finish();
         assert_eq!(refused.code, 125, "{}", refused.stderr);
         assert!(refused.stderr.contains("ISB-R021"), "{}", refused.stderr);
         assert_eq!(executed(arena), before);

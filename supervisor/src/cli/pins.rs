@@ -178,7 +178,8 @@ impl Pins {
     fn of(store: PinStore, entries: Vec<Entry>, folder: &Path) -> Self {
         let mut pins = Self { store, tools: BTreeMap::new(), unreadable: Vec::new() };
         for Entry { key, pin, proposed } in entries {
-            let read = |blob: Option<Vec<u8>>| blob.map(|blob| Pin::read(&blob).ok().filter(|pin| pin::key(&pin.tool) == key));
+            let read =
+                |blob: Option<Vec<u8>>| blob.map(|blob| Pin::read(&blob).ok().filter(|pin| pin::key(&pin.tool) == key));
             let (pin, proposed) = (read(pin), read(proposed));
             if matches!(pin, Some(None)) {
                 pins.unreadable.push(folder.join(hex(&key)));

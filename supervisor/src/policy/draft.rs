@@ -64,7 +64,9 @@ pub struct DraftedTool {
 #[must_use]
 pub fn strictest(read: &[String], env: &[String], wall_s: u64) -> String {
     let sandbox = sandbox(read, env, Some(wall_s));
-    format!("name: scan\ndefault: allow\ntools: {{}}\nserver: {{pins: off}}\ncli: {{allow: [audit-dir, state-dir]}}\n{sandbox}")
+    format!(
+        "name: scan\ndefault: allow\ntools: {{}}\nserver: {{pins: off}}\ncli: {{allow: [audit-dir, state-dir]}}\n{sandbox}"
+    )
 }
 
 /// Drafts a policy. Pure; bounded by what the loader takes, whatever the server listed.

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::model::{
-    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Pins, Policy, Resources, Rule, RuleAction,
-    SandboxSection, TlsMode,
+    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Pins, Policy, Resources, Rule,
+    RuleAction, SandboxSection, TlsMode,
 };
 use crate::limits::{Quota, Window};
 

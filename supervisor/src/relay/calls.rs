@@ -108,12 +108,7 @@ impl Gate {
         Ok(())
     }
 
-    fn park(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        request: &Request<'_>,
-        ours: &RequestId,
-    ) -> Result<(), AuditError> {
+    fn park(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>, ours: &RequestId) -> Result<(), AuditError> {
         let held: usize = self.parked.iter().map(|parked| parked.line.len()).sum();
         if held + step.line.len() > PARKED_BYTES_MAX {
             self.asked.abandon(ours);

@@ -229,9 +229,11 @@ impl Pins {
             let definition = first[name];
             let twice = twice.contains(name) && weaken::in_force("tool-twice");
             let standing = match faults.get(name) {
-                _ if twice => {
-                    self.refusal(DenialCode::NameCollision, "it is listed twice, with different definitions", definition)
-                }
+                _ if twice => self.refusal(
+                    DenialCode::NameCollision,
+                    "it is listed twice, with different definitions",
+                    definition,
+                ),
                 Some(fault) => {
                     let code = match fault {
                         NameFault::SameButCase(_) => DenialCode::NameCollision,
@@ -449,7 +451,9 @@ fn told(tool: &str, code: DenialCode) -> String {
         DenialCode::NotPinned => {
             format!("The tool \"{tool}\" is not among those that were reviewed, or the server does not list it.")
         }
-        DenialCode::PinUnavailable => format!("The definition of \"{tool}\" could not be kept, so it cannot be compared."),
+        DenialCode::PinUnavailable => {
+            format!("The definition of \"{tool}\" could not be kept, so it cannot be compared.")
+        }
         DenialCode::NameCollision => format!("The server lists \"{tool}\" more than once, or differing in case alone."),
         DenialCode::LookalikeName => format!("The name \"{tool}\" can be taken for another tool's."),
         _ => format!("The definition of \"{tool}\" is not the one that was approved: a person has to look at it."),

@@ -104,7 +104,8 @@ impl Gate {
         let mut event = Event::new(Kind::PolicyReload).with_effect(Effect::Allowed);
         let previous = Some(self.policy.sha256.as_str());
         let lock = self.pins.lock_sha256();
-        event.policy = Some(audit::Policy { name: &new.name, sha256: Some(&new.sha256), previous, lock: lock.as_deref() });
+        event.policy =
+            Some(audit::Policy { name: &new.name, sha256: Some(&new.sha256), previous, lock: lock.as_deref() });
         let _on_disk = journal.append(now, &event)?;
         let old = std::mem::replace(&mut self.policy, Rc::new(new));
 
@@ -159,7 +160,8 @@ impl Gate {
         let reason = String::from_utf8_lossy(&reason);
         let sha256 = (attached.sha256 != [0; 32]).then(|| Hash(attached.sha256).to_string());
         let mut event = Event::new(Kind::PolicyReject).with_effect(Effect::Denied).with_reason(why.code(), &reason);
-        event.policy = Some(audit::Policy { name: &self.policy.name, sha256: sha256.as_deref(), previous: None, lock: None });
+        event.policy =
+            Some(audit::Policy { name: &self.policy.name, sha256: sha256.as_deref(), previous: None, lock: None });
         let _on_disk = journal.append(now, &event)?;
         Ok(())
     }

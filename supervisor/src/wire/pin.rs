@@ -207,7 +207,10 @@ mod tests {
         assert_eq!(definition.text.as_deref(), Some(canonical.as_bytes()));
         assert_eq!(of(canonical), definition, "what is kept has the hash that it had");
         // printf '%s' '{"name":"t"}' | sha256sum
-        assert_eq!(hex(&of(r#"{"name":"t"}"#).sha256), "3647a67649228b62fe3d139c47f7a3c673c31ce57da824082b6654fc0b15751f");
+        assert_eq!(
+            hex(&of(r#"{"name":"t"}"#).sha256),
+            "3647a67649228b62fe3d139c47f7a3c673c31ce57da824082b6654fc0b15751f"
+        );
     }
 
     #[test]

@@ -27,7 +27,9 @@ impl NameFault {
     #[must_use]
     pub fn text(&self) -> String {
         match self {
-            Self::Unseen(c) => format!("its name has the character U+{:04X}, which a reader does not see", u32::from(*c)),
+            Self::Unseen(c) => {
+                format!("its name has the character U+{:04X}, which a reader does not see", u32::from(*c))
+            }
             Self::SameButCase(other) => format!("its name differs from \"{}\" in case alone", visible(other)),
             Self::LooksLike(other) => format!("its name looks like \"{}\"", visible(other)),
         }

@@ -142,10 +142,7 @@ pub fn entries<'v>(result: &'v Value<'v>) -> impl Iterator<Item = (&'v str, &'v 
 ///
 /// # Errors
 /// When the result is not that of a `tools/list`.
-pub fn filter(
-    result: &mut Value<'_>,
-    mut keep: impl FnMut(&str, &Value<'_>) -> bool,
-) -> Result<usize, ListError> {
+pub fn filter(result: &mut Value<'_>, mut keep: impl FnMut(&str, &Value<'_>) -> bool) -> Result<usize, ListError> {
     let Some(Value::Array(entries)) = result.member_mut("tools") else {
         return Err(ListError::Tools);
     };

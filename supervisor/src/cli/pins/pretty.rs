@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn it_is_indented_and_hides_nothing() {
-        let entry = json::parse(br#"{"name":"t","description":"a\nb\u202e","inputSchema":{"a":[1.0,{}],"b":[]}}"#).unwrap();
+        let entry =
+            json::parse(br#"{"name":"t","description":"a\nb\u202e","inputSchema":{"a":[1.0,{}],"b":[]}}"#).unwrap();
         let expected = "  {\n    \"description\": \"a\\nb\\u{202e}\",\n    \"inputSchema\": {\n      \"a\": [\n        1.0,\n        {}\n      ],\n      \"b\": []\n    },\n    \"name\": \"t\"\n  }\n";
         assert_eq!(text(&Definition::of(&entry)), expected);
     }

@@ -111,7 +111,7 @@ mod tests {
                 "a write folder" => format!("sandbox: {{filesystem: {{write: [{example}]}}}}"),
                 "a passed variable" => format!("sandbox: {{env: {{pass: [{example}]}}}}"),
                 _ if example.starts_with("sandbox:") || !what.contains('.') => (*example).to_owned(),
-                "server.command" | "cli.allow" => (*example).to_owned(),
+                "server.command" | "server.pins" | "cli.allow" => (*example).to_owned(),
                 _ => format!("sandbox: {{{example}}}"),
             };
             let _ = loaded(&text);

@@ -73,8 +73,9 @@ fn lock(reader: &mut Reader<'_>, node: &Node) -> Option<PathBuf> {
     if plain && !matches!(text, "." | "..") {
         return Some(PathBuf::from(text));
     }
-    reader.error(Code::BadPath, node.span, "`pins.lock` is the name of a file beside the policy, or an absolute path").help =
-        Some("for example server: {pins: {lock: tools.lock}}".into());
+    reader
+        .error(Code::BadPath, node.span, "`pins.lock` is the name of a file beside the policy, or an absolute path")
+        .help = Some("for example server: {pins: {lock: tools.lock}}".into());
     None
 }
 

@@ -449,7 +449,10 @@ fn relay_makes_sealable_memory_and_no_other() {
     for refused in [0, libc::MFD_CLOEXEC, libc::MFD_ALLOW_SEALING, flags | libc::MFD_HUGETLB, flags | 0x10] {
         assert_eq!(memfd(refused), ours::VIOLATION.value(), "{refused:#x}");
     }
-    assert_eq!(ours_says(Filter::egress, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]), ours::VIOLATION.value());
+    assert_eq!(
+        ours_says(Filter::egress, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]),
+        ours::VIOLATION.value()
+    );
 }
 
 #[test]
