@@ -36,6 +36,24 @@ pub const RELOAD_ANSWER_WAIT_MS: u64 = 15_000;
 pub const SCHEMA_WAIT_MS: u64 = 5_000;
 /// Most bytes of tool and argument names that are kept of the server's schemas.
 pub const SCHEMA_BYTES_MAX: usize = 16 << 20;
+/// Largest canonical definition of a tool that is kept whole, bytes; of a larger one the hash. Real ones have a few KiB.
+pub const PIN_BYTES_MAX: usize = 256 << 10;
+/// Most tools of one server that are pinned.
+pub const PINS_MAX: usize = 10_000;
+/// Most bytes of definitions that are kept of one server, in memory and on disk each.
+pub const PINS_BYTES_MAX: usize = 16 << 20;
+/// Largest lock file, bytes: [`PINS_BYTES_MAX`] of definitions and a line's frame for each of [`PINS_MAX`] tools.
+pub const LOCK_BYTES_MAX: u64 = 24 << 20;
+/// Most bytes of a blob in the folder of pins: a definition and its frame, the name in escapes.
+pub const PIN_BLOB_BYTES_MAX: usize = PIN_BYTES_MAX + (4 << 10);
+/// Longest text of what changed in a definition, bytes. It fits a record's string.
+pub const PIN_DIFF_BYTES_MAX: usize = 4 << 10;
+/// Most places of a definition that a diff names; more are counted as one.
+pub const PIN_DIFF_PLACES_MAX: usize = 24;
+/// Longest value in a diff, characters.
+pub const PIN_DIFF_CHARS_MAX: usize = 240;
+/// Tools whose refusal gets a record of its own, of one reading of the list; the rest is counted.
+pub const PIN_RECORDS_MAX: usize = 64;
 /// Most bytes of calls that wait for the server's schemas.
 pub const PARKED_BYTES_MAX: usize = 16 << 20;
 /// Lines a second of a server's non-MCP output that get a record of their own.

@@ -12,10 +12,12 @@ use crate::egress::wall::Wall;
 use crate::monitor::control_dir::{self, ControlDir};
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::ledger::{Ledger, RelayLog};
+use crate::monitor::pin_store::{Entry, PinStore};
 use crate::monitor::reload::{Governing, Reloader};
 use crate::monitor::signals::Signals;
 use crate::monitor::state_dir;
 use crate::monitor::watch::{Ended, Watch};
+use crate::relay::PinSource;
 use crate::relay::control;
 use crate::relay::messages::{EndCause, ToRelay};
 use crate::sandbox::cgroup;
@@ -59,7 +61,7 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     let signals = Signals::block()?;
     cgroup::sweep()?; // what a crashed host left behind
     control_dir::sweep(Path::new(control::DIRECTORY))?;
-    let (mut ledger, log) = Ledger::open(&plan, policy, &request.caller)?; // no journal, no session
+    let (mut ledger, log) = Ledger::open(&plan, policy, governing.lock.as_ref(), &request.caller)?; // no journal, no session
     match guard(&plan, governing, log, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
         Err(error) => {
@@ -81,8 +83,9 @@ fn guard(
         Some(_) => None, // the store is elsewhere
         None => Some(state_dir::prepare(&plan.state_dir, &governing.policy)?),
     };
+    let pins = state_dir::open_pins(&plan.state_dir, &governing.policy, &plan.session)?;
     let cage = Cage::build(plan)?; // cgroup, identity, filters
-    let ended = live(plan, governing, log, limits_dir, signals, ledger, &cage);
+    let ended = live(plan, governing, log, (limits_dir, pins), signals, ledger, &cage);
     let cleared = cage.leaf().clear(); // whatever happened
     let ended = ended?;
     cleared?;
@@ -92,9 +95,9 @@ fn guard(
 /// From the wall to the last process. When it returns, ours are dead and the server's pid 1 with them.
 fn live(
     plan: &Plan,
-    governing: Governing,
+    mut governing: Governing,
     log: RelayLog,
-    limits_dir: Option<PathBuf>,
+    (limits_dir, pins): (Option<PathBuf>, Option<(PinStore, Vec<Entry>)>),
     signals: &Signals,
     ledger: &mut Ledger,
     cage: &Cage,
@@ -111,7 +114,19 @@ fn live(
     let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
     let (session_dir, people) = ControlDir::create(Path::new(control::DIRECTORY), &plan.session)?; // for approvals
     let policy = governing.policy.clone();
-    let brief = RelayBrief { log, policy, limits_dir, pipes, people, layers, server_pid: server.init_pid() };
+    let lock = governing.lock.as_mut().map(|lock| std::mem::take(&mut lock.bytes));
+    let (store, entries) = pins.map_or((None, Vec::new()), |(store, entries)| (Some(store), entries));
+    let kept = entries.into_iter().filter_map(|entry| Some((entry.key, entry.pin?))).collect();
+    let brief = RelayBrief {
+        log,
+        policy,
+        pins: PinSource { lock, kept },
+        limits_dir,
+        pipes,
+        people,
+        layers,
+        server_pid: server.init_pid(),
+    };
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
     let reload = Reloader::start(governing, session_dir.path(), opened_ns)?; // after the last fork: its watch is nobody else's
@@ -127,6 +142,7 @@ fn live(
         wall: plan.resources.wall,
         leaf: cage.leaf(),
         ledger,
+        pins: store,
         reload,
     };
     Ok(watch.run()?)

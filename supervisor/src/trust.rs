@@ -93,17 +93,25 @@ pub struct TrustedFile {
 /// # Errors
 /// [`TrustError`] names the component and what is wrong with it.
 pub fn read_policy(path: &Path, caller: &Caller) -> Result<TrustedFile, TrustError> {
+    read_file(path, caller, POLICY_BYTES_MAX)
+}
+
+/// Reads a file of at most `bytes_max` bytes that belongs to a policy, under the rules of [`read_policy`].
+///
+/// # Errors
+/// As [`read_policy`].
+pub fn read_file(path: &Path, caller: &Caller, bytes_max: u64) -> Result<TrustedFile, TrustError> {
     let (file, path) = open_trusted(path)?;
     if !caller.is_real_root() && crate::weaken::in_force("policy-trust") {
         refuse_user_mount(&file, &path)?;
     }
     let mut bytes = Vec::new();
     File::from(file)
-        .take(POLICY_BYTES_MAX + 1)
+        .take(bytes_max + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| io(&path, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
-    if bytes.len() as u64 > POLICY_BYTES_MAX {
-        return Err(TrustError::TooLong { path, max: POLICY_BYTES_MAX });
+    if bytes.len() as u64 > bytes_max {
+        return Err(TrustError::TooLong { path, max: bytes_max });
     }
     Ok(TrustedFile { path, bytes })
 }

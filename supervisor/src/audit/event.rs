@@ -43,6 +43,8 @@ pub struct Event<'a> {
     pub limit: Option<Limit<'a>>,
     /// The question to a person.
     pub approval: Option<Approval<'a>>,
+    /// The tool's definition.
+    pub pin: Option<Pin<'a>>,
     /// The message.
     pub mcp: Option<Mcp<'a>>,
     /// The network event.
@@ -82,6 +84,7 @@ impl<'a> Event<'a> {
             reason: None,
             limit: None,
             approval: None,
+            pin: None,
             mcp: None,
             net: None,
             proc: None,
@@ -160,6 +163,9 @@ pub struct Policy<'a> {
     /// `policy.reload` only: SHA-256 of the policy that decided until this record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<&'a str>,
+    /// SHA-256 of the lock file that it names, 64 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<&'a str>,
 }
 
 /// The rule that decided.
@@ -209,6 +215,16 @@ pub struct Approval<'a> {
     /// Its pid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_pid: Option<u32>,
+}
+
+/// A tool's definition and its pin.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Pin<'a> {
+    /// SHA-256 of the definition that the server lists, 64 hex digits.
+    pub sha256: &'a str,
+    /// SHA-256 of the one that is pinned, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<&'a str>,
 }
 
 /// A message.
@@ -392,6 +408,7 @@ impl Serialize for Body<'_, '_> {
         member(&mut map, "reason", event.reason.as_ref())?;
         member(&mut map, "limit", event.limit.as_ref())?;
         member(&mut map, "approval", event.approval.as_ref())?;
+        member(&mut map, "pin", event.pin.as_ref())?;
         member(&mut map, "mcp", event.mcp.as_ref())?;
         member(&mut map, "net", event.net.as_ref())?;
         member(&mut map, "proc", event.proc.as_ref())?;

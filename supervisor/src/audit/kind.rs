@@ -39,6 +39,8 @@ kinds! {
     PolicyReload = "policy.reload",
     /// A policy was refused.
     PolicyReject = "policy.reject",
+    /// A tool's definition was pinned, or a tool is refused for its definition or its name.
+    PolicyPin = "policy.pin",
     /// A request, either direction.
     McpRequest = "mcp.request",
     /// The response to a request.
@@ -165,7 +167,7 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.as_str()));
         }
-        assert_eq!(Kind::ALL.len(), 30);
+        assert_eq!(Kind::ALL.len(), 31);
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub use chain::{Hash, Head};
 pub use directory::{Opened, SessionDirectory};
 pub use error::AuditError;
 pub use event::{
-    Actor, Approval, Checkpoint, Event, Fs, Gap, Limit, Mcp, McpId, McpResult, Policy, Proc, Reason, Rule, Sandbox,
-    Segment, Server,
+    Actor, Approval, Checkpoint, Event, Fs, Gap, Limit, Mcp, McpId, McpResult, Pin, Policy, Proc, Reason, Rule,
+    Sandbox, Segment, Server,
 };
 pub use journal::{Committed, Journal, Mark};
 pub use kind::{Effect, Kind, Severity};

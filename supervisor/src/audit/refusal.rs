@@ -49,7 +49,7 @@ pub fn record_refusal(
     start.host = Some(refusal.host);
     start.actor = Some(refusal.actor);
     start.server = Some(Server { argv: refusal.argv, ..Server::default() });
-    start.policy = Some(Policy { name: refusal.policy, sha256: None, previous: None });
+    start.policy = Some(Policy { name: refusal.policy, sha256: None, previous: None, lock: None });
     start.previous = Some(&opened.previous);
     let end = Event::new(Kind::SessionEnd).with_effect(Effect::Denied).with_reason(refusal.code, refusal.text);
     let mut reject = Event::new(Kind::PolicyReject).with_effect(Effect::Denied);

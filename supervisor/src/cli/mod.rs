@@ -3,6 +3,7 @@
 pub mod approvals;
 pub mod audit;
 pub mod doctor;
+pub mod pins;
 pub mod policy;
 mod reload;
 pub mod run;
@@ -37,6 +38,9 @@ enum Command {
     /// Decide calls that wait for a person.
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
+    /// The definitions of tools that are pinned; approve a changed one.
+    #[command(subcommand)]
+    Pins(pins::PinsCommand),
     /// The running sessions.
     Status(approvals::StatusArgs),
     /// Read and verify audit logs.
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Policy(command) => policy::run(command),
         Command::Approvals(command) => approvals::run(command),
+        Command::Pins(command) => pins::run(&command),
         Command::Status(arguments) => approvals::status(arguments),
         Command::Audit(command) => audit::run(command),
         Command::Reload(arguments) => reload::run(&arguments),

@@ -23,7 +23,7 @@ use crate::limits::redis::{RedisStore, Source};
 use crate::limits::{SqliteStore, Store, StoreError};
 use crate::policy::Policy;
 use crate::relay::messages::FromRelay;
-use crate::relay::{self, Pipes, RelayError};
+use crate::relay::{self, PinSource, Pipes, RelayError};
 use crate::sandbox::cgroup::Leaf;
 use crate::sandbox::confine::{self, ConfineError, Terms};
 use crate::sandbox::identity::{EGRESS, LINK, RELAY};
@@ -83,6 +83,8 @@ pub struct RelayBrief {
     pub log: RelayLog,
     /// The loaded policy.
     pub policy: Policy,
+    /// What its pins begin with.
+    pub pins: PinSource,
     /// The folder of the counts, where they are kept on this host.
     pub limits_dir: Option<PathBuf>,
     /// The five streams.
@@ -177,7 +179,7 @@ impl Crew {
         let timeout = PollTimeout::from(APPLIED_TIMEOUT_MS);
         let spoke = pidfd::readable(ours.as_fd(), timeout).map_err(control)?;
         match spoke.then(|| FromRelay::receive(ours.as_fd())).transpose().map_err(CrewError::Control)?.flatten() {
-            Some(FromRelay::Applied) => Ok(ours),
+            Some((FromRelay::Applied, _)) => Ok(ours),
             _ => Err(CrewError::NotApplied),
         }
     }
@@ -256,6 +258,7 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         journal: brief.log.journal,
         redactor: brief.log.redactor,
         policy: brief.policy,
+        pins: brief.pins,
         observe: plan.observe,
         store,
         pipes: brief.pipes,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::lock_file::LockFile;
 use crate::audit::chain::{Hash, Head};
 use crate::audit::{
     self, Actor, AuditError, Effect, Event, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
@@ -42,7 +43,12 @@ impl Ledger {
     ///
     /// # Errors
     /// No journal, no session.
-    pub fn open(plan: &Plan, policy: &Policy, caller: &Caller) -> Result<(Self, RelayLog), AuditError> {
+    pub fn open(
+        plan: &Plan,
+        policy: &Policy,
+        lock: Option<&LockFile>,
+        caller: &Caller,
+    ) -> Result<(Self, RelayLog), AuditError> {
         let directory = Path::new(KEYS);
         keys::ensure(directory)?;
         let redactor = keys::load_redactor(directory)?;
@@ -50,7 +56,7 @@ impl Ledger {
         let opened = SessionDirectory::create(&plan.audit.directory, &plan.session, durability, clock::now())?;
         let Opened { directory, mut journal, previous } = opened;
         journal.hide(plan.secrets.clone());
-        let mark = start(&mut journal, plan, policy, caller, &previous)?;
+        let mark = start(&mut journal, plan, (policy, lock), caller, &previous)?;
         Ok((Self { directory, signer: None, durability, mark, signed: 0 }, RelayLog { journal, redactor }))
     }
 
@@ -114,7 +120,7 @@ fn head(point: LogPoint) -> Head {
 fn start(
     journal: &mut Journal,
     plan: &Plan,
-    policy: &Policy,
+    (policy, lock): (&Policy, Option<&LockFile>),
     caller: &Caller,
     previous: &str,
 ) -> Result<Mark, AuditError> {
@@ -123,7 +129,9 @@ fn start(
     event.host = Some(&host);
     event.actor = Some(Actor { uid: caller.uid, sudo_uid: caller.behind, loginuid: caller.login_uid, client: None });
     event.server = Some(audit::Server { argv: &plan.argv, ..audit::Server::default() });
-    event.policy = Some(audit::Policy { name: &policy.name, sha256: Some(&policy.sha256), previous: None });
+    let lock = lock.map(|lock| Hash(lock.sha256).to_string());
+    let (sha256, lock) = (Some(policy.sha256.as_str()), lock.as_deref());
+    event.policy = Some(audit::Policy { name: &policy.name, sha256, previous: None, lock });
     event.mode = plan.observe.then_some("observe");
     event.previous = Some(previous);
     let mut load = Event::new(Kind::PolicyLoad).with_effect(Effect::Allowed);

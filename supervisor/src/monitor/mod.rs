@@ -6,6 +6,8 @@ pub mod control_dir;
 pub mod crew;
 pub mod janitor;
 pub mod ledger;
+pub mod lock_file;
+pub mod pin_store;
 pub mod policy_watch;
 pub mod reload;
 pub mod runtime_dir;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::lock_file::{self, LockFile};
 use super::policy_watch::PolicyWatch;
 use super::runtime_dir::{RUNTIME, RuntimeDir, Standing, Verdict};
 use crate::bounds::{RELOAD_PROBLEMS_SHOWN, RELOAD_QUIET_MS, RELOAD_REASON_BYTES_MAX, RELOAD_WAIT_MAX_MS};
@@ -31,13 +32,15 @@ pub struct Governing {
     pub path: PathBuf,
     /// Who called: the same check as at start.
     pub caller: Caller,
+    /// Its lock file, where it names one.
+    pub lock: Option<LockFile>,
 }
 
 /// Why a reload cannot go on; the session is over then.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The text cannot be sealed, or the relay is gone.
-    #[error("a policy cannot be handed to the relay")]
+    #[error("a policy or a pin cannot be handed over")]
     Hand(#[from] io::Error),
     /// It confirmed what it was not given.
     #[error("the relay confirmed a policy that it was not given")]
@@ -56,7 +59,7 @@ pub struct Taken {
 /// What the file came to, on reading it.
 enum Read {
     Unchanged,
-    New { policy: Box<Policy>, bytes: Vec<u8>, sha256: [u8; 32] },
+    New { policy: Box<Policy>, bytes: Vec<u8>, sha256: [u8; 32], lock: Option<LockFile> },
     Refused(Refused),
 }
 
@@ -74,7 +77,7 @@ struct Refused {
 
 /// What the relay was handed and has not confirmed.
 enum Handed {
-    Policy { policy: Box<Policy>, sha256: [u8; 32], answers: bool },
+    Policy { policy: Box<Policy>, sha256: [u8; 32], lock: Option<LockFile>, answers: bool },
     Rejection { refused: Refused, answers: bool },
 }
 
@@ -174,11 +177,12 @@ impl Reloader {
                     self.say(Verdict::Unchanged, answers);
                 }
             }
-            Read::New { policy, bytes, sha256 } => {
+            Read::New { policy, bytes, sha256, lock } => {
+                let lock = lock.map(|lock| hand_lock(lock, control)).transpose()?;
                 let text = sealed::seal(&bytes)?;
                 let attached = Attached { bytes: bytes.len() as u64, sha256 };
                 ToRelay::Policy(attached).send_with(control, text.as_fd())?;
-                self.handed = Some(Handed::Policy { policy, sha256, answers });
+                self.handed = Some(Handed::Policy { policy, sha256, lock, answers });
             }
             Read::Refused(refused) if !answers && self.refused.as_ref() == Some(&refused) => {}
             Read::Refused(refused) => {
@@ -209,8 +213,9 @@ impl Reloader {
 
     /// The new policy is in force, its ceilings too.
     pub fn settled(&mut self) {
-        if let Some(Handed::Policy { policy, answers, .. }) = self.handed.take() {
+        if let Some(Handed::Policy { policy, lock, answers, .. }) = self.handed.take() {
             self.governing.policy = *policy;
+            self.governing.lock = lock;
             self.refused = None;
             self.say(Verdict::Reloaded, answers);
         }
@@ -233,7 +238,7 @@ impl Reloader {
 
     /// The same steps as at start: trust, text, rules; then what can be applied to a server that runs.
     fn read(&self) -> Read {
-        let Governing { policy: old, path, caller } = &self.governing;
+        let Governing { policy: old, path, caller, lock: old_lock } = &self.governing;
         let file = match self.trusted() {
             Ok(file) => file,
             Err(error) => {
@@ -247,7 +252,8 @@ impl Reloader {
             }
         };
         let sha256: [u8; 32] = Sha256::digest(&file.bytes).into();
-        if crate::audit::Hash(sha256).to_string() == old.sha256 {
+        let is_same = crate::audit::Hash(sha256).to_string() == old.sha256;
+        if is_same && old_lock.is_none() {
             return Read::Unchanged;
         }
         let load = |text| policy::load(&policy::Source { path: &file.path, text });
@@ -268,7 +274,18 @@ impl Reloader {
             let reason = bounded(&fixed_text(&fixed, &loaded.policy));
             return Read::Refused(Refused { why: Rejection::Fixed, sha256, told: reason.clone(), reason });
         }
-        Read::New { policy: Box::new(loaded.policy), bytes: file.bytes, sha256 }
+        let lock = match lock_file::read(&loaded.policy, caller) {
+            Ok(lock) => lock,
+            Err(error) => {
+                let reason = bounded(&chain(&error));
+                return Read::Refused(Refused { why: Rejection::Lock, sha256, told: reason.clone(), reason });
+            }
+        };
+        let hash = |lock: &Option<LockFile>| lock.as_ref().map(|lock| lock.sha256);
+        if is_same && hash(&lock) == hash(old_lock) {
+            return Read::Unchanged;
+        }
+        Read::New { policy: Box::new(loaded.policy), bytes: file.bytes, sha256, lock }
     }
 
     fn trusted(&self) -> Result<TrustedFile, trust::TrustError> {
@@ -302,6 +319,13 @@ impl Reloader {
         self.watch = None;
         unwatched(&self.governing.path, errno);
     }
+}
+
+/// A lock goes before its policy. What is kept of it is its hash.
+fn hand_lock(lock: LockFile, control: BorrowedFd<'_>) -> io::Result<LockFile> {
+    let attached = Attached { bytes: lock.bytes.len() as u64, sha256: lock.sha256 };
+    ToRelay::Lock(attached).send_with(control, sealed::seal(&lock.bytes)?.as_fd())?;
+    Ok(LockFile { bytes: Vec::new(), sha256: lock.sha256 })
 }
 
 fn unwatched(path: &Path, errno: nix::errno::Errno) {

@@ -1,4 +1,5 @@
-//! Where the relay keeps its counts: root's directory, with one folder a policy that belongs to the relay alone.
+//! Where state is kept between sessions: root's directory, with one folder a policy for the counts, which belongs to the
+//! relay alone, and one for the pins, which belongs to root alone.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::policy::{LimitScope, Policy};
+use super::pin_store::{Entry, PinStore};
+use crate::policy::{LimitScope, Pins, Policy};
 use crate::sandbox::identity::RELAY;
 use crate::trust::{self, TrustError};
 
@@ -20,6 +22,14 @@ pub enum StateError {
     #[error("{path} cannot be made")]
     Make {
         /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The pins cannot be read.
+    #[error("the pins in {path} cannot be read")]
+    Read {
+        /// Their folder.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -48,13 +58,41 @@ pub fn prepare(root: &Path, policy: &Policy) -> Result<PathBuf, StateError> {
     Ok(folder)
 }
 
+/// Makes the folder of this policy's pins, root's alone, and opens it; none where the policy keeps no pins between sessions.
+/// It stands here wherever the counts are.
+///
+/// # Errors
+/// [`StateError`]: no pins, no session.
+pub fn open_pins(root: &Path, policy: &Policy, session: &str) -> Result<Option<(PinStore, Vec<Entry>)>, StateError> {
+    if policy.pins != Pins::FirstUse {
+        return Ok(None);
+    }
+    make(root, 0o711)?;
+    trust::check_directory(root)?;
+    let folder = pins_folder(root, policy);
+    for directory in [&root.join("pins"), &folder] {
+        make(directory, 0o700)?;
+        trust::check_directory(directory)?;
+    }
+    let opened = PinStore::open(&folder, session);
+    opened.map(Some).map_err(|source| StateError::Read { path: folder, source })
+}
+
+/// Where the pins of a policy are: by its `name:`, else by its real path.
+#[must_use]
+pub fn pins_folder(root: &Path, policy: &Policy) -> PathBuf {
+    root.join("pins").join(hashed(&policy.limit_identity()))
+}
+
+fn hashed(identity: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(identity.as_bytes()).into();
+    crate::wire::pin::hex(&digest[..16])
+}
+
 fn folder_name(policy: &Policy) -> String {
     match policy.limit_scope {
         LimitScope::Global => "global".to_owned(),
-        LimitScope::Profile | LimitScope::Session => {
-            let digest: [u8; 32] = Sha256::digest(policy.limit_identity().as_bytes()).into();
-            digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-        }
+        LimitScope::Profile | LimitScope::Session => hashed(&policy.limit_identity()),
     }
 }
 

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use super::child::{Child, Role};
 use super::ledger::Ledger;
+use super::pin_store::PinStore;
 use super::reload::{ReloadError, Reloader};
 use super::signals::Signals;
 use crate::clock;
@@ -72,6 +73,8 @@ pub struct Watch<'s> {
     pub leaf: &'s Leaf,
     /// The log's side that signs.
     pub ledger: &'s mut Ledger,
+    /// Where the pins are kept, where they are.
+    pub pins: Option<PinStore>,
     /// What looks after the policy file.
     pub reload: Reloader,
 }
@@ -191,27 +194,41 @@ impl Watch<'_> {
         match FromRelay::receive(self.control.as_fd()) {
             // Its pidfd says the rest.
             Ok(None) => state.relay_alive = false,
-            Ok(Some(FromRelay::Applied)) => {}
-            Ok(Some(FromRelay::Checkpoint(point))) => self.ledger.sign(point)?,
-            Ok(Some(FromRelay::ClientGone)) => {
-                state.cause.get_or_insert(EndCause::Client);
-                state.enter(Phase::Closing, STDIN_GRACE);
-            }
-            Ok(Some(FromRelay::Failed(cause))) => {
-                state.relay_alive = false;
-                self.end(cause, state)?;
-            }
-            Ok(Some(FromRelay::Finished(point))) => state.last = Some(point),
-            Ok(Some(FromRelay::PolicyTaken(sha256))) => self.policy_taken(sha256, state)?,
-            Ok(Some(FromRelay::RejectionTaken)) => {
-                let done = self.reload.rejection_taken();
-                self.end_if_failed(done, state)?;
-            }
+            Ok(Some((message, blob))) => self.heard(message, blob, state)?,
             // A relay that says something else is no relay of ours any more.
             Err(error) => {
                 tracing::error!("relay: {error}");
                 state.relay_alive = false;
                 self.end(EndCause::RelayDied, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, message: FromRelay, blob: Option<OwnedFd>, state: &mut State) -> Result<(), WatchError> {
+        match message {
+            FromRelay::Applied => {}
+            FromRelay::Checkpoint(point) => self.ledger.sign(point)?,
+            FromRelay::ClientGone => {
+                state.cause.get_or_insert(EndCause::Client);
+                state.enter(Phase::Closing, STDIN_GRACE);
+            }
+            FromRelay::Failed(cause) => {
+                state.relay_alive = false;
+                self.end(cause, state)?;
+            }
+            FromRelay::Finished(point) => state.last = Some(point),
+            FromRelay::PolicyTaken(sha256) => self.policy_taken(sha256, state)?,
+            FromRelay::RejectionTaken => {
+                let done = self.reload.rejection_taken();
+                self.end_if_failed(done, state)?;
+            }
+            FromRelay::Pin(kind, attached) => {
+                let filed = match (&mut self.pins, blob) {
+                    (Some(pins), Some(blob)) => pins.hear((kind, attached), blob, self.control.as_fd()),
+                    (None, _) | (_, None) => Err(std::io::ErrorKind::InvalidData.into()),
+                };
+                self.end_if_failed(filed.map_err(ReloadError::Hand), state)?;
             }
         }
         Ok(())

@@ -58,6 +58,13 @@ impl Policy {
         own.into_iter().chain(self.tools.get(EVERY_TOOL))
     }
 
+    /// The tools that the policy writes by name: those under `tools` and those that it hides.
+    #[must_use]
+    pub fn written_tools(&self) -> Vec<&str> {
+        let named = self.tools.keys().filter(|tool| *tool != EVERY_TOOL).chain(&self.hide);
+        named.map(String::as_str).collect()
+    }
+
     /// What the rules for `tool` want of its schemas.
     #[must_use]
     pub fn wants_of_schemas(&self, tool: &str) -> Validate {

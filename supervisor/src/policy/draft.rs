@@ -13,10 +13,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use crate::bounds::{DRAFT_SPARE_BYTES, POLICY_BYTES_MAX, POLICY_CONDITIONS_MAX, POLICY_NODES_MAX, POLICY_TOOLS_MAX};
-use crate::wire::json::{self, Value};
+use crate::wire::json::Value;
+use crate::wire::pin::{Definition, hex};
 pub use judge::Proposal;
 use judge::propose;
 use text::{quoted, remark};
@@ -54,7 +53,7 @@ pub struct Draft {
 pub struct DraftedTool {
     /// Its name, as the server wrote it.
     pub name: String,
-    /// SHA-256 of its definition, lower-case hex: JSON with the members of each object sorted by name, no spaces.
+    /// SHA-256 of its definition as it would be pinned, lower-case hex.
     pub sha256: String,
     /// What the draft says of it.
     pub proposal: Proposal,
@@ -65,7 +64,9 @@ pub struct DraftedTool {
 #[must_use]
 pub fn strictest(read: &[String], env: &[String], wall_s: u64) -> String {
     let sandbox = sandbox(read, env, Some(wall_s));
-    format!("name: scan\ndefault: allow\ntools: {{}}\ncli: {{allow: [audit-dir, state-dir]}}\n{sandbox}")
+    format!(
+        "name: scan\ndefault: allow\ntools: {{}}\nserver: {{pins: off}}\ncli: {{allow: [audit-dir, state-dir]}}\n{sandbox}"
+    )
 }
 
 /// Drafts a policy. Pure; bounded by what the loader takes, whatever the server listed.
@@ -94,7 +95,7 @@ pub fn draft(scanned: &Scanned<'_>) -> Draft {
         }
         let tool = DraftedTool {
             name: name.to_owned(),
-            sha256: digest(definition),
+            sha256: hex(&Definition::of(definition).sha256),
             proposal: if repeated { Proposal::deny("it is listed twice") } else { propose(name, definition) },
         };
         let block = block(definition, &tool);
@@ -173,8 +174,8 @@ fn head(scanned: &Scanned<'_>) -> String {
 # Allowed here: tools that claim to be read-only and whose arguments can be judged. Every other tool is denied.
 # A tool that needs the network gets none until its host stands below, and no folder to write.
 # Not refused here: arguments that a tool's schema does not name, and what its comment lists under `any value`.
-# pin: the SHA-256 of the tool's definition as it was listed (JSON, members sorted by name, no spaces). Pins are
-# enforced by a later version; until then a changed one is for you to see.
+# The definitions themselves go into a lock file (`policy scan --lock FILE`, beside this one with -o). Once you have read it,
+# `server: {{pins: {{lock: tools.lock}}}}` takes the tools as they stand there; until then, as they were when first seen.
 # Methods: only tools/list and tools/call pass. If the server's resources or prompts are wanted, name what may be asked, such as
 #   methods: {{resources/list: allow, resources/read: allow}}
 name: scan-draft
@@ -194,7 +195,6 @@ fn block(definition: &Value<'_>, tool: &DraftedTool) -> String {
     if let Some(claims) = judge::claims(definition) {
         let _ = writeln!(block, "  # the server claims: {claims}");
     }
-    let _ = writeln!(block, "  # pin: sha256:{}", tool.sha256);
     match &tool.proposal {
         Proposal::Deny(why) => {
             let reason = quoted(&format!("not judged: {why}"));
@@ -265,28 +265,5 @@ fn unnameable(name: &str) -> Option<&'static str> {
     match loads {
         Ok(loaded) if loaded.policy.tools.contains_key(name) => None,
         Ok(_) | Err(_) => Some("the policy language has no such name"),
-    }
-}
-
-/// SHA-256 of the definition in its canonical form, lower-case hex.
-fn digest(definition: &Value<'_>) -> String {
-    let mut bytes = Vec::new();
-    json::write(&sorted(definition), &mut bytes);
-    Sha256::digest(&bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-        hex
-    })
-}
-
-/// The same value with the members of each object sorted by name. As deep as the parser lets a message be.
-fn sorted<'v>(value: &Value<'v>) -> Value<'v> {
-    match value {
-        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
-            members.sort_by(|(one, _), (other, _)| one.cmp(other));
-            Value::Object(members)
-        }
-        other => other.clone(),
     }
 }

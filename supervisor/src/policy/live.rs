@@ -35,6 +35,7 @@ pub fn fixed_changes(old: &Policy, new: &Policy) -> Vec<&'static str> {
         sandbox,
         audit,
         server_command,
+        pins,
         cli_allow,
     } = new;
     let AuditSection { durability } = *audit;
@@ -44,6 +45,8 @@ pub fn fixed_changes(old: &Policy, new: &Policy) -> Vec<&'static str> {
     sandbox_changes(&old.sandbox, sandbox, &mut changed);
     changed.note("audit.durability", old.audit.durability != durability);
     changed.note("server.command", old.server_command != *server_command);
+    // The folder of the pins was read when the session started. What stands in a lock file may change.
+    changed.note("server.pins", old.pins != *pins);
     // Flags were checked against it when the session started; a later file cannot allow them after the fact.
     changed.note("cli.allow", old.cli_allow != *cli_allow);
     changed.keys
@@ -179,6 +182,7 @@ mod tests {
         "limits",
         "audit",
         "server",
+        "pins",
         "cli",
         "sandbox",
         "sandbox.network",

@@ -38,8 +38,24 @@ pub struct Policy {
     pub audit: AuditSection,
     /// `server.command`, when given.
     pub server_command: Option<Vec<String>>,
+    /// `server.pins`.
+    pub pins: Pins,
     /// `cli.allow`: loosening flags that a caller who is not real root may use.
     pub cli_allow: BTreeSet<String>,
+}
+
+/// `server.pins:` which definitions of the server's tools are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pins {
+    /// Those that were seen first, kept over sessions (default).
+    #[default]
+    FirstUse,
+    /// Those that were seen first in the session.
+    Session,
+    /// Whatever the server lists.
+    Off,
+    /// Those of a lock file: as written, its name beside the policy or an absolute path.
+    Lock(PathBuf),
 }
 
 /// `default:`, and an entry of `methods:`.
@@ -50,6 +66,17 @@ pub enum DefaultEffect {
     Allow,
     /// It is refused.
     Deny,
+}
+
+impl Policy {
+    /// Where the lock file stands: beside the policy's real place, unless the policy names another.
+    #[must_use]
+    pub fn lock_path(&self) -> Option<PathBuf> {
+        match &self.pins {
+            Pins::Lock(file) => Some(self.path.parent().map_or_else(|| file.clone(), |folder| folder.join(file))),
+            Pins::FirstUse | Pins::Session | Pins::Off => None,
+        }
+    }
 }
 
 /// The rules of one tool, in order. Every one must pass.

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::model::{
-    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Policy, Resources, Rule, RuleAction,
-    SandboxSection, TlsMode, Validate,
+    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Pins, Policy, Resources, Rule,
+    RuleAction, SandboxSection, TlsMode, Validate,
 };
 use crate::limits::{Quota, Window};
 
 impl Policy {
     /// YAML text. Keys stand in a fixed order; a key that changes nothing when left out is left out, except the defaults
-    /// of `default`, `limits.scope`, `audit`, `pace.burst`, `state.increment`, each host's `ports` and `tls`, `process`, `resources`,
+    /// of `default`, `limits.scope`, `audit`, `server.pins`, `pace.burst`, `state.increment`, each host's `ports` and `tls`, `process`, `resources`,
     /// and `approvals` where a rule asks for one. Without `sandbox` a comment says what is in force.
     #[must_use]
     pub fn normalised(&self) -> String {
@@ -58,9 +58,10 @@ impl Policy {
             Durability::Write => "write",
         };
         out.line(0, &format!("audit: {{durability: {durability}, capture: hmac}}"));
-        if let Some(command) = &self.server_command {
-            out.line(0, &format!("server: {{command: {}}}", list(command.iter().map(|word| text(word)))));
-        }
+        let command = self.server_command.iter();
+        let command = command.map(|command| format!("command: {}", list(command.iter().map(|word| text(word)))));
+        let server: Vec<String> = command.chain([format!("pins: {}", pins(&self.pins))]).collect();
+        out.line(0, &format!("server: {{{}}}", server.join(", ")));
         if !self.cli_allow.is_empty() {
             out.line(0, &format!("cli: {{allow: {}}}", list(self.cli_allow.iter().cloned())));
         }
@@ -76,6 +77,15 @@ struct Writer {
 impl Writer {
     fn line(&mut self, depth: usize, line: &str) {
         let _ = writeln!(self.text, "{:indent$}{line}", "", indent = depth * 2); // writing to a String cannot fail
+    }
+}
+
+fn pins(pins: &Pins) -> String {
+    match pins {
+        Pins::FirstUse => "first_use".to_owned(),
+        Pins::Session => "session".to_owned(),
+        Pins::Off => "off".to_owned(),
+        Pins::Lock(file) => format!("{{lock: {}}}", text(&file.to_string_lossy())),
     }
 }
 

@@ -160,6 +160,16 @@ pub enum DenialCode {
     Hidden,
     /// The schema that a rule needs could not be had, or cannot be judged.
     SchemaUnavailable,
+    /// The tool's definition is not the one that is pinned.
+    PinMismatch,
+    /// The lock file, or the server's own list, does not have the tool.
+    NotPinned,
+    /// Its pin could not be kept or read.
+    PinUnavailable,
+    /// Its name is another tool's but for case, or two definitions have it.
+    NameCollision,
+    /// Its name looks like another one's, or hides characters.
+    LookalikeName,
     /// `require_approval`: no one has decided yet, or there is no room to ask.
     ApprovalRequired,
     /// `require_approval`: a person refused.
@@ -172,7 +182,7 @@ pub enum DenialCode {
 
 impl DenialCode {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::RateLimited,
         Self::MissingArgument,
         Self::SchemaMismatch,
@@ -181,6 +191,11 @@ impl DenialCode {
         Self::NotListed,
         Self::Hidden,
         Self::SchemaUnavailable,
+        Self::PinMismatch,
+        Self::NotPinned,
+        Self::PinUnavailable,
+        Self::NameCollision,
+        Self::LookalikeName,
         Self::ApprovalRequired,
         Self::ApprovalDenied,
         Self::StoreDown,
@@ -199,6 +214,11 @@ impl DenialCode {
             Self::NotListed => "not_listed",
             Self::Hidden => "hidden",
             Self::SchemaUnavailable => "schema_unavailable",
+            Self::PinMismatch => "pin_mismatch",
+            Self::NotPinned => "not_pinned",
+            Self::PinUnavailable => "pin_unavailable",
+            Self::NameCollision => "name_collision",
+            Self::LookalikeName => "lookalike_name",
             Self::ApprovalRequired => "approval_required",
             Self::ApprovalDenied => "approval_denied",
             Self::StoreDown => "store_down",

@@ -58,31 +58,71 @@ impl Gate {
         let continues = self.continuations.has(call, now.boot_ns);
         let mut judge = Judge { policy: &policy, store, paces, session, observe, continues, now };
         let in_hand = |print| self.approvals.in_hand(print, now.boot_ns).is_some();
-        let ruling = judge.rule(self.schemas.lookup(call.name), call, in_hand);
+        let pin = self.pins.lookup(self.schemas.listing(), call.name);
+        let ruling = judge.rule(self.schemas.lookup(call.name), pin, call, in_hand);
         match if observe { ruling.observed() } else { ruling } {
-            Ruling::Wait => self.await_schemas(step, request, ours),
+            Ruling::Wait => self.await_tools(step, request, ours),
             Ruling::Ask { rule, print } => self.ask_a_person(step, opened, rule, print),
             Ruling::Granted(granted) => self.let_go(step, opened, &granted),
             Ruling::Refused(refused) => self.refuse_call(step, opened, &refused, None),
         }
     }
 
-    fn await_schemas(
+    /// A tools/list of the client: what it shows is held against our own, so that is read first. The first page of it, for
+    /// a list may have changed without a word.
+    pub(super) fn client_list(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
+        let ours = match self.asked.open(request.id.clone(), Asked::ToolsList) {
+            Ok(ours) => ours,
+            Err(error) => return deny_request(step, request, NOT_TAKEN, "not_taken", &error.to_string()),
+        };
+        let is_first = request.params.as_ref().and_then(|params| params.member("cursor")).is_none();
+        if self.pins.on() && is_first && !self.schemas.is_listing() {
+            self.ask_for_tools(step, None)?;
+        }
+        self.list_on(step, request, &ours)
+    }
+
+    fn list_on(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>, ours: &RequestId) -> Result<(), AuditError> {
+        if self.pins.on() && self.schemas.is_listing() {
+            return self.park(step, request, ours);
+        }
+        let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Allowed);
+        event.mcp = Some(Mcp {
+            dir: "c2s",
+            method: Some(&request.method),
+            id: Some(record_id(&request.id)),
+            kind: Some("request"),
+            protocol: self.era.map(Era::as_str),
+            bytes: step.bytes(),
+            ..Mcp::default()
+        });
+        self.forward(step, request, ours);
+        step.record(&event)
+    }
+
+    /// A call whose tool is not known yet. Where pins hold, and in a revision without a handshake, nobody need have said that the
+    /// client is initialized.
+    fn await_tools(
         &mut self,
         step: &mut Step<'_, '_>,
         request: &Request<'_>,
         ours: &RequestId,
     ) -> Result<(), AuditError> {
+        self.park(step, request, ours)?;
+        let has_handshake = self.known_revision_of(request).is_none_or(Era::has_handshake);
+        if (self.pins.on() || !has_handshake) && self.schemas.not_asked() {
+            return self.ask_for_tools(step, None);
+        }
+        self.schemas.wait(step.now.boot_ns);
+        Ok(())
+    }
+
+    fn park(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>, ours: &RequestId) -> Result<(), AuditError> {
         let held: usize = self.parked.iter().map(|parked| parked.line.len()).sum();
         if held + step.line.len() > PARKED_BYTES_MAX {
             self.asked.abandon(ours);
             return deny_request(step, request, NOT_TAKEN, "not_taken", "too much waits for the tools' schemas");
         }
-        // Without a handshake nothing says that the server may be asked but the first request.
-        if !self.schemas.is_asked() && self.known_revision_of(request).is_some_and(|era| !era.has_handshake()) {
-            self.ask_for_tools(step, None)?;
-        }
-        self.schemas.wait(step.now.boot_ns);
         self.parked.push_back(Parked { ours: ours.clone(), line: step.line.to_vec() });
         Ok(())
     }
@@ -200,7 +240,7 @@ impl Gate {
         event
     }
 
-    /// Decides a call that waited once more, from the start.
+    /// Decides what waited once more, from the start.
     pub(super) fn rule_again(
         &mut self,
         (ours, line): (&RequestId, &[u8]),
@@ -209,6 +249,12 @@ impl Gate {
         outbox: &mut Outbox,
     ) -> Result<(), AuditError> {
         let mut step = Step { now, line, journal, outbox };
+        if let Ok(read) = jsonrpc::read_line(line)
+            && let Message::Request(request) = &read.message
+            && request.method == "tools/list"
+        {
+            return self.list_on(&mut step, request, ours);
+        }
         reread(line, |request, call| self.rule_on(&mut step, Opened { request, call, ours }))
     }
 
@@ -223,13 +269,16 @@ impl Gate {
             let _on_disk = journal.append(now, &event)?;
         }
         if self.schemas.deadline_ns().is_some_and(|deadline_ns| now.boot_ns >= deadline_ns) {
-            self.schemas.failed();
+            self.schemas.late();
+            self.woken = true;
         }
         self.calls_overdue(now, journal, outbox)?;
-        while self.schemas.settled()
-            && let Some(Parked { ours, line }) = self.parked.pop_front()
-        {
-            self.rule_again((&ours, &line), now, journal, outbox)?;
+        self.say_of_pins(now, journal)?;
+        if std::mem::take(&mut self.woken) && self.schemas.settled() {
+            // What still has to wait, for its pin or a late list, stands in line again.
+            for Parked { ours, line } in std::mem::take(&mut self.parked) {
+                self.rule_again((&ours, &line), now, journal, outbox)?;
+            }
         }
         self.approvals_due(now, journal, outbox)
     }

@@ -1,4 +1,4 @@
-//! What an approval is bound to: one tool, one set of arguments, one policy, in bytes that no other call has.
+//! What an approval is bound to: one tool as it is pinned, one set of arguments, one policy, in bytes that no other call has.
 #![forbid(unsafe_code)]
 
 use sha2::{Digest, Sha256};
@@ -19,11 +19,14 @@ const RETRY_DOMAIN: &[u8] = b"intercept-sandbox/retry/v1\n";
 pub(super) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of `call` under the policy whose file has the hash `policy_sha256`.
-    pub(super) fn of(call: ToolCall<'_>, policy_sha256: &str) -> Self {
+    /// The fingerprint of `call` of a tool with the definition `pin`, under the policy whose file has the hash `policy_sha256`.
+    pub(super) fn of(call: ToolCall<'_>, pin: Option<&[u8; 32]>, policy_sha256: &str) -> Self {
         let mut bytes = DOMAIN.to_vec();
         field(b'p', policy_sha256.as_bytes(), &mut bytes);
         field(b't', call.name.as_bytes(), &mut bytes);
+        if let Some(pin) = pin {
+            field(b'i', pin, &mut bytes);
+        }
         if weaken::in_force("approval-bound") {
             match call.arguments {
                 Some(arguments) => canonical(arguments, &mut bytes),
@@ -128,7 +131,7 @@ mod tests {
 
     fn print(tool: &str, arguments: &str, policy: &str) -> Fingerprint {
         let value = parse(arguments.as_bytes()).unwrap();
-        Fingerprint::of(ToolCall::plain(tool, Some(&value)), policy)
+        Fingerprint::of(ToolCall::plain(tool, Some(&value)), None, policy)
     }
 
     #[test]
@@ -145,15 +148,22 @@ mod tests {
             print("pay", r#"{"to":"a","sum":1}"#, "q"),
         ];
         assert!(others.iter().all(|other| *other != one));
-        let none = Fingerprint::of(ToolCall::plain("pay", None), "p");
+        let none = Fingerprint::of(ToolCall::plain("pay", None), None, "p");
         assert_ne!(none, print("pay", "{}", "p"));
+    }
+
+    #[test]
+    fn a_fingerprint_covers_the_definition_of_the_tool() {
+        let of = |pin: Option<[u8; 32]>| Fingerprint::of(ToolCall::plain("pay", None), pin.as_ref(), "p");
+        let all = [of(None), of(Some([1; 32])), of(Some([2; 32]))];
+        assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2]);
     }
 
     #[test]
     fn a_fingerprint_covers_task_and_meta_but_no_progress_token() {
         let of = |text: &str| {
             let params = parse(text.as_bytes()).unwrap();
-            Fingerprint::of(ToolCall::of(Some(&params)).unwrap(), "p")
+            Fingerprint::of(ToolCall::of(Some(&params)).unwrap(), None, "p")
         };
         let plain = of(r#"{"name":"pay","arguments":{}}"#);
         assert_eq!(of(r#"{"name":"pay","arguments":{},"_meta":{"progressToken":7}}"#), plain);
@@ -173,7 +183,7 @@ mod tests {
             let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
             let text = format!(r#"{{"name":"pay",{meta}{rest}}}"#);
             let params = parse(text.as_bytes()).unwrap();
-            Fingerprint::of(ToolCall::of(Some(&params)).unwrap(), "p")
+            Fingerprint::of(ToolCall::of(Some(&params)).unwrap(), None, "p")
         };
         let all = [
             of(""),

@@ -11,6 +11,7 @@ use super::method_policy::deny_revision;
 use super::noise::Noise;
 use super::outbox::Outbox;
 use super::person::Counts;
+use super::pins::Pins;
 use super::progress::TaskTokens;
 use super::schemas::Schemas;
 use super::subscriptions::LISTEN;
@@ -91,9 +92,12 @@ pub(super) struct Gate {
     /// Calls that wait for the input that the server asked for.
     pub(super) continuations: Continuations,
     pub(super) schemas: Schemas,
+    pub(super) pins: Pins,
     pub(super) parked: VecDeque<Parked>,
     /// The calls that the server works on.
     pub(super) call_clock: CallClock,
+    /// What waits may go on: a list is settled, or a pin.
+    pub(super) woken: bool,
     /// Calls that wait for a person, and answers that wait for a call.
     pub(super) approvals: Approvals,
     pub(super) counts: Counts,
@@ -111,12 +115,32 @@ pub(super) struct Gate {
 pub(super) struct Terms {
     pub(super) session: String,
     pub(super) policy: Policy,
+    pub(super) pins: Pins,
     pub(super) observe: bool,
     pub(super) store: Box<dyn Store>,
     pub(super) redactor: Redactor,
     pub(super) secrets: Secrets,
     pub(super) client_line_bytes_max: usize,
     pub(super) server_line_bytes_max: usize,
+}
+
+#[cfg(any(test, fuzzing))]
+impl Terms {
+    /// A session on a counter in memory, without secrets, and without pins: no server is here that lists anything.
+    pub(super) fn plain(mut policy: Policy) -> Self {
+        policy.pins = crate::policy::Pins::Off;
+        Self {
+            session: "a".repeat(32),
+            pins: Pins::new(&policy, super::pins::PinSource::default()).expect("nothing to read"),
+            policy,
+            observe: false,
+            store: Box::new(crate::limits::MemoryStore::new()),
+            redactor: Redactor::new(&[7; 32]),
+            secrets: Secrets::default(),
+            client_line_bytes_max: crate::bounds::CLIENT_LINE_BYTES_MAX,
+            server_line_bytes_max: crate::bounds::SERVER_LINE_BYTES_MAX,
+        }
+    }
 }
 
 /// One client message with what its record needs.
@@ -177,7 +201,7 @@ pub(super) fn corr(ours: &RequestId) -> String {
 impl Gate {
     /// A conversation that begins at `now`.
     pub(super) fn new(terms: Terms, now: Now) -> Self {
-        let Terms { session, policy, observe, store, redactor, secrets, .. } = terms;
+        let Terms { session, policy, pins, observe, store, redactor, secrets, .. } = terms;
         let Terms { client_line_bytes_max, server_line_bytes_max, .. } = terms;
         Self {
             session,
@@ -195,8 +219,10 @@ impl Gate {
             task_tokens: TaskTokens::default(),
             continuations: Continuations::default(),
             schemas: Schemas::default(),
+            pins,
             parked: VecDeque::new(),
             call_clock: CallClock::default(),
+            woken: false,
             approvals: Approvals::default(),
             counts: Counts::default(),
             started_wall_ns: now.wall_ns,
@@ -252,8 +278,10 @@ impl Gate {
         if request.method == LISTEN && !self.has_room_to_listen() {
             return deny_request(step, request, NOT_TAKEN, "not_taken", "too many open subscriptions");
         }
+        if request.method == "tools/list" {
+            return self.client_list(step, request);
+        }
         let asked = match &*request.method {
-            "tools/list" => Asked::ToolsList,
             "initialize" => Asked::Initialize,
             method => Asked::Other { method: method.to_owned() },
         };
@@ -312,6 +340,11 @@ impl Gate {
             .filter(|(ours, entry)| matches!(entry.payload, Asked::Call { .. }) && !self.is_parked(ours))
             .map(|(ours, _)| corr(&ours))
             .collect()
+    }
+
+    /// Whether the server's tools are read by ourselves: for the schemas, or for the pins.
+    pub(super) fn needs_list(&self) -> bool {
+        self.policy.needs_schemas() || self.pins.on()
     }
 
     /// Whether calls wait for the schemas.

@@ -9,9 +9,8 @@ use nix::unistd::pipe2;
 use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
 use super::pipes::{ReadStep, Sink, Source};
-use crate::audit::{Journal, Opened, Redactor, SessionDirectory};
+use crate::audit::{Journal, Opened, SessionDirectory};
 use crate::clock;
-use crate::limits::MemoryStore;
 use crate::policy::{self, Durability};
 use crate::wire::frame::FrameSplitter;
 
@@ -36,16 +35,8 @@ impl Ground {
         let Opened { journal, .. } =
             SessionDirectory::create(root.path(), &session, Durability::Write, clock::now()).unwrap();
         let source = policy::Source { path: Path::new("/etc/p.yaml"), text: "name: p\ntools: {t: {}}\n" };
-        let terms = Terms {
-            session,
-            policy: policy::load(&source).unwrap().policy,
-            observe: false,
-            store: Box::new(MemoryStore::default()),
-            redactor: Redactor::new(&[1; 32]),
-            secrets: crate::wire::secrets::Secrets::default(),
-            client_line_bytes_max,
-            server_line_bytes_max,
-        };
+        let plain = Terms::plain(policy::load(&source).unwrap().policy);
+        let terms = Terms { client_line_bytes_max, server_line_bytes_max, ..plain };
         let pipe = || {
             let (reader, writer): (OwnedFd, OwnedFd) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).unwrap();
             (Source::new(reader), Sink::new(writer).unwrap())

@@ -2,20 +2,25 @@
 
 use super::answers::Unfit;
 use super::gate::{Asked, Gate, Step};
+use super::schemas::Listing;
 use crate::audit::{AuditError, Effect, Event, Kind, Mcp};
 use crate::policy::Visibility;
-use crate::wire::json::Value;
+use crate::wire::json::{Number, Value};
 use crate::wire::jsonrpc::Outcome;
-use crate::wire::{reply, tools};
+use crate::wire::reply;
+use crate::wire::tools::{self, Page};
 
 impl Gate {
-    /// The client sees the tools that the policy lists, and nothing else changes. None when nothing does.
+    /// The client sees the tools that the policy lists, as they are pinned, and nothing else changes. None when nothing does.
     ///
     /// # Errors
     /// When it is no list of tools.
-    pub(super) fn filtered_list<'v>(&self, list: &Value<'v>) -> Result<Option<Value<'v>>, Unfit> {
+    pub(super) fn filtered_list<'v>(&mut self, list: &Value<'v>) -> Result<Option<Value<'v>>, Unfit> {
         let mut list = list.clone();
-        let seen = |name: &str| self.observe || self.policy.visibility(name) == Visibility::Listed;
+        let Self { policy, pins, observe, .. } = self;
+        let seen = |name: &str, entry: &Value<'_>| {
+            *observe || (policy.visibility(name) == Visibility::Listed && pins.shows(name, entry))
+        };
         let dropped = tools::filter(&mut list, seen).map_err(|error| ("bad_tools_list", error.to_string()))?;
         Ok((dropped > 0).then_some(list))
     }
@@ -27,7 +32,11 @@ impl Gate {
         outcome: Option<&Outcome<'_>>,
     ) -> Result<(), AuditError> {
         let page = match outcome {
-            Some(Outcome::Result(result)) => tools::read_page(result).ok(),
+            Some(Outcome::Result(result)) => tools::read_page(result).ok().filter(|_| self.pins.page(result)),
+            // A server without tools.
+            Some(Outcome::Error(error)) if error.member("code").is_some_and(is_method_not_found) => {
+                Some(Page { tools: Vec::new(), next_cursor: None })
+            }
             Some(Outcome::Error(_)) | None => None,
         };
         let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
@@ -40,6 +49,12 @@ impl Gate {
                 None
             }
         };
+        match self.schemas.listing() {
+            Listing::Known => self.pins.known(&self.policy, self.observe),
+            Listing::Unavailable if !self.schemas.is_listing() => self.pins.failed(),
+            Listing::Pending | Listing::Unavailable => {}
+        }
+        self.woken = true;
         step.record(&event)?;
         match next {
             Some(cursor) => self.ask_for_tools(step, Some(cursor)),
@@ -49,16 +64,22 @@ impl Gate {
 
     /// Sends our own tools/list: the first page, or the one at `cursor`.
     pub(super) fn ask_for_tools(&mut self, step: &mut Step<'_, '_>, cursor: Option<String>) -> Result<(), AuditError> {
+        if cursor.is_none() {
+            self.forget_own_questions(); // pages of the list before say nothing of this one
+        }
         let ours = match self.asked.open_own(Asked::OwnToolsList) {
             Ok(ours) => ours,
             Err(error) => {
                 tracing::warn!("tools/list: {error}");
                 self.schemas.failed();
+                self.pins.failed();
+                self.woken = true;
                 return Ok(());
             }
         };
         if cursor.is_none() {
             self.schemas.asked(step.now.boot_ns);
+            self.pins.asked();
         }
         let params = reply::list_params(self.era, cursor);
         reply::own_request(&ours, "tools/list", params.as_ref(), step.outbox.server());
@@ -67,4 +88,8 @@ impl Gate {
         event.mcp = Some(Mcp { dir: "c2s", method: Some("tools/list"), kind: Some("own"), ..Mcp::default() });
         step.record(&event)
     }
+}
+
+fn is_method_not_found(code: &Value<'_>) -> bool {
+    matches!(code, Value::Number(number) if Number::as_integer(number) == Some(i64::from(reply::METHOD_NOT_FOUND)))
 }

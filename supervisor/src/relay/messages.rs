@@ -1,13 +1,14 @@
 //! What the relay and the monitor tell each other: a short closed list of fixed-size messages over SOCK_SEQPACKET.
 //!
 //! The monitor is root and parses nothing that the server, the client or the network wrote: a message is 48 bytes,
-//! a tag and numbers. A text goes down only, in sealed memory beside the message ([`super::sealed`]).
+//! a tag and numbers. A text goes in sealed memory beside the message ([`super::sealed`]); one that goes up is a blob that the
+//! monitor keeps and does not read.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
 
 use crate::sys::fds;
 
@@ -102,6 +103,42 @@ pub enum FromRelay {
     PolicyTaken([u8; 32]),
     /// `policy.reject` is on disk.
     RejectionTaken,
+    /// A tool's definition is to be kept: what it is filed under, and the blob attached.
+    Pin(PinKind, Attached),
+}
+
+/// What a pin is to the monitor, which reads none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PinKind {
+    /// It holds from here, in all later sessions of the policy.
+    New = 1,
+    /// It holds when a person has approved it.
+    Proposed = 2,
+}
+
+/// What became of a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PinAnswer {
+    /// It is on disk.
+    Kept = 1,
+    /// It is not.
+    Failed = 2,
+    /// There was one already, which is attached.
+    Stood = 3,
+}
+
+impl PinKind {
+    fn from_number(number: u32) -> Option<Self> {
+        [Self::New, Self::Proposed].into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
+impl PinAnswer {
+    fn from_number(number: u32) -> Option<Self> {
+        [Self::Kept, Self::Failed, Self::Stood].into_iter().find(|answer| *answer as u32 == number)
+    }
 }
 
 /// Why a changed policy file did not take over.
@@ -114,10 +151,12 @@ pub enum Rejection {
     Invalid = 2,
     /// It asks for something that cannot change while the server runs.
     Fixed = 3,
+    /// Its lock file cannot be used.
+    Lock = 4,
 }
 
 impl Rejection {
-    const ALL: [Self; 3] = [Self::Untrusted, Self::Invalid, Self::Fixed];
+    const ALL: [Self; 4] = [Self::Untrusted, Self::Invalid, Self::Fixed, Self::Lock];
 
     /// The code that stands in `policy.reject` (docs/errors.md).
     #[must_use]
@@ -126,6 +165,7 @@ impl Rejection {
             Self::Untrusted => "ISB-R004",
             Self::Invalid => "ISB-R005",
             Self::Fixed => "ISB-R018",
+            Self::Lock => "ISB-R021",
         }
     }
 
@@ -139,7 +179,8 @@ impl Rejection {
 pub struct Attached {
     /// Length, bytes.
     pub bytes: u64,
-    /// SHA-256 of the policy that it is, or is about; zeros where the file could not be read.
+    /// SHA-256 of the policy or lock that it is, or is about; zeros where the file could not be read. Of a pin, that of its
+    /// tool's name.
     pub sha256: [u8; 32],
 }
 
@@ -160,6 +201,10 @@ pub enum ToRelay {
     },
     /// This policy takes over: the text is attached.
     Policy(Attached),
+    /// The lock of the policy that is named next is attached.
+    Lock(Attached),
+    /// What became of a pin.
+    Pin(PinAnswer, Attached),
     /// The changed file was refused: the reason, for people, is attached.
     Rejected(Rejection, Attached),
 }
@@ -171,10 +216,13 @@ const TAG_FAILED: u32 = 4;
 const TAG_FINISHED: u32 = 5;
 const TAG_POLICY_TAKEN: u32 = 6;
 const TAG_REJECTION_TAKEN: u32 = 7;
+const TAG_PIN: u32 = 8;
 const TAG_GATE_OPEN: u32 = 16;
 const TAG_FINISH: u32 = 17;
 const TAG_POLICY: u32 = 18;
 const TAG_REJECTED: u32 = 19;
+const TAG_LOCK: u32 = 20;
+const TAG_PIN_ANSWER: u32 = 21;
 
 /// Tag, number, point: the one layout of every message.
 struct Raw {
@@ -215,6 +263,7 @@ impl FromRelay {
             Self::Finished(point) => Raw { tag: TAG_FINISHED, number: 0, point },
             Self::PolicyTaken(hash) => Raw { tag: TAG_POLICY_TAKEN, number: 0, point: LogPoint { seq: 0, hash } },
             Self::RejectionTaken => Raw { tag: TAG_REJECTION_TAKEN, number: 0, point: NOWHERE },
+            Self::Pin(kind, blob) => Raw { tag: TAG_PIN, number: kind as u32, point: blob.point() },
         }
     }
 
@@ -227,6 +276,7 @@ impl FromRelay {
             TAG_FINISHED => Self::Finished(raw.point),
             TAG_POLICY_TAKEN => Self::PolicyTaken(raw.point.hash),
             TAG_REJECTION_TAKEN => Self::RejectionTaken,
+            TAG_PIN => Self::Pin(PinKind::from_number(raw.number)?, Attached::at(raw.point)),
             _ => return None,
         })
     }
@@ -239,12 +289,23 @@ impl FromRelay {
         send_raw(socket, &self.raw())
     }
 
-    /// Receives one message; `Ok(None)` when the relay has closed its end.
+    /// Sends one message with its blob, sealed.
     ///
     /// # Errors
-    /// `InvalidData` for anything that is not one of the messages.
-    pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
-        receive_raw(socket)?.map(|raw| Self::from_raw(&raw).ok_or_else(unknown)).transpose()
+    /// When the monitor is gone.
+    pub fn send_with(self, socket: BorrowedFd<'_>, blob: BorrowedFd<'_>) -> io::Result<()> {
+        send_raw_with(socket, &self.raw(), blob)
+    }
+
+    /// Receives one message, with the descriptor of its blob where it has one; `Ok(None)` when the relay has closed its end.
+    ///
+    /// # Errors
+    /// `InvalidData` for anything that is not one of the messages: also a blob that does not belong there or is missing.
+    pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Self, Option<OwnedFd>)>> {
+        let Some((raw, blob)) = receive_with_text(socket)? else { return Ok(None) };
+        let message = Self::from_raw(&raw).ok_or_else(unknown)?;
+        let wanted = matches!(message, Self::Pin(..));
+        if wanted == blob.is_some() { Ok(Some((message, blob))) } else { Err(unknown()) }
     }
 }
 
@@ -259,6 +320,8 @@ impl ToRelay {
                 number: cause as u32,
                 point: LogPoint { seq: u64::from(status.cast_unsigned()), hash: [0; 32] },
             },
+            Self::Lock(text) => Raw { tag: TAG_LOCK, number: 0, point: text.point() },
+            Self::Pin(answer, blob) => Raw { tag: TAG_PIN_ANSWER, number: answer as u32, point: blob.point() },
             Self::Policy(text) => Raw { tag: TAG_POLICY, number: 0, point: text.point() },
             Self::Rejected(why, text) => Raw { tag: TAG_REJECTED, number: why as u32, point: text.point() },
         }
@@ -271,6 +334,8 @@ impl ToRelay {
                 cause: EndCause::from_number(raw.number)?,
                 status: u32::try_from(raw.point.seq).ok()?.cast_signed(),
             },
+            TAG_LOCK => Self::Lock(Attached::at(raw.point)),
+            TAG_PIN_ANSWER => Self::Pin(PinAnswer::from_number(raw.number)?, Attached::at(raw.point)),
             TAG_POLICY => Self::Policy(Attached::at(raw.point)),
             TAG_REJECTED => Self::Rejected(Rejection::from_number(raw.number)?, Attached::at(raw.point)),
             _ => return None,
@@ -279,7 +344,7 @@ impl ToRelay {
 
     /// Whether a text goes with it.
     const fn has_text(self) -> bool {
-        matches!(self, Self::Policy(_) | Self::Rejected(..))
+        matches!(self, Self::Policy(_) | Self::Lock(_) | Self::Rejected(..) | Self::Pin(PinAnswer::Stood, _))
     }
 
     /// Sends one message without a text.
@@ -295,16 +360,7 @@ impl ToRelay {
     /// # Errors
     /// When the relay is gone.
     pub fn send_with(self, socket: BorrowedFd<'_>, text: BorrowedFd<'_>) -> io::Result<()> {
-        let (bytes, fds) = (self.raw().encode(), [text.as_raw_fd()]);
-        let (data, rights) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&fds)]);
-        loop {
-            match sendmsg::<()>(socket.as_raw_fd(), &data, &rights, MsgFlags::MSG_NOSIGNAL, None) {
-                Ok(MESSAGE_BYTES) => return Ok(()),
-                Ok(_) => return Err(unknown()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        send_raw_with(socket, &self.raw(), text)
     }
 
     /// Receives one message, with the descriptor of its text where it has one; `Ok(None)` when the monitor has closed its
@@ -344,17 +400,12 @@ fn send_raw(socket: BorrowedFd<'_>, raw: &Raw) -> io::Result<()> {
     }
 }
 
-fn receive_raw(socket: BorrowedFd<'_>) -> io::Result<Option<Raw>> {
-    // One byte more than a message, so that a longer datagram shows.
-    let mut bytes = [0; MESSAGE_BYTES + 1];
+fn send_raw_with(socket: BorrowedFd<'_>, raw: &Raw, text: BorrowedFd<'_>) -> io::Result<()> {
+    let (bytes, fds) = (raw.encode(), [text.as_raw_fd()]);
+    let (data, rights) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&fds)]);
     loop {
-        match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
-            Ok(0) => return Ok(None),
-            Ok(MESSAGE_BYTES) => {
-                let mut message = [0; MESSAGE_BYTES];
-                message.copy_from_slice(&bytes[..MESSAGE_BYTES]);
-                return Ok(Some(Raw::decode(&message)));
-            }
+        match sendmsg::<()>(socket.as_raw_fd(), &data, &rights, MsgFlags::MSG_NOSIGNAL, None) {
+            Ok(MESSAGE_BYTES) => return Ok(()),
             Ok(_) => return Err(unknown()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -401,79 +452,4 @@ fn rights(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<Vec<Own
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd;
-
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-
-    use super::*;
-    use crate::relay::sealed;
-
-    #[test]
-    fn every_message_comes_through_as_it_went_in() {
-        let (left, right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        let point = LogPoint { seq: u64::MAX, hash: [7; 32] };
-        let mut up = vec![FromRelay::Applied, FromRelay::Checkpoint(point), FromRelay::ClientGone];
-        up.extend(EndCause::ALL.map(FromRelay::Failed));
-        up.extend([FromRelay::Finished(point), FromRelay::PolicyTaken([9; 32]), FromRelay::RejectionTaken]);
-        for message in up {
-            message.send(left.as_fd()).unwrap();
-            assert_eq!(FromRelay::receive(right.as_fd()).unwrap(), Some(message));
-        }
-        for message in [ToRelay::GateOpen { opened_ns: 7 }, ToRelay::Finish { cause: EndCause::Signal, status: -1 }] {
-            message.send(right.as_fd()).unwrap();
-            assert_eq!(ToRelay::receive(left.as_fd()).unwrap().map(|(message, _)| message), Some(message));
-        }
-        let text = sealed::seal(b"tools: {}").unwrap();
-        let attached = Attached { bytes: 9, sha256: [3; 32] };
-        let mut down = vec![ToRelay::Policy(attached)];
-        down.extend(Rejection::ALL.map(|why| ToRelay::Rejected(why, attached)));
-        for message in down {
-            message.send_with(right.as_fd(), text.as_fd()).unwrap();
-            let (heard, text) = ToRelay::receive(left.as_fd()).unwrap().unwrap();
-            assert_eq!(heard, message);
-            assert_eq!(sealed::open(text.unwrap(), 9, 9).unwrap(), b"tools: {}");
-        }
-        drop(right);
-        assert!(ToRelay::receive(left.as_fd()).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_text_comes_with_the_messages_that_have_one_and_with_no_other() {
-        let (left, right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        let policy = ToRelay::Policy(Attached { bytes: 9, sha256: [3; 32] });
-        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
-        let text = nix::sys::memfd::memfd_create(c"isb-messages", flags).unwrap();
-        let before = open_descriptors();
-        policy.send(right.as_fd()).unwrap();
-        assert!(ToRelay::receive(left.as_fd()).is_err(), "a policy without its text");
-        ToRelay::GateOpen { opened_ns: 7 }.send_with(right.as_fd(), text.as_fd()).unwrap();
-        assert!(ToRelay::receive(left.as_fd()).is_err(), "a text that nothing asked for");
-        for count in [2, 3, 10] {
-            let fds = vec![text.as_raw_fd(); count];
-            let bytes = policy.raw().encode();
-            let (data, rights) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&fds)]);
-            sendmsg::<()>(right.as_raw_fd(), &data, &rights, MsgFlags::empty(), None).unwrap();
-            assert!(ToRelay::receive(left.as_fd()).is_err(), "{count} texts");
-        }
-        assert_eq!(open_descriptors(), before, "what is refused is closed");
-    }
-
-    /// Of this test's memory file alone: other tests run beside this one.
-    fn open_descriptors() -> usize {
-        let name = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).unwrap_or_default();
-        let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-        all.map(name).filter(|link| link.starts_with("/memfd:isb-messages")).count()
-    }
-
-    #[test]
-    fn anything_else_is_refused() {
-        let (left, right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        for wrong in [&[0_u8; 1][..], &[0; MESSAGE_BYTES], &[0; MESSAGE_BYTES + 1], &[255; MESSAGE_BYTES]] {
-            send(left.as_raw_fd(), wrong, MsgFlags::empty()).unwrap();
-            assert!(FromRelay::receive(right.as_fd()).is_err(), "{wrong:?}");
-        }
-        ToRelay::GateOpen { opened_ns: 7 }.send(left.as_fd()).unwrap();
-        assert!(FromRelay::receive(right.as_fd()).is_err(), "a message of the other direction");
-    }
-}
+mod tests;

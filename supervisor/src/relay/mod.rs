@@ -25,6 +25,8 @@ mod notifications;
 mod outbox;
 mod overlong;
 mod person;
+mod pin_desk;
+mod pins;
 pub mod pipes;
 mod progress;
 mod pump;
@@ -47,6 +49,7 @@ mod swap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
+pub use pins::PinSource;
 pub use pump::{Pipes, RelayError};
 
 use crate::audit::Journal;
@@ -63,6 +66,8 @@ pub struct Parts {
     pub redactor: crate::audit::Redactor,
     /// The loaded policy.
     pub policy: Policy,
+    /// What its pins begin with.
+    pub pins: PinSource,
     /// Tool rules refuse nothing, they are recorded.
     pub observe: bool,
     /// Where counts are kept.

@@ -57,7 +57,7 @@ impl Gate {
         step.record(&event.with_effect(Effect::Allowed))?;
         if note.method == "notifications/initialized" {
             self.initialized = true;
-            if self.policy.needs_schemas() {
+            if self.needs_list() {
                 self.ask_for_tools(step, None)?;
             }
         }

@@ -14,14 +14,16 @@ use super::desk::ControlDesk;
 use super::egress_desk::{DeskError, EgressDesk, Heard};
 use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
+use super::pins::Pins;
 use super::pipes::{ReadStep, Sink, Source};
+use super::sealed;
 use super::stderr::StderrFilter;
 use super::swap::SwapError;
 use crate::audit::{AuditError, Effect, Event, Journal, Kind};
 use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, PIPE_BACKLOG_BYTES_MAX};
 use crate::clock::{self, Now};
 use crate::egress::report::Reply;
-use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
+use crate::relay::messages::{Attached, EndCause, FromRelay, LogPoint, PinKind, ToRelay};
 use crate::sandbox::LayerReport;
 use crate::wire::frame::{FrameSplitter, READ_BYTES};
 
@@ -130,8 +132,10 @@ struct Ready {
 
 impl Pump {
     pub(super) fn new(parts: Parts) -> Result<Self, RelayError> {
+        let pins = Pins::new(&parts.policy, parts.pins).map_err(|error| RelayError::Policy(error.into()))?;
         let terms = Terms {
             session: parts.session,
+            pins,
             policy: parts.policy,
             observe: parts.observe,
             store: parts.store,
@@ -211,6 +215,7 @@ impl Pump {
             self.flush(ready)?;
             self.gate.tick(now, &mut self.journal, &mut self.outbox)?;
             self.outbox.release(&mut self.pipes.server_in, &mut self.pipes.client_out)?;
+            self.hand_pins()?;
             self.say_client_gone()?;
             self.checkpoint(now)?;
         }
@@ -289,6 +294,10 @@ impl Pump {
                 Ok(false)
             }
             Some((ToRelay::Finish { cause, status }, _)) => self.finish(cause, status).map(|()| true),
+            Some((ToRelay::Pin(answer, attached), text)) => {
+                self.gate.hear_of_pin(answer, attached, text)?;
+                Ok(false)
+            }
             Some((message, text)) => self.hear_of_policy(message, text).map(|()| false),
         }
     }
@@ -298,7 +307,19 @@ impl Pump {
         let Self { gate, journal, outbox, pipes, .. } = self;
         let answer = gate.hear_of_policy(message, text, clock::now(), journal, outbox)?;
         outbox.release(&mut pipes.server_in, &mut pipes.client_out)?;
-        answer.send(self.control.as_fd())?;
+        if let Some(answer) = answer {
+            answer.send(self.control.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// Hands the monitor the next definition to keep. One at a time: neither side ever waits for the other to read.
+    fn hand_pins(&mut self) -> Result<(), RelayError> {
+        if let Some(errand) = self.gate.pins.next_errand() {
+            let kind = if errand.proposed { PinKind::Proposed } else { PinKind::New };
+            let attached = Attached { bytes: errand.blob.len() as u64, sha256: errand.key };
+            FromRelay::Pin(kind, attached).send_with(self.control.as_fd(), sealed::seal(&errand.blob)?.as_fd())?;
+        }
         Ok(())
     }
 

@@ -7,9 +7,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
-use crate::audit::{Head, Journal, Mark, Redactor};
+use crate::audit::{Head, Journal, Mark};
 use crate::clock::Now;
-use crate::limits::MemoryStore;
 use crate::policy::{Durability, Policy};
 use crate::wire::frame::Frame;
 
@@ -37,19 +36,12 @@ impl Rehearsal {
     /// When the kernel has no memory file to give.
     #[must_use]
     pub fn begin(policy: Policy) -> Self {
-        let session = "f".repeat(32);
         let now = Now { wall_ns: 1_000_000_000, boot_ns: 1_000_000_000 };
         let log = memfd_create(c"isb-rehearsal", MFdFlags::MFD_CLOEXEC).expect("a memory file");
         let from = Mark { segment: 2, head: Head::START, length: 0 };
-        let journal = Journal::begin(File::from(log), session.clone(), Durability::Write, from, now).expect("a log");
-        let terms = Terms {
-            session,
-            policy,
-            observe: false,
-            store: Box::new(MemoryStore::new()),
-            redactor: Redactor::new(&[7; 32]),
-            secrets: Vec::new(),
-        };
+        let terms = Terms::plain(policy);
+        let journal =
+            Journal::begin(File::from(log), terms.session.clone(), Durability::Write, from, now).expect("a log");
         Self { gate: Gate::new(terms, now), journal, outbox: Outbox::default(), now }
     }
 

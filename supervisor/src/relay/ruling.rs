@@ -1,6 +1,7 @@
 //! What becomes of a call: the policy's verdict, a person's approval where it asks for one, then the limits.
 
 use super::fingerprint::Fingerprint;
+use super::pins;
 use super::schemas::Lookup;
 use crate::audit;
 use crate::clock::Now;
@@ -91,6 +92,7 @@ impl<'p> Judge<'p, '_> {
     pub(super) fn rule(
         &mut self,
         schema: Lookup<'_>,
+        pin: pins::Lookup<'_>,
         call: ToolCall<'_>,
         in_hand: impl FnOnce(Fingerprint) -> bool,
     ) -> Ruling<'p> {
@@ -103,6 +105,16 @@ impl<'p> Judge<'p, '_> {
             Verdict::Deny(denial) => return Ruling::Refused(Refused { denial, limit: None, retry_after_ms: None }),
             Verdict::NeedsSchema => return Ruling::Wait,
             Verdict::Allow(allowance) => allowance,
+        };
+        let pin = match pin {
+            pins::Lookup::Off => None,
+            pins::Lookup::Good(pin) => Some(pin),
+            pins::Lookup::Pending => return Ruling::Wait,
+            pins::Lookup::Unavailable => {
+                let message = "The server has not listed its tools, so no definition can be compared.".to_owned();
+                return Ruling::Refused(Refused::plain(None, DenialCode::SchemaUnavailable, message));
+            }
+            pins::Lookup::Refused(code, message) => return Ruling::Refused(Refused::plain(None, code, message)),
         };
         if self.continues {
             let rule = allowance.rule;
@@ -117,7 +129,7 @@ impl<'p> Judge<'p, '_> {
                     Some((DenialCode::ApprovalRequired, format!("A person has to approve it (rule {}).", rule.id)));
             }
             Some(rule) => {
-                let print = Fingerprint::of(call, &self.policy.sha256);
+                let print = Fingerprint::of(call, pin, &self.policy.sha256);
                 if !in_hand(print) {
                     return Ruling::Ask { rule, print };
                 }

@@ -31,10 +31,23 @@ enum State {
         /// Nanoseconds since boot.
         deadline_ns: u64,
     },
+    /// The time is over; what still comes counts.
+    Late,
     /// All pages are here.
     Known,
     /// They could not be had.
     Failed,
+}
+
+/// How far our own reading of tools/list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// It may still come.
+    Pending,
+    /// It did not come in time, or not at all.
+    Unavailable,
+    /// It is here, whole.
+    Known,
 }
 
 /// What a call may know of its tool's schema.
@@ -57,12 +70,38 @@ impl Schemas {
         }
         self.pages = 0;
         self.bytes = 0;
-        self.state = State::Waiting { deadline_ns: deadline(now_ns) };
+        // A list that changes all the time puts nobody's end of waiting off.
+        self.wait_from(now_ns);
     }
 
-    /// Whether a list was asked for, or a call waits for the asking.
-    pub(super) fn is_asked(&self) -> bool {
-        self.state != State::NotAsked
+    fn wait_from(&mut self, now_ns: u64) {
+        if !matches!(self.state, State::Waiting { .. }) {
+            self.state = State::Waiting { deadline_ns: deadline(now_ns) };
+        }
+    }
+
+    /// Nobody has asked yet.
+    pub(super) fn not_asked(&self) -> bool {
+        self.state == State::NotAsked
+    }
+
+    /// The answer, or its last page, is still to come, in time or late.
+    pub(super) fn is_listing(&self) -> bool {
+        matches!(self.state, State::Waiting { .. } | State::Late)
+    }
+
+    /// How far it is.
+    pub(super) fn listing(&self) -> Listing {
+        match self.state {
+            State::NotAsked | State::Waiting { .. } => Listing::Pending,
+            State::Late | State::Failed => Listing::Unavailable,
+            State::Known => Listing::Known,
+        }
+    }
+
+    /// Time is over: calls that wait are refused. An answer that comes all the same counts for later ones.
+    pub(super) fn late(&mut self) {
+        self.state = State::Late;
     }
 
     /// A call waits; starts the clock if none runs.
@@ -75,8 +114,8 @@ impl Schemas {
     /// Takes in a page: of each tool what is `wanted`, as much as [`SCHEMA_BYTES_MAX`]. The cursor of the next one to ask
     /// for, if there is one.
     pub(super) fn page(&mut self, page: Page<'_>, wanted: impl Fn(&str) -> Validate) -> Option<String> {
-        if !matches!(self.state, State::Waiting { .. }) {
-            return None; // too late, or never asked for
+        if !self.is_listing() {
+            return None; // never asked for, or failed before
         }
         for tool in page.tools {
             let wanted = wanted(&tool.name);
@@ -126,7 +165,7 @@ impl Schemas {
     pub(super) fn lookup(&self, tool: &str) -> Lookup<'_> {
         match self.state {
             State::NotAsked | State::Waiting { .. } => Lookup::Pending,
-            State::Failed => Lookup::Unavailable,
+            State::Late | State::Failed => Lookup::Unavailable,
             State::Known => match self.tools.get(tool) {
                 Some(tool) => Lookup::Known(tool),
                 None => Lookup::Unavailable,
@@ -136,14 +175,14 @@ impl Schemas {
 
     /// Whether a call need not wait any longer.
     pub(super) fn settled(&self) -> bool {
-        matches!(self.state, State::Known | State::Failed)
+        matches!(self.state, State::Late | State::Known | State::Failed)
     }
 
     /// When waiting ends, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
         match self.state {
             State::Waiting { deadline_ns } => Some(deadline_ns),
-            State::NotAsked | State::Known | State::Failed => None,
+            State::NotAsked | State::Late | State::Known | State::Failed => None,
         }
     }
 }

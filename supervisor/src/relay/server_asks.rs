@@ -94,7 +94,7 @@ impl Gate {
             }
         }
         step.note(&event.with_effect(Effect::Allowed))?;
-        if note.method == "notifications/tools/list_changed" && self.policy.needs_schemas() {
+        if note.method == "notifications/tools/list_changed" && self.needs_list() {
             self.ask_for_tools(step, None)?;
         }
         Ok(())

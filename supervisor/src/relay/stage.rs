@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
-use crate::audit::{Journal, Redactor, SessionDirectory};
+use crate::audit::{Journal, SessionDirectory};
 use crate::clock::Now;
-use crate::limits::MemoryStore;
 use crate::policy::{self, Durability, Policy};
 use crate::wire::frame::Frame;
 
@@ -31,17 +30,7 @@ pub(super) fn stage(text: &str, observe: bool) -> Stage {
     let root = tempfile::tempdir().unwrap();
     let session = "a".repeat(32);
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
-    let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
-    let terms = Terms {
-        session,
-        policy: loaded(text),
-        observe,
-        store,
-        redactor,
-        secrets: crate::wire::secrets::Secrets::default(),
-        client_line_bytes_max: 4 << 20,
-        server_line_bytes_max: 64 << 20,
-    };
+    let terms = Terms { observe, ..Terms::plain(loaded(text)) };
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
 }
 

@@ -12,9 +12,10 @@ use super::messages::{Attached, FromRelay, Rejection, ToRelay};
 use super::outbox::Outbox;
 use super::sealed;
 use crate::audit::{self, AuditError, Effect, Event, Hash, Journal, Kind, Mcp};
-use crate::bounds::{POLICY_BYTES_MAX, RELOAD_REASON_BYTES_MAX};
+use crate::bounds::{LOCK_BYTES_MAX, POLICY_BYTES_MAX, RELOAD_REASON_BYTES_MAX};
 use crate::clock::Now;
 use crate::policy::{self, Policy};
+use crate::wire::pin_lock::LockError;
 use crate::wire::reply;
 
 /// Why a policy could not take over. Each ends the session: a monitor that hands over something else than it says is no
@@ -33,13 +34,20 @@ pub enum SwapError {
     /// The monitor has loaded it; here it does not load.
     #[error("it does not load; errors: {0}")]
     Load(usize),
+    /// The monitor has read the lock; here it cannot be read.
+    #[error("its lock")]
+    Lock(#[from] LockError),
+    /// The monitor answers about a pin that it was not handed.
+    #[error("an answer about a pin that was not handed over")]
+    NotAsked,
     /// No such message here.
     #[error("a message about a policy without its text")]
     NoText,
 }
 
 impl Gate {
-    /// What the monitor says of the policy. Returns what it is told when the record is on disk.
+    /// What the monitor says of the policy. Returns what it is told when the record is on disk; nothing where a lock came, for
+    /// its policy comes next.
     ///
     /// # Errors
     /// [`SwapError`]: the session is over then.
@@ -50,20 +58,33 @@ impl Gate {
         now: Now,
         journal: &mut Journal,
         outbox: &mut Outbox,
-    ) -> Result<FromRelay, SwapError> {
+    ) -> Result<Option<FromRelay>, SwapError> {
         let text = text.ok_or(SwapError::NoText)?;
         match message {
             ToRelay::Policy(attached) => {
                 let policy = self.read_policy(text, attached)?;
                 self.swap(policy, now, journal, outbox)?;
-                Ok(FromRelay::PolicyTaken(attached.sha256))
+                Ok(Some(FromRelay::PolicyTaken(attached.sha256)))
             }
             ToRelay::Rejected(why, attached) => {
                 self.record_rejection(why, text, attached, now, journal)?;
-                Ok(FromRelay::RejectionTaken)
+                Ok(Some(FromRelay::RejectionTaken))
             }
-            ToRelay::GateOpen { .. } | ToRelay::Finish { .. } => Err(SwapError::NoText),
+            ToRelay::Lock(attached) => {
+                self.hear_lock(text, attached)?;
+                Ok(None)
+            }
+            ToRelay::GateOpen { .. } | ToRelay::Finish { .. } | ToRelay::Pin(..) => Err(SwapError::NoText),
         }
+    }
+
+    /// The lock of the policy that is handed over next.
+    fn hear_lock(&mut self, text: OwnedFd, attached: Attached) -> Result<(), SwapError> {
+        let bytes = sealed::open(text, attached.bytes, LOCK_BYTES_MAX)?;
+        if <[u8; 32]>::from(Sha256::digest(&bytes)) != attached.sha256 {
+            return Err(SwapError::Hash);
+        }
+        Ok(self.pins.hand_lock(&bytes, attached.sha256)?)
     }
 
     /// Loads what the monitor has loaded. The counters go by the name or by the path of the policy, and neither changes
@@ -82,18 +103,20 @@ impl Gate {
     fn swap(&mut self, new: Policy, now: Now, journal: &mut Journal, outbox: &mut Outbox) -> Result<(), AuditError> {
         let mut event = Event::new(Kind::PolicyReload).with_effect(Effect::Allowed);
         let previous = Some(self.policy.sha256.as_str());
-        event.policy = Some(audit::Policy { name: &new.name, sha256: Some(&new.sha256), previous });
+        let lock = self.pins.lock_sha256();
+        event.policy =
+            Some(audit::Policy { name: &new.name, sha256: Some(&new.sha256), previous, lock: lock.as_deref() });
         let _on_disk = journal.append(now, &event)?;
         let old = std::mem::replace(&mut self.policy, Rc::new(new));
 
         self.continuations.clear(); // what the old policy charged, the new one has not
 
         let mut step = Step { now, line: &[], journal, outbox };
-        if policy::visibility_changes(&old, &self.policy) {
+        let lock_changed = self.pins.swap(&self.policy, self.observe);
+        if lock_changed || policy::visibility_changes(&old, &self.policy) {
             self.tell_of_tools(&mut step)?;
         }
         if self.initialized && policy::wants_more_schemas(&old, &self.policy) {
-            self.forget_own_questions();
             self.ask_for_tools(&mut step, None)?;
         }
         // What waited under the old policy is judged by the new one; what still needs a schema waits on.
@@ -117,8 +140,8 @@ impl Gate {
         step.record(&event)
     }
 
-    /// Pages of a list that was asked for under the old policy hold too little for the new one.
-    fn forget_own_questions(&mut self) {
+    /// Answers to our own questions that are still to come say nothing any more.
+    pub(super) fn forget_own_questions(&mut self) {
         let is_own = |asked: &Asked| matches!(asked, Asked::OwnToolsList);
         let own: Vec<_> =
             self.asked.pending().filter(|(_, entry)| is_own(&entry.payload)).map(|(ours, _)| ours).collect();
@@ -139,7 +162,8 @@ impl Gate {
         let reason = String::from_utf8_lossy(&reason);
         let sha256 = (attached.sha256 != [0; 32]).then(|| Hash(attached.sha256).to_string());
         let mut event = Event::new(Kind::PolicyReject).with_effect(Effect::Denied).with_reason(why.code(), &reason);
-        event.policy = Some(audit::Policy { name: &self.policy.name, sha256: sha256.as_deref(), previous: None });
+        event.policy =
+            Some(audit::Policy { name: &self.policy.name, sha256: sha256.as_deref(), previous: None, lock: None });
         let _on_disk = journal.append(now, &event)?;
         Ok(())
     }
@@ -157,6 +181,7 @@ mod tests {
     use crate::limits::MemoryStore;
     use crate::policy::{DefaultEffect, Durability};
     use crate::relay::gate::Terms;
+    use crate::relay::pins::{PinSource, Pins};
 
     const OLD: &str = "name: p\ntools: {a: {}}\n";
     const NEW: &str = "name: p\ndefault: allow\ntools: {a: {}}\n";
@@ -177,6 +202,7 @@ mod tests {
         let gate = Gate::new(
             Terms {
                 session,
+                pins: Pins::new(&policy, PinSource::default()).unwrap(),
                 policy,
                 observe: false,
                 store: Box::new(MemoryStore::default()),
@@ -193,7 +219,8 @@ mod tests {
     impl Ground {
         fn hear(&mut self, message: ToRelay, text: OwnedFd) -> Result<FromRelay, SwapError> {
             let mut outbox = Outbox::default();
-            self.gate.hear_of_policy(message, Some(text), clock::now(), &mut self.journal, &mut outbox)
+            let heard = self.gate.hear_of_policy(message, Some(text), clock::now(), &mut self.journal, &mut outbox);
+            heard.map(|answer| answer.expect("a policy and a rejection are answered"))
         }
 
         fn log(&self) -> String {

@@ -5,6 +5,7 @@ use crate::egress::wall::WallError;
 use crate::limits::redis::SourceError;
 use crate::monitor::control_dir::ControlDirError;
 use crate::monitor::crew::CrewError;
+use crate::monitor::lock_file::LockFileError;
 use crate::monitor::state_dir::StateError;
 use crate::monitor::watch::WatchError;
 use crate::report::{self, Diagnostic};
@@ -31,6 +32,9 @@ pub enum SessionError {
     /// The policy does not load.
     #[error("the policy does not load; errors: {}", .0.len())]
     Policy(Vec<Diagnostic>),
+    /// Its lock file cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockFileError),
     /// A loosening flag that the policy does not allow this caller.
     #[error("--{flag} loosens the sandbox: only real root may use it, or a policy with `cli: {{allow: [{flag}]}}`")]
     Flag {
@@ -107,6 +111,7 @@ impl SessionError {
             Self::System(_) => "ISB-R017",
             Self::ControlDir(_) => "ISB-R019",
             Self::StateDsn(_) => "ISB-R020",
+            Self::Lock(_) => "ISB-R021",
         }
     }
 
@@ -120,6 +125,7 @@ impl SessionError {
                 | Self::ProfileCommand
                 | Self::Trust(_)
                 | Self::Policy(_)
+                | Self::Lock(_)
                 | Self::Flag { .. }
                 | Self::Plan(_)
                 | Self::Audit(_)

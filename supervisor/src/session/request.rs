@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::SessionError;
 use crate::audit::keys;
 use crate::limits::redis::Source;
+use crate::monitor::lock_file;
 use crate::monitor::reload::Governing;
 use crate::policy::{self, Policy};
 use crate::sandbox::plan::ConnectTo;
@@ -104,7 +105,8 @@ impl Request {
             return Err(SessionError::ProfileCommand);
         }
         let path = std::path::absolute(self.policy_path())?;
-        Ok(Governing { policy: loaded.policy, path, caller: self.caller.clone() })
+        let lock = lock_file::read(&loaded.policy, &self.caller)?;
+        Ok(Governing { policy: loaded.policy, path, caller: self.caller.clone(), lock })
     }
 
     /// Refuses a loosening flag that the policy does not name in `cli.allow`, unless real root gave it.

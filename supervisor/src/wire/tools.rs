@@ -155,18 +155,24 @@ pub fn read_page<'v>(result: &'v Value<'v>) -> Result<Page<'v>, ListError> {
     Ok(Page { tools, next_cursor })
 }
 
+/// The entries of a page that have a usable name.
+pub fn entries<'v>(result: &'v Value<'v>) -> impl Iterator<Item = (&'v str, &'v Value<'v>)> {
+    let entries = result.member("tools").and_then(Value::as_array).unwrap_or_default();
+    entries.iter().filter_map(|entry| Some((name_of(entry)?, entry)))
+}
+
 /// Drops the tools that `keep` does not keep, those without a usable name, and the second of two with one name. The rest of the
 /// result keeps its order, unknown fields and `_meta`. How many were dropped; with 0 the line can go on as it came.
 ///
 /// # Errors
 /// When the result is not that of a `tools/list`.
-pub fn filter(result: &mut Value<'_>, mut keep: impl FnMut(&str) -> bool) -> Result<usize, ListError> {
+pub fn filter(result: &mut Value<'_>, mut keep: impl FnMut(&str, &Value<'_>) -> bool) -> Result<usize, ListError> {
     let Some(Value::Array(entries)) = result.member_mut("tools") else {
         return Err(ListError::Tools);
     };
     let before = entries.len();
     let mut seen = HashSet::new();
-    entries.retain(|entry| name_of(entry).is_some_and(|name| keep(name) && seen.insert(name.to_owned())));
+    entries.retain(|entry| name_of(entry).is_some_and(|name| keep(name, entry) && seen.insert(name.to_owned())));
     Ok(before - entries.len())
 }
 
@@ -252,11 +258,11 @@ mod tests {
     fn filter_keeps_order_and_every_other_field() {
         let line = r#"{"z":1.0,"tools":[{"name":"b","x":[1e2]},{"name":"a"},{"name":"c","_meta":{"k":null}}],"nextCursor":"n","_meta":{"y":2}}"#;
         let mut result = parse(line.as_bytes()).unwrap();
-        assert_eq!(filter(&mut result, |name| name != "a"), Ok(1));
+        assert_eq!(filter(&mut result, |name, _| name != "a"), Ok(1));
         let mut out = Vec::new();
         write(&result, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), line.replace(r#"{"name":"a"},"#, ""));
-        assert_eq!(filter(&mut result, |_| true), Ok(0));
+        assert_eq!(filter(&mut result, |_, _| true), Ok(0));
     }
 
     #[test]
@@ -266,7 +272,7 @@ mod tests {
         let page = read_page(&result).unwrap();
         assert_eq!(page.tools.len(), 1);
         assert_eq!((page.tools[0].name.as_str(), &page.tools[0].schema), ("a", &None));
-        assert_eq!(filter(&mut result, |_| true), Ok(5));
+        assert_eq!(filter(&mut result, |_, _| true), Ok(5));
         assert_eq!(result, parse(br#"{"tools":[{"name":"a"}]}"#).unwrap());
     }
 
@@ -275,7 +281,7 @@ mod tests {
         for text in ["null", "[]", "{}", r#"{"tools":{}}"#] {
             let mut result = parse(text.as_bytes()).unwrap();
             assert_eq!(read_page(&result), Err(ListError::Tools), "{text}");
-            assert_eq!(filter(&mut result, |_| true), Err(ListError::Tools), "{text}");
+            assert_eq!(filter(&mut result, |_, _| true), Err(ListError::Tools), "{text}");
         }
         assert_eq!(read_page(&parse(br#"{"tools":[],"nextCursor":1}"#).unwrap()), Err(ListError::Cursor));
     }

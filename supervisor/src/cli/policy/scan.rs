@@ -10,6 +10,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -25,6 +26,9 @@ use crate::policy::draft::{self, Draft, Proposal, Scanned};
 use crate::policy::{self, Source};
 use crate::report::printable;
 use crate::trust::Caller;
+use crate::wire::json::Value;
+use crate::wire::pin::Definition;
+use crate::wire::pin_lock;
 use client::Listed;
 use error::ScanError;
 use ground::Ground;
@@ -36,6 +40,9 @@ pub struct ScanArgs {
     /// Write the draft to this new file instead of stdout. Real root alone; others redirect stdout.
     #[arg(short = 'o', long = "output", value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write the lock file of the listed tools to this new file; with -o, beside it as `tools.lock`. Real root alone.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     /// Print one JSON object: the tools with their verdicts, and the draft as text.
     #[arg(long)]
     json: bool,
@@ -106,13 +113,37 @@ fn check_caller(arguments: &ScanArgs) -> Result<bool, ScanError> {
     if behind && looser && crate::weaken::in_force("scan-read") {
         return Err(ScanError::LooserBehindSudo);
     }
-    if behind && arguments.output.is_some() && crate::weaken::in_force("scan-output") {
+    if behind && (arguments.output.is_some() || arguments.lock.is_some()) && crate::weaken::in_force("scan-output") {
         return Err(ScanError::OutputBehindSudo);
     }
-    match &arguments.output {
-        Some(output) if output.symlink_metadata().is_ok() => Err(ScanError::OutputExists(output.clone())),
-        _ => Ok(behind),
+    let exists = |path: &PathBuf| path.symlink_metadata().is_ok();
+    match arguments.output.iter().chain(&lock_path(arguments)).find(|path| exists(path)) {
+        Some(path) => Err(ScanError::OutputExists(path.clone())),
+        None => Ok(behind),
     }
+}
+
+/// Where the lock goes: where `--lock` says, else beside the draft.
+fn lock_path(arguments: &ScanArgs) -> Option<PathBuf> {
+    let beside = || arguments.output.as_ref().map(|output| output.with_file_name("tools.lock"));
+    arguments.lock.clone().or_else(beside)
+}
+
+/// The definitions of the tools that the draft has, as they were listed. One that was listed twice has none to go by.
+fn lock_of(listed: &Listed, draft: &Draft) -> BTreeMap<String, Definition> {
+    let drafted: HashSet<&str> = draft.tools.iter().map(|tool| tool.name.as_str()).collect();
+    let mut pins = BTreeMap::new();
+    let mut twice = HashSet::new();
+    for definition in &listed.tools {
+        let Some(name) = definition.member("name").and_then(Value::as_str).filter(|name| drafted.contains(name)) else {
+            continue;
+        };
+        if pins.insert(name.to_owned(), Definition::of(definition)).is_some() {
+            twice.insert(name);
+        }
+    }
+    pins.retain(|name, _| !twice.contains(name.as_str()));
+    pins
 }
 
 /// The command's words as a policy can hold them.
@@ -158,13 +189,17 @@ fn scan(arguments: &ScanArgs, strictest: &str) -> Result<Listed, ScanError> {
 
 fn present(arguments: &ScanArgs, listed: &Listed, draft: &Draft, out: &mut impl Write) -> Done {
     let text = if arguments.json { format!("{:#}\n", report(listed, draft)) } else { draft.text.clone() };
+    let new = |path: &Path, bytes: &[u8]| {
+        let failed = |source| ScanError::Output { path: path.to_owned(), source };
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map_err(failed)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+    };
+    if let Some(path) = lock_path(arguments) {
+        new(&path, &pin_lock::write(&lock_of(listed, draft)))?;
+    }
     match &arguments.output {
         None => out.write_all(text.as_bytes())?,
-        Some(path) => {
-            let failed = |source| ScanError::Output { path: path.clone(), source };
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map_err(failed)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        }
+        Some(path) => new(path, text.as_bytes())?,
     }
     Ok(0)
 }

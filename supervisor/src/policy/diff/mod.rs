@@ -15,7 +15,7 @@ mod tests;
 
 use std::fmt;
 
-use super::model::{Durability, LimitScope, Policy};
+use super::model::{Durability, LimitScope, Pins, Policy};
 
 /// Which way a change goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +154,7 @@ fn running(old: &Policy, new: &Policy, changes: &mut Changes) {
         }
         _ => {}
     }
+    pins(&old.pins, &new.pins, changes);
     for flag in new.cli_allow.difference(&old.cli_allow) {
         changes.add(Way::Opens, format!("a caller who is not root may use --{flag}"));
     }
@@ -162,6 +163,24 @@ fn running(old: &Policy, new: &Policy, changes: &mut Changes) {
     }
     if old.description != new.description {
         changes.add(Way::Changes, "the description reads otherwise");
+    }
+}
+
+fn pins(old: &Pins, new: &Pins, changes: &mut Changes) {
+    let words = |pins: &Pins| match pins {
+        Pins::Off => (0, "tools are taken as the server lists them".to_owned()),
+        Pins::Session => (1, "a tool keeps the definition that it had first in a session".to_owned()),
+        Pins::FirstUse => (2, "a tool keeps the definition that it had when it was first seen".to_owned()),
+        Pins::Lock(file) => (3, format!("tools are taken only as `{}` has them", file.display())),
+    };
+    let ((was, _), (is, text)) = (words(old), words(new));
+    if old != new {
+        let way = match is.cmp(&was) {
+            std::cmp::Ordering::Less => Way::Opens,
+            std::cmp::Ordering::Greater => Way::Closes,
+            std::cmp::Ordering::Equal => Way::Changes,
+        };
+        changes.add(way, text);
     }
 }
 

@@ -21,6 +21,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("approvals", "approvals: {timeout: 50s}"),
     ("audit", "audit: {durability: strict}"),
     ("server", "server: {command: [node, /opt/server/index.js]}"),
+    ("pins", "server: {pins: {lock: tools.lock}}"),
+    ("server.pins", "server: {pins: session}"),
     ("server.command", "server: {command: [node, /opt/server/index.js]}"),
     ("cli", "cli: {allow: [observe]}"),
     ("cli.allow", "cli: {allow: [observe]}"),
@@ -110,7 +112,7 @@ mod tests {
                 "a write folder" => format!("sandbox: {{filesystem: {{write: [{example}]}}}}"),
                 "a passed variable" => format!("sandbox: {{env: {{pass: [{example}]}}}}"),
                 _ if example.starts_with("sandbox:") || !what.contains('.') => (*example).to_owned(),
-                "server.command" | "cli.allow" => (*example).to_owned(),
+                "server.command" | "server.pins" | "cli.allow" => (*example).to_owned(),
                 _ => format!("sandbox: {{{example}}}"),
             };
             let _ = loaded(&text);

@@ -1,7 +1,7 @@
 //! No accepted key is inert: for each, a policy whose normal form differs with and without it.
 
 use super::read::Section;
-use super::{conditions, hosts, limits, sandbox, state, tools, top};
+use super::{conditions, hosts, limits, sandbox, server, state, tools, top};
 use crate::policy::testing::{errors, loaded};
 
 pub(super) const SECTIONS: &[&Section] = &[
@@ -9,7 +9,8 @@ pub(super) const SECTIONS: &[&Section] = &[
     &top::LIMITS,
     &top::APPROVALS,
     &top::AUDIT,
-    &top::SERVER,
+    &server::SERVER,
+    &server::PINS,
     &top::CLI,
     &tools::TOOL,
     &tools::RULE,
@@ -47,6 +48,8 @@ pub(in crate::policy) const KEYS: &[(&str, &str, &str, &str)] = &[
     ("limits", "scope", "limits: {@}", "scope: session"),
     ("audit", "durability", "audit: {@}", "durability: write"),
     ("server", "command", "server: {@}", "command: [node]"),
+    ("server", "pins", "server: {@}", "pins: session"),
+    ("pins", "lock", "server: {pins: {@}}", "lock: tools.lock"),
     ("cli", "allow", "cli: {@}", "allow: [state-dir]"),
     ("a tool", "rules", "tools: {t: {@}}", "rules: [{}]"),
     ("a rule", "name", "tools: {t: {rules: [{@}]}}", "name: n"),
@@ -239,6 +242,7 @@ const OTHERWISE: &[(&str, &str, &str, &str)] = &[
         "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 2}], state: {counter: c, window: day}}]}}",
         "tools: {t: {rules: [{conditions: [{path: state.t.c, op: lt, value: 3}], state: {counter: c, window: day}}]}}",
     ),
+    ("pins", "lock", "server: {pins: {lock: a.lock}}", "server: {pins: {lock: b.lock}}"),
     ("pace", "every", "tools: {t: {rules: [{pace: {every: 6s}}]}}", "tools: {t: {rules: [{pace: {every: 7s}}]}}"),
     (
         "a condition",

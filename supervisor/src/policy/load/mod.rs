@@ -15,6 +15,7 @@ mod pattern;
 mod read;
 mod sandbox;
 mod schema;
+mod server;
 mod state;
 mod suggest;
 mod tools;

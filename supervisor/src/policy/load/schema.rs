@@ -9,7 +9,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::read::Section;
-use super::{conditions, hosts, limits, sandbox, state, tools, top};
+use super::{conditions, hosts, limits, sandbox, server, state, tools, top};
 use crate::policy::condition::Test;
 
 /// Every mapping of the language; each becomes a definition.
@@ -18,7 +18,8 @@ const SECTIONS: &[&Section] = &[
     &top::LIMITS,
     &top::APPROVALS,
     &top::AUDIT,
-    &top::SERVER,
+    &server::SERVER,
+    &server::PINS,
     &top::CLI,
     &tools::TOOL,
     &tools::RULE,
@@ -82,6 +83,7 @@ fn required(what: &str) -> &'static [&'static str] {
         "sandbox.network" => &["allow"],
         "state" => &["counter", "window"],
         "pace" => &["every"],
+        "pins" => &["lock"],
         "a condition on a counter" => &["path", "op", "value"],
         _ => &[],
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::read::{Fields, Reader, Section};
-use super::{Source, methods, sandbox, tools, units};
+use super::{Source, methods, sandbox, server, tools, units};
 use crate::bounds::{
     APPROVAL_TIMEOUT_SECONDS_MAX, APPROVAL_VALID_SECONDS_MAX, POLICY_NAME_BYTES_MAX, POLICY_TOOLS_MAX,
 };
@@ -36,7 +36,6 @@ pub(super) const TOP: Section = Section {
 pub(super) const LIMITS: Section = Section { what: "limits", keys: &["scope"], later: &[] };
 pub(super) const APPROVALS: Section = Section { what: "approvals", keys: &["timeout", "valid"], later: &[] };
 pub(super) const AUDIT: Section = Section { what: "audit", keys: &["durability", "capture"], later: &[] };
-pub(super) const SERVER: Section = Section { what: "server", keys: &["command"], later: &["sha256"] };
 pub(super) const CLI: Section = Section { what: "cli", keys: &["allow"], later: &[] };
 
 pub(super) const EFFECTS: &[(&str, DefaultEffect)] = &[("allow", DefaultEffect::Allow), ("deny", DefaultEffect::Deny)];
@@ -64,6 +63,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, 
     warn_of_hidden_rules(reader, &hide, &tools, &fields);
     let approvals = approvals(reader, &fields, &tools);
     let default = default_effect(reader, &fields);
+    let (server_command, pins) = server::server(reader, &fields);
     Some(Policy {
         name: name.unwrap_or_else(stem),
         named,
@@ -78,7 +78,8 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>, 
         approvals,
         sandbox: sandbox::sandbox(reader, fields.get("sandbox")),
         audit: audit(reader, &fields),
-        server_command: server_command(reader, &fields),
+        server_command,
+        pins,
         cli_allow: cli_allow(reader, &fields),
     })
 }
@@ -182,26 +183,6 @@ fn audit(reader: &mut Reader<'_>, fields: &Fields<'_>) -> AuditSection {
     }
     let durability = fields.get("durability").and_then(|node| reader.choice(node, "audit.durability", DURABILITY, &[]));
     AuditSection { durability: durability.unwrap_or_default() }
-}
-
-fn server_command(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Vec<String>> {
-    let node =
-        fields.get("server").and_then(|node| reader.section(node, &SERVER)).and_then(|fields| fields.get("command"))?;
-    let items = reader.list(node, "server.command", 4096)?;
-    if items.is_empty() {
-        reader.error(Code::OutOfRange, node.span, "`server.command` names no command");
-        return None;
-    }
-    let mut words = Vec::new();
-    for item in items {
-        let word = reader.text(item, "server.command")?;
-        if word.contains('\0') || (words.is_empty() && word.is_empty()) {
-            reader.error(Code::BadName, item.span, "an argument cannot hold a NUL character, nor the command be empty");
-            return None;
-        }
-        words.push(word.to_owned());
-    }
-    Some(words)
 }
 
 fn cli_allow(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeSet<String> {

@@ -7,7 +7,7 @@ const SECOND: u64 = 1_000_000_000;
 const TERMS: Terms = Terms { timeout: Duration::from_secs(50), valid: Duration::from_secs(600) };
 
 fn print(tool: &str) -> Fingerprint {
-    Fingerprint::of(ToolCall::plain(tool, None), "p")
+    Fingerprint::of(ToolCall::plain(tool, None), None, "p")
 }
 
 fn asking(tool: &str) -> Asking {

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::audit::SessionDirectory;
-use crate::limits::MemoryStore;
 use crate::policy::{self, Durability};
 
 struct Stage {
@@ -33,17 +32,7 @@ fn stage(text: &str) -> Stage {
     let root = tempfile::tempdir().unwrap();
     let session = "a".repeat(32);
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
-    let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
-    let terms = Terms {
-        session,
-        policy: loaded(text),
-        observe: false,
-        store,
-        redactor,
-        secrets: crate::wire::secrets::Secrets::default(),
-        client_line_bytes_max: 4 << 20,
-        server_line_bytes_max: 64 << 20,
-    };
+    let terms = Terms::plain(loaded(text));
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root, seconds: 0 }
 }
 

@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::audit::{Redactor, SessionDirectory};
+use crate::audit::SessionDirectory;
 use crate::bounds::APPROVALS_LISTED_MAX;
-use crate::limits::MemoryStore;
 use crate::policy::{self, Durability, Policy};
 use crate::relay::gate::Terms;
 use crate::wire::frame::Frame;
@@ -34,12 +33,8 @@ fn stage(text: &str, observe: bool) -> Stage {
     let root = tempfile::tempdir().unwrap();
     let session = "a".repeat(32);
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
-    let (store, redactor) = (Box::new(MemoryStore::new()), Redactor::new(&[7; 32]));
     let secrets = crate::wire::secrets::Secrets::new([&b"hunter2-hunter2"[..]]).unwrap();
-    let (client_line_bytes_max, server_line_bytes_max) = (4 << 20, 64 << 20);
-    let policy = loaded(text);
-    let terms =
-        Terms { session, policy, observe, store, redactor, secrets, client_line_bytes_max, server_line_bytes_max };
+    let terms = Terms { observe, secrets, ..Terms::plain(loaded(text)) };
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
 }
 

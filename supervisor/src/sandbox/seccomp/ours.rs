@@ -159,6 +159,17 @@ const RELAY: &[Group] = &[
         Action::Allow,
         "locks of held descriptors; not their flags, not signals to a process of its choosing",
     ),
+    // The flags of `relay::sealed`, with MFD_NOEXEC_SEAL (0x8) where the kernel has it. What is in it is never code: NO_EXEC_MAP,
+    // and no call here executes.
+    ruled(
+        calls![SYS_memfd_create],
+        &[
+            when(&[is(1, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)], Action::Allow),
+            when(&[is(1, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | 0x8)], Action::Allow),
+        ],
+        VIOLATION,
+        "pins for the monitor, which keeps them",
+    ),
     // Close-on-exec and nothing else, as std's accept does; non-blocking by FIONBIO.
     ruled(
         calls![SYS_accept4],

@@ -440,6 +440,22 @@ fn relay_accepts_in_one_way_and_opens_no_socket() {
 }
 
 #[test]
+fn relay_makes_sealable_memory_and_no_other() {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let memfd = |flags: u32| ours_says(Filter::relay, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]);
+    for allowed in [flags, flags | 0x8] {
+        assert_eq!(memfd(allowed), Action::Allow.value(), "{allowed:#x}");
+    }
+    for refused in [0, libc::MFD_CLOEXEC, libc::MFD_ALLOW_SEALING, flags | libc::MFD_HUGETLB, flags | 0x10] {
+        assert_eq!(memfd(refused), ours::VIOLATION.value(), "{refused:#x}");
+    }
+    assert_eq!(
+        ours_says(Filter::egress, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]),
+        ours::VIOLATION.value()
+    );
+}
+
+#[test]
 fn relay_cannot_change_the_flags_of_the_segment() {
     let fcntl =
         |filter, command: i32| ours_says(filter, 1, libc::SYS_fcntl, [3, u64::try_from(command).unwrap(), 0, 0, 0, 0]);

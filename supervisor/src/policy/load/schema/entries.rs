@@ -9,13 +9,13 @@ use crate::bounds::{
     METHOD_BYTES_MAX, POLICY_METHODS_MAX, POLICY_NAME_BYTES_MAX, TOOL_NAME_BYTES_MAX, WINDOW_CALLS_MAX,
 };
 use crate::policy::condition::Test;
-use crate::policy::load::{conditions, hosts, limits, sandbox, tools, top};
+use crate::policy::load::{conditions, hosts, limits, sandbox, server, tools, top};
 
 /// The schema of `key` in the mapping `what`.
 pub(super) fn of(what: &str, key: &str) -> Option<Value> {
     match what {
         "a policy" => policy(key),
-        "limits" | "audit" | "server" | "cli" | "approvals" => section_of_the_top(what, key),
+        "limits" | "audit" | "server" | "pins" | "cli" | "approvals" => section_of_the_top(what, key),
         "a tool" | "a rule" | "validate" => rule(key),
         "a condition" => condition(key),
         "a rate limit" => rate_limit(key),
@@ -55,7 +55,7 @@ fn policy(key: &str) -> Option<Value> {
             described("What the server gets; absent, no network and no writes.", mapping(sandbox::SANDBOX.what))
         }
         "audit" => mapping(top::AUDIT.what),
-        "server" => mapping(top::SERVER.what),
+        "server" => mapping(server::SERVER.what),
         "cli" => mapping(top::CLI.what),
         "approvals" => mapping("approvals"),
         _ => return None,
@@ -74,6 +74,14 @@ fn section_of_the_top(what: &str, key: &str) -> Option<Value> {
         ("server", "command") => {
             let words = json!({"type": "array", "items": kind("text"), "minItems": 1});
             described("The only command that this policy starts.", words)
+        }
+        ("server", "pins") => {
+            let forms = json!({"anyOf": [word(server::WORDS), mapping(server::PINS.what)]});
+            described("Which definitions of its tools are taken: those first seen, or those of a lock file.", forms)
+        }
+        ("pins", "lock") => {
+            let file = json!({"type": "string", "pattern": "^(/.*|[^/]+)$"});
+            described("The lock file: a name beside the policy, or an absolute path.", file)
         }
         ("cli", "allow") => {
             described("Loosening flags that a caller who is not real root may use.", list(&word(top::FLAGS)))
