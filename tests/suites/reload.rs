@@ -452,7 +452,8 @@ fn what_a_killed_monitor_left_is_not_signalled_and_goes_with_the_next_start() {
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         let session = start(arena, &path, &[]);
         assert!(!left.join(&id).exists());
-        assert_eq!(session.finish().code, 0);
+        let ended = session.finish();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
     });
 }
 

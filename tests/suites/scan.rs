@@ -257,3 +257,21 @@ fn the_schema_is_one_json_object() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(schema["$defs"]["a-policy"]["additionalProperties"], false);
 }
+
+#[test]
+fn a_lock_of_the_listed_tools_stands_beside_the_draft() {
+    arena::run(|arena| {
+        let at = |name: &str| arena.path(name).to_str().expect("plain").to_owned();
+        let output = lister(arena, "pages", &["-o", &at("first.yaml")]);
+        assert!(output.status.success(), "{}", said(&output));
+        let lock = fs::read_to_string(arena.path("tools.lock")).expect("a lock");
+        let names = ["{\"tools.lock\":1}", "last", "t0", "t1", "t2"];
+        assert_eq!(lock.lines().count(), names.len(), "{lock}");
+        assert!(lock.lines().zip(names).all(|(line, name)| line.contains(name)), "{lock}");
+        let output = lister(arena, "pages", &["-o", &at("second.yaml")]);
+        assert!(!output.status.success() && !arena.path("second.yaml").exists(), "nothing is replaced");
+        let output = lister(arena, "pages", &["--lock", &at("own.lock")]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(fs::read_to_string(arena.path("own.lock")).expect("a lock"), lock);
+    });
+}

@@ -220,6 +220,8 @@ pub struct Approval<'a> {
 /// A tool's definition and its pin.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Pin<'a> {
+    /// The tool's name.
+    pub tool: &'a str,
     /// SHA-256 of the definition that the server lists, 64 hex digits.
     pub sha256: &'a str,
     /// SHA-256 of the one that is pinned, where that is another.

@@ -6,7 +6,7 @@
 //! holds for nothing until a person approves it ([`PinStore::replace`]).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -68,7 +68,7 @@ impl PinStore {
             store.files += 1;
             store.bytes += blob.len() as u64;
             if store.files > 2 * PINS_MAX || store.bytes > FOLDER_BYTES_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "more pins than a policy may have"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "more pins than a policy may have"));
             }
             let entry = entries.entry(key).or_insert(Entry { key, ..Entry::default() });
             *(if proposed { &mut entry.proposed } else { &mut entry.pin }) = Some(blob);
@@ -104,7 +104,7 @@ impl PinStore {
         };
         let removed = fs::remove_file(&unfinished);
         match linked {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return self.read(&place).map(Filed::Stood),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return self.read(&place).map(Filed::Stood),
             other => other.and(removed)?,
         }
         self.sync()?;
@@ -126,7 +126,7 @@ impl PinStore {
     pub fn replace(&mut self, key: [u8; 32], blob: &[u8]) -> io::Result<()> {
         self.put(&hex(&key), blob)?;
         match fs::remove_file(self.folder.join(format!("{}{PROPOSED}", hex(&key)))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => self.sync(),
         }
     }
@@ -149,7 +149,7 @@ impl PinStore {
             PinKind::Proposed => self.propose(key, &blob).map(|()| Filed::Kept),
         };
         let plain = |answer| ToRelay::Pin(answer, Attached { bytes: 0, sha256: key });
-        match filed {
+        let told = match filed {
             Ok(Filed::Kept) => plain(PinAnswer::Kept).send(control),
             Ok(Filed::Stood(stood)) => {
                 let attached = Attached { bytes: stood.len() as u64, sha256: key };
@@ -159,6 +159,11 @@ impl PinStore {
                 tracing::warn!("{}: a pin cannot be kept, its tool is refused: {error}", self.folder.display());
                 plain(PinAnswer::Failed).send(control)
             }
+        };
+        match told {
+            // A relay that has finished since hears nothing any more, and needs not.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
+            told => told,
         }
     }
 
@@ -176,7 +181,7 @@ impl PinStore {
     fn room(&mut self, blob: &[u8]) -> io::Result<()> {
         let bytes = self.bytes.saturating_add(blob.len() as u64);
         if blob.len() > PIN_BLOB_BYTES_MAX || self.files >= 2 * PINS_MAX || bytes > FOLDER_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "a policy may have no more pins"));
+            return Err(io::Error::new(ErrorKind::StorageFull, "a policy may have no more pins"));
         }
         self.bytes = bytes;
         self.files += 1;
@@ -187,7 +192,7 @@ impl PinStore {
     fn write(&self, blob: &[u8]) -> io::Result<PathBuf> {
         let path = self.folder.join(format!(".{}", self.session));
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;

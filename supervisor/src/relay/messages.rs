@@ -421,7 +421,8 @@ fn receive_with_text(socket: BorrowedFd<'_>) -> io::Result<Option<(Raw, Option<O
         let mut data = [IoSliceMut::new(&mut bytes)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
             Ok(message) => break (message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC), rights(&message)?),
-            Err(Errno::EINTR) => {}
+            // Said once, where the other side closed before it read all of ours; what it had sent comes after it (unix(7)).
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(errno.into()),
         }
     };

@@ -7,7 +7,7 @@ use super::messages::{Attached, PinAnswer};
 use super::pins::{Kept, Said};
 use super::sealed;
 use super::swap::SwapError;
-use crate::audit::{self, AuditError, Effect, Event, Gap, Journal, Kind, Mcp};
+use crate::audit::{self, AuditError, Effect, Event, Gap, Journal, Kind};
 use crate::bounds::PIN_BLOB_BYTES_MAX;
 use crate::clock::Now;
 use crate::wire::pin::hex;
@@ -22,16 +22,16 @@ impl Gate {
             let _on_disk = match said {
                 Said::Pinned { tool, sha256 } => {
                     let sha256 = hex(&sha256);
-                    let mut event = about(&tool).with_effect(Effect::Allowed);
-                    event.pin = Some(audit::Pin { sha256: &sha256, pinned: None });
+                    let mut event = Event::new(Kind::PolicyPin).with_effect(Effect::Allowed);
+                    event.pin = Some(audit::Pin { tool: &tool, sha256: &sha256, pinned: None });
                     journal.append_unsynced(now, &event)?
                 }
                 Said::Refused { tool, refusal } => {
                     let (sha256, pinned) = (hex(&refusal.sha256), refusal.pinned.map(|pinned| hex(&pinned)));
                     let effect = if self.observe { Effect::Observed } else { Effect::Denied };
-                    let mut event = about(&tool).with_effect(effect);
+                    let mut event = Event::new(Kind::PolicyPin).with_effect(effect);
                     event = event.with_reason(refusal.code.as_str(), &refusal.detail);
-                    event.pin = Some(audit::Pin { sha256: &sha256, pinned: pinned.as_deref() });
+                    event.pin = Some(audit::Pin { tool: &tool, sha256: &sha256, pinned: pinned.as_deref() });
                     journal.append(now, &event)?
                 }
                 Said::More { count } => {
@@ -65,10 +65,4 @@ impl Gate {
         self.woken = true;
         if self.pins.answered(attached.sha256, kept) { Ok(()) } else { Err(SwapError::NotAsked) }
     }
-}
-
-fn about(tool: &str) -> Event<'_> {
-    let mut event = Event::new(Kind::PolicyPin);
-    event.mcp = Some(Mcp { dir: "s2c", method: Some("tools/list"), tool: Some(tool), ..Mcp::default() });
-    event
 }

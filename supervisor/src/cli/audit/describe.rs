@@ -37,9 +37,10 @@ pub(super) fn describe(line: &[u8]) -> Shown {
 
 /// What it was about: the members that name it, in the order in which one reads them.
 fn what(record: &Value) -> Vec<String> {
-    const NAMING: [(&str, &str); 18] = [
+    const NAMING: [(&str, &str); 19] = [
         ("/mcp/method", ""),
         ("/mcp/tool", ""),
+        ("/pin/tool", ""),
         ("/mcp/id", "id "),
         ("/mcp/bytes", "bytes "),
         ("/mcp/result/latency_ms", "ms "),

@@ -87,3 +87,13 @@ fn anything_else_is_refused() {
     ToRelay::GateOpen { opened_ns: 7 }.send(left.as_fd()).unwrap();
     assert!(FromRelay::receive(right.as_fd()).is_err(), "a message of the other direction");
 }
+
+#[test]
+fn what_was_sent_before_an_end_with_unread_messages_is_heard() {
+    let (left, right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    ToRelay::GateOpen { opened_ns: 7 }.send(right.as_fd()).unwrap();
+    FromRelay::ClientGone.send(left.as_fd()).unwrap();
+    drop(left);
+    let heard = || FromRelay::receive(right.as_fd()).unwrap().map(|(message, _)| message);
+    assert_eq!((heard(), heard()), (Some(FromRelay::ClientGone), None));
+}
