@@ -8,7 +8,15 @@ use intercept_sandbox::wire::jsonrpc;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(value) = json::parse(bytes) else {
+    let parsed = json::parse(bytes);
+    match (&parsed, json::scan(bytes, &["result", "error"])) {
+        (Ok(_), Ok(_)) => {}
+        (Err(one), Err(other)) => assert_eq!(*one, other, "refused for two reasons"),
+        (one, other) => panic!("the parser says {one:?}, the scan {other:?}"),
+    }
+    let by_scan = jsonrpc::read_server_line(bytes);
+    assert_eq!(by_scan.is_ok(), jsonrpc::read_line(bytes).is_ok(), "one reader takes it");
+    let Ok(value) = parsed else {
         let refusal = jsonrpc::read_line(bytes).expect_err("no JSON, yet a message");
         assert!(!refusal.text.is_empty(), "refused without a reason");
         return;

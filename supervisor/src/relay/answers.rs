@@ -116,7 +116,7 @@ impl Gate {
                 Ok(outcome) => outcome,
                 Err(reject) => {
                     let what = (SESSION_OVER, reject.code.as_str(), reject.code.text());
-                    return refuse_answer(step, &origin, event, what);
+                    return self.answered(&origin, refuse_answer(step, &origin, event, what));
                 }
             };
             if let Outcome::Result(result) = &outcome {
@@ -134,7 +134,10 @@ impl Gate {
             }
             changed = match self.changed(&payload, outcome, &origin) {
                 Ok(changed) => changed,
-                Err((code, text)) => return refuse_answer(step, &origin, event, (SESSION_OVER, code, &text)),
+                Err((code, text)) => {
+                    let what = (SESSION_OVER, code, text.as_str());
+                    return self.answered(&origin, refuse_answer(step, &origin, event, what));
+                }
             };
         }
         match changed {
@@ -144,11 +147,15 @@ impl Gate {
                 step.outbox.client().push(b'\n');
             }
         }
-        let noted = step.note(&event);
-        if noted.is_err() {
-            self.unanswered = Some(origin);
+        self.answered(&origin, step.note(&event))
+    }
+
+    /// An answer without its record does not leave: its question is open again, for the last word.
+    fn answered(&mut self, origin: &RequestId, recorded: Result<(), AuditError>) -> Result<(), AuditError> {
+        if recorded.is_err() {
+            self.unanswered = Some(origin.clone());
         }
-        noted
+        recorded
     }
 
     /// What the client is to get in the place of an answer; none when it gets it as it came.
@@ -223,15 +230,12 @@ impl Gate {
         reply::denied_reply(origin, era, text, &decision, step.outbox.client());
         step.outbox.client().push(b'\n');
         let recorded = step.record(&event.with_effect(Effect::Denied).with_reason(OUTPUT_MISMATCH, text));
-        if recorded.is_err() {
-            self.unanswered = Some(origin.clone());
-        }
-        recorded
+        self.answered(origin, recorded)
     }
 
     /// In place of an answer that asks for input by a method that the policy closes. A call is told as any denial.
     fn refuse_input(
-        &self,
+        &mut self,
         step: &mut Step<'_, '_>,
         (origin, asked): (&RequestId, &Asked),
         event: Event<'_>,
@@ -247,7 +251,8 @@ impl Gate {
             reply::error_reply(Some(origin), reply::METHOD_NOT_FOUND, &closed.text, out);
         }
         out.push(b'\n');
-        step.record(&event.with_effect(Effect::Denied).with_reason(closed.code, &closed.text))
+        let recorded = step.record(&event.with_effect(Effect::Denied).with_reason(closed.code, &closed.text));
+        self.answered(origin, recorded)
     }
 }
 

@@ -34,7 +34,10 @@ impl Ground {
         let session = "a".repeat(32);
         let Opened { journal, .. } =
             SessionDirectory::create(root.path(), &session, Durability::Write, clock::now()).unwrap();
-        let source = policy::Source { path: Path::new("/etc/p.yaml"), text: "name: p\nmethods: {\"*\": allow}\ntools: {t: {}}\n" };
+        let source = policy::Source {
+            path: Path::new("/etc/p.yaml"),
+            text: "name: p\nmethods: {\"*\": allow}\ntools: {t: {}}\n",
+        };
         let plain = Terms::plain(policy::load(&source).unwrap().policy);
         let terms = Terms { client_line_bytes_max, server_line_bytes_max, ..plain };
         let pipe = || {

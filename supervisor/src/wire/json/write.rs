@@ -41,7 +41,7 @@ pub fn write(value: &Value<'_>, out: &mut Vec<u8>) {
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(may_need_escape) {
+    while let Some(at) = next_escape(rest.as_bytes()) {
         let (plain, tail) = rest.split_at(at);
         out.extend_from_slice(plain.as_bytes());
         let mut letters = tail.chars();
@@ -51,6 +51,16 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(rest.as_bytes());
     out.push(b'"');
+}
+
+/// Where the next byte stands that may need an escape. Each block is folded without a branch, so that the compiler can use vectors:
+/// most of a large text is plain.
+fn next_escape(text: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 128;
+    let needs = |block: &[u8]| block.iter().fold(false, |any, byte| any | may_need_escape(*byte));
+    let index = text.chunks(BLOCK).position(needs)?;
+    let start = index * BLOCK;
+    text[start..].iter().position(|byte| may_need_escape(*byte)).map(|at| start + at)
 }
 
 /// True for the first byte of every character that [`write_char`] escapes, and for none inside a character.
