@@ -97,7 +97,7 @@ fn the_client_gets_a_secret_in_no_form() {
         };
         let forms = leak::dresses(SECRET).len() as u64;
         assert_eq!(count("initialize"), 2 * forms);
-        assert_eq!(count("tools/list"), 4 * forms);
+        assert_eq!(count("tools/list"), 5 * forms);
         assert_eq!(count("tools/call"), 2 * forms, "of an error; a result has {} and more", forms + 3);
         assert_eq!(count("notifications/message"), forms);
         let refused = redacted.iter().filter(|record| record["reason"]["code"] == "secret_in_envelope").count();

@@ -33,7 +33,7 @@ fn answer(secret: &str, message: &Value) -> io::Result<()> {
         })),
         "tools/list" => {
             let tool = |name: &str| json!({"name": name, "description": text, "inputSchema": {"type": "object"}});
-            reply(json!({"tools": [tool("leak"), tool("fail"), tool("ask"), tool("noise")]}))
+            reply(json!({"tools": [tool("leak"), tool("fail"), tool("ask"), tool("noise"), tool("visit")]}))
         }
         "tools/call" => match message["params"]["name"].as_str() {
             Some("fail") => say(&json!({

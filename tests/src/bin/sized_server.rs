@@ -58,6 +58,9 @@ fn main() -> io::Result<()> {
                 r#"{{"protocolVersion":"{version}","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"sized","version":"1"}}}}"#
             );
             Prepared::new(&result, 0, id_last).write(id)?;
+        } else if head.contains("\"tools/list\"") {
+            let list = r#"{"tools":[{"name":"take","inputSchema":{}},{"name":"give","inputSchema":{}}]}"#;
+            Prepared::new(list, 0, id_last).write(id)?;
         } else if let Some(bytes) = after("\"bytes\":").and_then(|rest| rest.split('}').next()?.trim().parse().ok()) {
             if given.bytes != bytes {
                 given = Prepared::new(&text(bytes), bytes, id_last);

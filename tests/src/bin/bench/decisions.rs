@@ -81,7 +81,11 @@ mod tests {
     /// Allocations of a decision that is made for the second time: a pattern keeps what its first search set up.
     fn allocations_of(policy: &Policy, arguments: &str, required: &[String], allowed: bool) -> u64 {
         let arguments = json::parse(arguments.as_bytes()).expect("JSON");
-        let call = Call { tool: "t", arguments: Some(&arguments), schema: SchemaKnowledge::Known(policy::KnownTool::requiring(required)) };
+        let call = Call {
+            tool: "t",
+            arguments: Some(&arguments),
+            schema: SchemaKnowledge::Known(policy::KnownTool::requiring(required)),
+        };
         let decide = || matches!(policy.judge(&call), Verdict::Allow(_));
         assert_eq!(decide(), allowed, "{arguments:?}");
         allocations(decide)
