@@ -119,6 +119,11 @@ impl Gate {
                     return self.answered(&origin, refuse_answer(step, &origin, event, what));
                 }
             };
+            if let Outcome::Error(error) = &outcome
+                && let Some(closed) = self.closed_questions(error)
+            {
+                return self.refuse_input(step, (&origin, &payload), event, &closed, &corr);
+            }
             if let Outcome::Result(result) = &outcome {
                 if let Some(text) = self.unfit(&payload, result) {
                     if !self.observe {
@@ -185,6 +190,9 @@ impl Gate {
 
     /// Takes the revision from the answer to `initialize`.
     fn negotiated(&mut self, result: &Value<'_>) -> Result<(), Unfit> {
+        if let Some(key) = fold::misnamed(result, ["protocolVersion", "capabilities"]) {
+            return Err(("ambiguous_keys", format!("key {key:?} differs from MCP's only in case")));
+        }
         let version = result.member("protocolVersion").and_then(Value::as_str).unwrap_or_default();
         let Some(era) = Era::of(version).filter(|era| era.has_handshake()) else {
             return Err(("unknown_revision", format!("MCP revision \"{version}\" is not supported")));
@@ -268,7 +276,7 @@ fn looks_into(asked: &Asked, answer: &Answer<'_>) -> bool {
     let is_judged = |key: &str| match key {
         "resultType" => answer.text("resultType") != Some(br#""complete""#),
         "task" => true,
-        "data" => !answer.is_result(),
+        key if !answer.is_result() => fold::equal(key, "data"),
         key => ["inputRequests", "resultType"].iter().any(|judged| fold::equal(key, judged)),
     };
     by_question || answer.keys().any(is_judged)

@@ -7,7 +7,7 @@ use super::continuations::Turn;
 use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id};
 use super::outbox::Outbox;
 use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, record_rule};
-use super::schemas::Lookup;
+use super::schemas::{Listing, Lookup};
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
 use crate::bounds::PARKED_BYTES_MAX;
 use crate::clock::Now;
@@ -75,16 +75,24 @@ impl Gate {
             Ok(ours) => ours,
             Err(error) => return deny_request(step, request, NOT_TAKEN, "not_taken", &error.to_string()),
         };
+        self.await_progress(request, &ours);
         let is_first = request.params.as_ref().and_then(|params| params.member("cursor")).is_none();
-        if self.pins.on() && is_first && !self.schemas.is_listing() {
+        if self.pins.on() && (self.schemas.not_asked() || (is_first && !self.schemas.is_waiting())) {
             self.ask_for_tools(step, None)?;
         }
         self.list_on(step, request, &ours)
     }
 
     fn list_on(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>, ours: &RequestId) -> Result<(), AuditError> {
-        if self.pins.on() && self.schemas.is_listing() {
-            return self.park(step, request, ours);
+        match self.schemas.listing() {
+            _ if !self.pins.on() => {}
+            Listing::Known => {}
+            Listing::Pending => return self.park(step, request, ours),
+            Listing::Unavailable => {
+                self.asked.abandon(ours);
+                let text = "the server does not say what tools it has, so none can be compared with its pin";
+                return deny_request(step, request, NOT_TAKEN, "not_taken", text);
+            }
         }
         let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Allowed);
         event.mcp = Some(Mcp {
@@ -152,7 +160,7 @@ impl Gate {
         if let Some(Entry { payload: Asked::Call { since_ns, turn: place, output, .. }, .. }) = self.asked.get_mut(ours)
         {
             *since_ns = step.now.boot_ns; // what it waited for us is not the server's latency
-            *place = can_be_continued.then(|| turn.unwrap_or_else(|| Turn::first(call, corr)));
+            *place = can_be_continued.then(|| turn.unwrap_or_else(|| Turn::first(call, corr, &self.continuations)));
             *output = fits;
         }
         self.call_clock.sent(ours, step.now.boot_ns);

@@ -16,18 +16,20 @@ use crate::wire::tools::ToolCall;
 /// Where a call that was forwarded stands in its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
-    /// Tool and arguments.
+    /// All that a retry repeats.
     print: Fingerprint,
     /// `corr` of the call that was charged.
     pub(super) first: String,
     /// How many went before it: 0 for the call that was charged.
     rounds: u32,
+    /// Which of the session's policies charged it.
+    policy: u64,
 }
 
 impl Turn {
     /// A call that was charged itself.
-    pub(super) fn first(call: ToolCall<'_>, corr: String) -> Self {
-        Self { print: Fingerprint::of_tool_and_arguments(call), first: corr, rounds: 0 }
+    pub(super) fn first(call: ToolCall<'_>, corr: String, charged: &Continuations) -> Self {
+        Self { print: Fingerprint::of_retried(call), first: corr, rounds: 0, policy: charged.policy }
     }
 }
 
@@ -43,30 +45,38 @@ struct Continuation {
 
 /// The calls of one session that may be sent again, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Continuations(VecDeque<Continuation>);
+pub(super) struct Continuations {
+    open: VecDeque<Continuation>,
+    /// Counts the policies of the session.
+    policy: u64,
+}
 
 impl Continuations {
-    /// The call of `turn` was answered with a request for input. The oldest makes room.
+    /// The call of `turn` was answered with a request for input. The oldest makes room. What an earlier policy charged is
+    /// not continued: the one in force has not judged it.
     pub(super) fn leave(&mut self, mut turn: Turn, result: &Value<'_>, now_ns: u64) {
         if turn.rounds >= CALL_ROUNDS_MAX && weaken::in_force("continuation-rounds") {
             return;
         }
+        if turn.policy != self.policy {
+            return;
+        }
         turn.rounds = turn.rounds.saturating_add(1);
-        self.0.retain(|open| now_ns < open.until_ns);
-        if self.0.len() >= CONTINUATIONS_MAX {
-            self.0.pop_front();
+        self.open.retain(|open| now_ns < open.until_ns);
+        if self.open.len() >= CONTINUATIONS_MAX {
+            self.open.pop_front();
         }
         let until_ns = now_ns.saturating_add(CONTINUATION_SECONDS * 1_000_000_000);
-        self.0.push_back(Continuation { turn, state: state_of(result.member("requestState")), until_ns });
+        self.open.push_back(Continuation { turn, state: state_of(result.member("requestState")), until_ns });
     }
 
-    /// The open call that `call` continues: same tool, same arguments, the `requestState` that the server gave.
+    /// The open call that `call` continues: the same but for what answers the server, with the `requestState` that it gave.
     fn find(&self, call: ToolCall<'_>, now_ns: u64) -> Option<usize> {
         if call.input_responses.is_none() && call.request_state.is_none() {
             return None;
         }
-        let (print, state) = (Fingerprint::of_tool_and_arguments(call), state_of(call.request_state));
-        self.0.iter().position(|open| open.turn.print == print && open.state == state && now_ns < open.until_ns)
+        let (print, state) = (Fingerprint::of_retried(call), state_of(call.request_state));
+        self.open.iter().position(|open| open.turn.print == print && open.state == state && now_ns < open.until_ns)
     }
 
     /// Whether `call` continues one.
@@ -78,14 +88,15 @@ impl Continuations {
     pub(super) fn take(&mut self, call: ToolCall<'_>, now_ns: u64) -> Option<Turn> {
         let place = self.find(call, now_ns)?;
         if !weaken::in_force("continuation-once") {
-            return self.0.get(place).map(|open| open.turn.clone());
+            return self.open.get(place).map(|open| open.turn.clone());
         }
-        self.0.remove(place).map(|open| open.turn)
+        self.open.remove(place).map(|open| open.turn)
     }
 
     /// Another policy decides now: every call is charged anew.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.open.clear();
+        self.policy += 1;
     }
 }
 
@@ -118,7 +129,7 @@ mod tests {
     }
 
     fn first(arguments: &str) -> Turn {
-        with(arguments, "x", |call| Turn::first(call, "call-1".into()))
+        with(arguments, "x", |call| Turn::first(call, "call-1".into(), &Continuations::default()))
     }
 
     #[test]
@@ -155,7 +166,7 @@ mod tests {
         for number in 0..=CONTINUATIONS_MAX {
             left(&mut calls, first("{}"), &number.to_string(), 1);
         }
-        assert_eq!(calls.0.len(), CONTINUATIONS_MAX);
+        assert_eq!(calls.open.len(), CONTINUATIONS_MAX);
         assert!(!with("{}", "0", |call| calls.has(call, 2)), "the oldest made room");
         assert!(with("{}", "1", |call| calls.has(call, 2)));
     }
@@ -166,5 +177,26 @@ mod tests {
         calls.leave(first("{}"), &parse(br#"{"resultType":"input_required","inputRequests":{}}"#).unwrap(), 0);
         let params = parse(br#"{"name":"pay","arguments":{}}"#).unwrap();
         assert!(!calls.has(ToolCall::of(Some(&params)).unwrap(), 1));
+    }
+
+    #[test]
+    fn what_an_earlier_policy_charged_is_not_continued() {
+        let mut calls = Continuations::default();
+        let (before, waiting) = (first("{}"), first("{}"));
+        left(&mut calls, waiting, "s", 0);
+        calls.clear();
+        left(&mut calls, before, "t", 0);
+        assert!(!["s", "t"].iter().any(|state| with("{}", state, |call| calls.has(call, 1))));
+    }
+
+    #[test]
+    fn a_retry_with_another_meta_is_another_call() {
+        let mut calls = Continuations::default();
+        left(&mut calls, first("{}"), "s", 0);
+        let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","acme/to":"mallory"}"#;
+        let text = format!(r#"{{"name":"pay","arguments":{{}},"requestState":"s",{meta}}}"#);
+        let params = parse(text.as_bytes()).unwrap();
+        assert!(!calls.has(ToolCall::of(Some(&params)).unwrap(), 1), "a person was shown the other one");
+        assert!(with("{}", "s", |call| calls.has(call, 1)));
     }
 }

@@ -56,13 +56,22 @@ impl Fingerprint {
         Self(Sha256::digest(&bytes).into())
     }
 
-    /// What a call and its retry have in common: the tool and the arguments.
-    pub(super) fn of_tool_and_arguments(call: ToolCall<'_>) -> Self {
+    /// What a call and its retry have in common: all that a person was shown of it, but for what answers the server.
+    pub(super) fn of_retried(call: ToolCall<'_>) -> Self {
         let mut bytes = RETRY_DOMAIN.to_vec();
         field(b't', call.name.as_bytes(), &mut bytes);
-        match call.arguments {
-            Some(arguments) => canonical(arguments, &mut bytes),
-            None => bytes.push(b'-'),
+        for part in [call.arguments, call.task] {
+            match part {
+                Some(part) => canonical(part, &mut bytes),
+                None => bytes.push(b'-'),
+            }
+        }
+        let mut meta: Vec<_> = call.meta_members().collect();
+        meta.sort_unstable_by_key(|(key, _)| key.as_bytes());
+        head(b'm', meta.len(), &mut bytes);
+        for (key, value) in meta {
+            field(b'k', key.as_bytes(), &mut bytes);
+            canonical(value, &mut bytes);
         }
         Self(Sha256::digest(&bytes).into())
     }

@@ -8,6 +8,9 @@ use crate::wire::jsonrpc::Request;
 use crate::wire::methods::{self, Direction, Era, INPUT_REQUESTS, Kind, UnknownRevision};
 use crate::wire::{fold, reply};
 
+/// The method of a question to a person.
+const ELICIT: &str = "elicitation/create";
+
 /// Why a message does not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Closed {
@@ -78,6 +81,9 @@ impl Gate {
         };
         requests.iter().find_map(|(_, request)| match request.member("method").and_then(Value::as_str) {
             None => Some(Closed::malformed("a request has no method")),
+            Some(method) if is_misnamed(request, method) => {
+                Some(Closed::malformed("a key differs from MCP's only in case"))
+            }
             Some(method) if methods::standing(method).is_some() && !INPUT_REQUESTS.contains(&method) => {
                 Some(Closed::unknown(method))
             }
@@ -85,6 +91,28 @@ impl Gate {
             Some(method) => self.closed(method, Direction::ServerToClient, Kind::Request, None),
         })
     }
+
+    /// As [`Gate::closed_input`], for the questions that an error carries (`data.elicitations` of -32042, 2025-11-25).
+    pub(super) fn closed_questions(&self, error: &Value<'_>) -> Option<Closed> {
+        let data = error.member("data");
+        if fold::misnamed(error, ["data"]).or_else(|| fold::misnamed(data?, ["elicitations"])).is_some() {
+            return Some(Closed::malformed("a key differs from MCP's only in case"));
+        }
+        let elicited: Vec<&str> = methods::parameter_names(ELICIT).collect();
+        let questions = data?.member("elicitations")?.as_array().unwrap_or_default();
+        if questions.iter().any(|question| fold::misnamed(question, elicited.iter().copied()).is_some()) {
+            return Some(Closed::malformed("a key differs from MCP's only in case"));
+        }
+        self.closed(ELICIT, Direction::ServerToClient, Kind::Request, None)
+    }
+}
+
+/// Whether some reader could take a key of a request inside a result for another one.
+fn is_misnamed(request: &Value<'_>, method: &str) -> bool {
+    let params = request.member("params");
+    let known: Vec<&str> = methods::parameter_names(method).collect();
+    fold::misnamed(request, ["method", "params"]).is_some()
+        || params.is_some_and(|params| fold::misnamed(params, known).is_some())
 }
 
 /// Refuses a request in a revision that is not spoken, in the form of 2026-07-28 (UnsupportedProtocolVersionError).

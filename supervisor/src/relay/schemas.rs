@@ -90,6 +90,11 @@ impl Schemas {
         matches!(self.state, State::Waiting { .. } | State::Late)
     }
 
+    /// The answer may still come in time.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
     /// How far it is.
     pub(super) fn listing(&self) -> Listing {
         match self.state {

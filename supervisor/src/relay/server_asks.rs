@@ -11,6 +11,9 @@ use crate::wire::{elicitation, ids, reply};
 impl Gate {
     /// A question to a person: without what steers a screen, or not at all.
     pub(super) fn elicitation(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
+        if self.closed(&request.method, Direction::ServerToClient, MethodKind::Request, self.era).is_some() {
+            return self.server_request(step, request); // which says so
+        }
         let mut request = request.clone();
         let error = match request.params.as_mut().map(elicitation::clean) {
             None | Some(Ok(_)) => return self.server_request(step, &request),

@@ -116,7 +116,7 @@ impl Gate {
         if lock_changed || policy::visibility_changes(&old, &self.policy) {
             self.tell_of_tools(&mut step)?;
         }
-        if self.initialized && policy::wants_more_schemas(&old, &self.policy) {
+        if (self.initialized || !self.schemas.not_asked()) && policy::wants_more_schemas(&old, &self.policy) {
             self.ask_for_tools(&mut step, None)?;
         }
         // What waited under the old policy is judged by the new one; what still needs a schema waits on.

@@ -44,6 +44,13 @@ pub fn collision<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> Opt
     known.into_iter().find(|name| collides(key, name))
 }
 
+/// A key of the object `value` that some reader could take for one of `known`; none for what is no object.
+#[must_use]
+pub fn misnamed<'v, 'k>(value: &'v Value<'_>, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<&'v str> {
+    let keys = value.as_object().unwrap_or_default().iter().map(|(key, _)| &**key);
+    keys.into_iter().find(|key| collision(key, known.clone()).is_some())
+}
+
 /// Two keys of one object, at any depth of `value`, that collide.
 #[must_use]
 pub fn ambiguous_keys<'v>(value: &'v Value<'_>) -> Option<(&'v str, &'v str)> {

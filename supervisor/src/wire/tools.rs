@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::fold;
 use super::json::Value;
 use super::methods::{Era, parameters_in};
 use crate::bounds::TOOL_NAME_BYTES_MAX;
@@ -125,16 +126,27 @@ pub enum ListError {
     /// `result` is no object, or its `tools` no array.
     #[error("\"tools\" is not an array")]
     Tools,
+    /// A key that some reader takes for `tools` or `nextCursor`.
+    #[error("a key differs from \"tools\" or \"nextCursor\" only in case")]
+    Keys,
     /// `nextCursor` is present and no string.
     #[error("\"nextCursor\" is not a string")]
     Cursor,
 }
+
+/// The members of a page that are read.
+const LISTING: [&str; 2] = ["tools", "nextCursor"];
+/// The members that make a tool what it is (wire/pin).
+const DEFINING: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
 
 /// Reads a page. Entries that [`filter`] would drop whatever it is told are not in it.
 ///
 /// # Errors
 /// When the result is not that of a `tools/list`.
 pub fn read_page<'v>(result: &'v Value<'v>) -> Result<Page<'v>, ListError> {
+    if fold::misnamed(result, LISTING).is_some() {
+        return Err(ListError::Keys);
+    }
     let entries = result.member("tools").and_then(Value::as_array).ok_or(ListError::Tools)?;
     let mut seen = HashSet::new();
     let tools = entries
@@ -167,6 +179,9 @@ pub fn entries<'v>(result: &'v Value<'v>) -> impl Iterator<Item = (&'v str, &'v 
 /// # Errors
 /// When the result is not that of a `tools/list`.
 pub fn filter(result: &mut Value<'_>, mut keep: impl FnMut(&str, &Value<'_>) -> bool) -> Result<usize, ListError> {
+    if fold::misnamed(result, LISTING).is_some() {
+        return Err(ListError::Keys);
+    }
     let Some(Value::Array(entries)) = result.member_mut("tools") else {
         return Err(ListError::Tools);
     };
@@ -176,7 +191,11 @@ pub fn filter(result: &mut Value<'_>, mut keep: impl FnMut(&str, &Value<'_>) -> 
     Ok(before - entries.len())
 }
 
+/// None for an entry of which readers could take two names, or two of what is pinned: nobody can say what they would see.
 fn name_of<'v>(entry: &'v Value<'_>) -> Option<&'v str> {
+    if fold::misnamed(entry, DEFINING).is_some() {
+        return None;
+    }
     entry.member("name").and_then(Value::as_str).filter(|name| is_name(name))
 }
 
@@ -357,5 +376,18 @@ mod tests {
         ] {
             assert_eq!(schema_of(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_reader_without_case_would_see_otherwise_is_not_listed() {
+        for text in [r#"{"tools":[],"Tools":[{"name":"hidden"}]}"#, r#"{"tools":[],"nextcursor":"x"}"#] {
+            let mut page = parse(text.as_bytes()).unwrap();
+            assert_eq!(read_page(&page).unwrap_err(), ListError::Keys, "{text}");
+            assert_eq!(filter(&mut page, |_, _| true), Err(ListError::Keys), "{text}");
+        }
+        let text = br#"{"tools":[{"name":"a","description":"good","Description":"evil"},{"name":"b","Name":"c"},{"name":"d","x":1}]}"#;
+        let mut page = parse(text).unwrap();
+        assert_eq!(read_page(&page).unwrap().tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["d"]);
+        assert_eq!(filter(&mut page, |_, _| true), Ok(2));
     }
 }

@@ -1,5 +1,6 @@
 //! The gate between a scripted client and a scripted server: lines in, lines and records out.
 
+mod lists;
 mod methods;
 mod retries;
 mod streams;

@@ -192,3 +192,31 @@ fn without_a_handshake_our_own_list_is_asked_for_when_a_call_needs_it() {
         "known now"
     );
 }
+
+/// A question can also come in an error (-32042, 2025-11-25), and with a second method that a reader without case would take.
+#[test]
+fn questions_inside_answers_are_bound_too() {
+    let mut stage = stage("methods: {roots/list: allow}\ndefault: deny\ntools: {t: {}}\nsandbox: {}");
+    stage.handshake("2025-11-25");
+    let question = json!({"mode": "url", "elicitationId": "1", "message": "m", "url": "https://evil.example/"});
+    let smuggled = json!({"r": {"method": "roots/list", "Method": "sampling/createMessage", "params": {}}});
+    for (number, body) in [
+        json!({"error": {"code": -32042, "message": "m", "data": {"elicitations": [question]}}}),
+        json!({"error": {"code": -32042, "message": "m", "Data": {"elicitations": [question]}}}),
+        json!({"error": {"code": -32042, "message": "m", "data": {"Elicitations": [question]}}}),
+        json!({"result": {"resultType": "input_required", "inputRequests": smuggled}}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (up, _) = stage.client(&request(number as u64 + 1, "tools/call", json!({"name": "t"})));
+        let mut line = body.clone();
+        line["jsonrpc"] = json!("2.0");
+        line["id"] = up[0]["id"].clone();
+        let (_, down) = stage.server(&line);
+        assert_eq!(down.len(), 1, "{body}");
+        let told = down[0].to_string();
+        assert!(!told.contains("evil.example") && !told.contains("Method\""), "{told}");
+        assert!(["denied_by_policy", "bad_input_request"].contains(&stage.reason().as_str()), "{body}");
+    }
+}
