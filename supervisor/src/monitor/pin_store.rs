@@ -28,9 +28,18 @@ pub struct PinStore {
     folder: PathBuf,
     /// Keeps the names of unfinished files of several sessions apart.
     session: String,
+    bounds: Bounds,
+}
+
+/// What a folder may hold.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
     files: usize,
     bytes: u64,
 }
+
+/// What a whole policy may have: its pins, and as many proposals.
+const BOUNDS: Bounds = Bounds { files: 2 * PINS_MAX, bytes: FOLDER_BYTES_MAX };
 
 /// What became of a pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,24 +63,49 @@ pub struct Entry {
 
 impl PinStore {
     /// The store in `folder`, which is there and root's alone, with what it holds, sorted. What is larger than a blob may be is
-    /// given back empty: no reader takes that for a pin.
+    /// given back empty: no reader takes that for a pin. So is what is beyond the bounds, unread: its tool is refused, and
+    /// every other one can be called. A folder that is too full must not keep its policy from starting.
     ///
     /// # Errors
-    /// When the folder cannot be read, or holds more than it may.
+    /// When the folder, or a file of it that counts, cannot be read.
     pub fn open(folder: &Path, session: &str) -> io::Result<(Self, Vec<Entry>)> {
-        let mut store = Self { folder: folder.to_owned(), session: session.to_owned(), files: 0, bytes: 0 };
-        let mut entries = std::collections::BTreeMap::<[u8; 32], Entry>::new();
+        Self::open_within(folder, session, BOUNDS)
+    }
+
+    fn open_within(folder: &Path, session: &str, bounds: Bounds) -> io::Result<(Self, Vec<Entry>)> {
+        let store = Self { folder: folder.to_owned(), session: session.to_owned(), bounds };
+        let mut names = Vec::new();
         for found in fs::read_dir(folder)? {
             let name = found?.file_name();
-            let Some((key, proposed)) = parse(name.as_bytes()) else { continue };
-            let blob = store.read(&folder.join(&name))?;
-            store.files += 1;
-            store.bytes += blob.len() as u64;
-            if store.files > 2 * PINS_MAX || store.bytes > FOLDER_BYTES_MAX {
-                return Err(io::Error::new(ErrorKind::InvalidData, "more pins than a policy may have"));
+            if let Some((key, proposed)) = parse(name.as_bytes()) {
+                names.push((proposed, key, name));
+            }
+        }
+        names.sort_unstable(); // pins first: no number of proposals, which servers make, crowds one out
+        let mut entries = std::collections::BTreeMap::<[u8; 32], Entry>::new();
+        let (mut bytes, mut surplus) = (0_u64, 0_usize);
+        for (at, (proposed, key, name)) in names.into_iter().enumerate() {
+            let mut blob = Vec::new();
+            if surplus == 0 && at < bounds.files {
+                blob = match store.read(&folder.join(&name)) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue, // a person removed or approved it
+                    read => read?,
+                };
+                bytes = bytes.saturating_add(blob.len() as u64);
+            }
+            // From the first that does not fit, nothing is read: which ones are does not hang on the sizes of the later ones.
+            if surplus > 0 || at >= bounds.files || bytes > bounds.bytes {
+                blob.clear();
+                surplus += 1;
             }
             let entry = entries.entry(key).or_insert(Entry { key, ..Entry::default() });
             *(if proposed { &mut entry.proposed } else { &mut entry.pin }) = Some(blob);
+        }
+        if surplus > 0 {
+            let folder = folder.display();
+            tracing::warn!(
+                "{folder}: more pins than a policy may have; {surplus} files are not read, such tools are refused"
+            );
         }
         Ok((store, entries.into_values().collect()))
     }
@@ -95,7 +129,7 @@ impl PinStore {
         if fs::symlink_metadata(&place).is_ok() && crate::weaken::in_force("pin-overwrite") {
             return self.read(&place).map(Filed::Stood);
         }
-        self.room(blob)?;
+        self.room(blob, &[])?;
         let unfinished = self.write(blob)?;
         let linked = if crate::weaken::in_force("pin-overwrite") {
             fs::hard_link(&unfinished, &place)
@@ -116,7 +150,9 @@ impl PinStore {
     /// # Errors
     /// When it is not on disk.
     pub fn propose(&mut self, key: [u8; 32], blob: &[u8]) -> io::Result<()> {
-        self.put(&format!("{}{PROPOSED}", hex(&key)), blob)
+        let name = format!("{}{PROPOSED}", hex(&key));
+        self.room(blob, &[&name])?;
+        self.put(&name, blob)
     }
 
     /// A person's word: `blob` is the pin from here, and no proposal is left.
@@ -124,8 +160,11 @@ impl PinStore {
     /// # Errors
     /// When it is not on disk.
     pub fn replace(&mut self, key: [u8; 32], blob: &[u8]) -> io::Result<()> {
-        self.put(&hex(&key), blob)?;
-        match fs::remove_file(self.folder.join(format!("{}{PROPOSED}", hex(&key)))) {
+        let name = hex(&key);
+        let proposed = format!("{name}{PROPOSED}");
+        self.room(blob, &[&name, &proposed])?;
+        self.put(&name, blob)?;
+        match fs::remove_file(self.folder.join(proposed)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => self.sync(),
         }
@@ -167,25 +206,33 @@ impl PinStore {
         }
     }
 
-    fn put(&mut self, name: &str, blob: &[u8]) -> io::Result<()> {
-        let place = self.folder.join(name);
-        let before = fs::symlink_metadata(&place).map_or(0, |found| found.size());
-        self.bytes = self.bytes.saturating_sub(before);
-        self.files = self.files.saturating_sub(usize::from(before > 0));
-        self.room(blob)?;
-        fs::rename(self.write(blob)?, &place)?;
+    fn put(&self, name: &str, blob: &[u8]) -> io::Result<()> {
+        fs::rename(self.write(blob)?, self.folder.join(name))?;
         self.sync()
     }
 
-    /// Counts a blob in, where there is room for it.
-    fn room(&mut self, blob: &[u8]) -> io::Result<()> {
-        let bytes = self.bytes.saturating_add(blob.len() as u64);
-        if blob.len() > PIN_BLOB_BYTES_MAX || self.files >= 2 * PINS_MAX || bytes > FOLDER_BYTES_MAX {
-            return Err(io::Error::new(ErrorKind::StorageFull, "a policy may have no more pins"));
+    /// Whether there is room for a blob once the files `gone` are. The folder is counted afresh: other sessions of the policy
+    /// write to it too. Two that count at once may both find the last place; that is one file too many for each session at
+    /// most, and [`PinStore::open`] bears it.
+    fn room(&self, blob: &[u8], gone: &[&str]) -> io::Result<()> {
+        let full = || Err(io::Error::new(ErrorKind::StorageFull, "a policy may have no more pins"));
+        let (mut files, mut bytes) = (1, blob.len() as u64);
+        if blob.len() > PIN_BLOB_BYTES_MAX {
+            return full();
         }
-        self.bytes = bytes;
-        self.files += 1;
-        Ok(())
+        for found in fs::read_dir(&self.folder)? {
+            let found = found?;
+            let name = found.file_name();
+            if parse(name.as_bytes()).is_none() || gone.iter().any(|gone| name == **gone) {
+                continue;
+            }
+            match found.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                metadata => bytes = bytes.saturating_add(metadata?.size()),
+            }
+            files += 1;
+        }
+        if files > self.bounds.files || bytes > self.bounds.bytes { full() } else { Ok(()) }
     }
 
     /// A file of this session's own, synced.
@@ -264,11 +311,43 @@ mod tests {
         let (mut store, _) = open(root.path(), "one");
         assert!(store.keep([1; 32], &vec![0; PIN_BLOB_BYTES_MAX + 1]).is_err());
         assert_eq!(store.keep([1; 32], &vec![0; PIN_BLOB_BYTES_MAX]).unwrap(), Filed::Kept);
-        store.bytes = FOLDER_BYTES_MAX;
+        store.bounds.bytes = PIN_BLOB_BYTES_MAX as u64;
         assert!(store.keep([2; 32], b"x").is_err() && store.propose([2; 32], b"x").is_err());
-        (store.bytes, store.files) = (0, 2 * PINS_MAX);
+        store.bounds = Bounds { files: 1, ..BOUNDS };
         assert!(store.keep([2; 32], b"x").is_err());
+        store.replace([1; 32], b"y").unwrap();
         assert_eq!(open(root.path(), "two").1.len(), 1);
+    }
+
+    #[test]
+    fn what_another_session_filed_takes_room_too() {
+        let root = tempfile::tempdir().unwrap();
+        let bounds = Bounds { files: 2, ..BOUNDS };
+        let mut stores = ["one", "two"].map(|name| PinStore::open_within(root.path(), name, bounds).unwrap().0);
+        assert_eq!(stores[0].keep([1; 32], b"x").unwrap(), Filed::Kept);
+        assert_eq!(stores[1].keep([2; 32], b"x").unwrap(), Filed::Kept);
+        assert!(stores.iter_mut().all(|store| store.keep([3; 32], b"x").is_err()));
+        assert_eq!(stores[1].keep([1; 32], b"y").unwrap(), Filed::Stood(b"x".to_vec()), "what stands needs no room");
+    }
+
+    #[test]
+    fn an_overfull_folder_opens_and_what_is_beyond_is_unreadable() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut store, _) = open(root.path(), "one");
+        store.propose([0; 32], b"proposed").unwrap();
+        for key in 1..=4 {
+            assert_eq!(store.keep([key; 32], b"blob").unwrap(), Filed::Kept);
+        }
+        let pin = |key: u8, blob: &[u8]| Entry { key: [key; 32], pin: Some(blob.to_vec()), proposed: None };
+        let proposed = Entry { key: [0; 32], pin: None, proposed: Some(Vec::new()) };
+        for bounds in [Bounds { files: 3, ..BOUNDS }, Bounds { bytes: 11, ..BOUNDS }] {
+            let (mut store, entries) = PinStore::open_within(root.path(), "two", bounds).unwrap();
+            let read: &[u8] = if bounds.files == 3 { b"blob" } else { b"" };
+            let all = [proposed.clone(), pin(1, b"blob"), pin(2, b"blob"), pin(3, read), pin(4, b"")];
+            assert_eq!(entries, all);
+            assert!(store.keep([5; 32], b"").is_err() && store.propose([5; 32], b"").is_err());
+            assert_eq!(fs::read_dir(root.path()).unwrap().count(), 5, "nothing is written");
+        }
     }
 
     #[test]

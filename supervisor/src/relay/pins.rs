@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
+use self::errands::Errands;
+use self::held::Held;
 use super::schemas::Listing;
 use crate::bounds::{PIN_RECORDS_MAX, PINS_BYTES_MAX, PINS_MAX};
 use crate::policy::{DenialCode, Pins as Mode, Policy, Visibility};
@@ -84,7 +86,7 @@ pub(super) enum Lookup<'a> {
 #[derive(Debug)]
 pub(super) struct Pins {
     mode: Mode,
-    pinned: HashMap<String, Definition>,
+    pinned: Held,
     /// What lies under these keys cannot be read: their tools have no pin and get none.
     unreadable: HashSet<[u8; 32]>,
     /// A changed lock, until its policy takes over.
@@ -94,7 +96,7 @@ pub(super) struct Pins {
     /// The one that is being read, and the bytes of its definitions.
     reading: (Vec<(String, Definition)>, usize),
     standing: HashMap<String, Standing>,
-    errands: VecDeque<Errand>,
+    errands: Errands,
     /// What the monitor has not answered yet.
     out: Option<Errand>,
     unsaid: VecDeque<Said>,
@@ -108,14 +110,14 @@ impl Pins {
     /// # Errors
     /// When its lock does not load, or is not there.
     pub(super) fn new(policy: &Policy, source: PinSource) -> Result<Self, LockError> {
-        let mut pinned = HashMap::new();
+        let mut pinned = Held::default();
         let mut unreadable = HashSet::new();
         match &policy.pins {
             Mode::Lock(_) => pinned = pin_lock::read(source.lock.as_deref().unwrap_or_default())?.into_iter().collect(),
             Mode::FirstUse => {
                 for (key, blob) in source.kept {
                     match Pin::read(&blob) {
-                        Ok(Pin { tool, definition }) if pin::key(&tool) == key => drop(pinned.insert(tool, definition)),
+                        Ok(Pin { tool, definition }) if pin::key(&tool) == key => pinned.insert(tool, definition),
                         Ok(_) | Err(_) => drop(unreadable.insert(key)),
                     }
                 }
@@ -130,7 +132,7 @@ impl Pins {
             seen: Vec::new(),
             reading: (Vec::new(), 0),
             standing: HashMap::new(),
-            errands: VecDeque::new(),
+            errands: Errands::default(),
             out: None,
             unsaid: VecDeque::new(),
             told: HashSet::new(),
@@ -260,15 +262,14 @@ impl Pins {
     fn compare(&mut self, name: &str, listed: &Definition) -> Standing {
         match self.pinned.get(name) {
             Some(pinned) if pinned.sha256 == listed.sha256 || !weaken::in_force("pin-mismatch") => {
-                let on_its_way = |errand: &Errand| errand.tool == name && !errand.proposed;
-                let storing = self.errands.iter().chain(&self.out).any(on_its_way);
-                if storing { Standing::Storing } else { Standing::Good }
+                let out = self.out.as_ref().is_some_and(|errand| errand.tool == name && !errand.proposed);
+                if out || self.errands.has(pin::key(name), false) { Standing::Storing } else { Standing::Good }
             }
             Some(pinned) => {
                 let detail = pin_diff::changes(pinned, listed);
                 let pinned = Some(pinned.sha256);
                 if self.mode == Mode::FirstUse {
-                    self.send(name, listed, true);
+                    let _sent = self.send(name, listed, true); // nothing rests on a proposal, nor on whether there is room
                 }
                 let code = DenialCode::PinMismatch;
                 Standing::Refused(Refusal { code, detail, sha256: listed.sha256, pinned })
@@ -287,23 +288,20 @@ impl Pins {
     }
 
     fn pin(&mut self, name: &str, listed: &Definition) -> Standing {
+        // First on its way, then held: a pin that never reaches the disk would hold for this session alone.
+        if self.mode == Mode::FirstUse && !self.send(name, listed, false) {
+            let why = "too many pins wait to be written"; // the next list tries again
+            return self.refusal(DenialCode::PinUnavailable, why, listed);
+        }
         self.pinned.insert(name.to_owned(), listed.clone());
         self.unsaid.push_back(Said::Pinned { tool: name.to_owned(), sha256: listed.sha256 });
-        if self.mode != Mode::FirstUse {
-            return Standing::Good;
-        }
-        self.send(name, listed, false);
-        Standing::Storing
+        if self.mode == Mode::FirstUse { Standing::Storing } else { Standing::Good }
     }
 
-    /// Puts a definition on its way to the monitor, once.
-    fn send(&mut self, name: &str, listed: &Definition, proposed: bool) {
-        let pin = Pin { tool: name.to_owned(), definition: listed.clone() };
-        let errand = Errand { tool: pin.tool.clone(), proposed, key: pin::key(name), blob: pin.line() };
-        self.errands.retain(|other| other.tool != name || other.proposed != proposed);
-        if self.errands.len() < PINS_MAX {
-            self.errands.push_back(errand);
-        }
+    /// Puts a definition on its way to the monitor, in the place of an earlier one; whether there is room.
+    #[must_use]
+    fn send(&mut self, name: &str, listed: &Definition, proposed: bool) -> bool {
+        self.errands.push(Pin { tool: name.to_owned(), definition: listed.clone() }, proposed)
     }
 
     fn tell(&mut self, refused: Vec<(String, Refusal)>) {
@@ -337,7 +335,7 @@ impl Pins {
         if self.out.is_some() {
             return None;
         }
-        self.out = self.errands.pop_front();
+        self.out = self.errands.pop();
         self.out.as_ref()
     }
 
@@ -460,5 +458,7 @@ fn told(tool: &str, code: DenialCode) -> String {
     }
 }
 
+mod errands;
+mod held;
 #[cfg(test)]
 mod tests;

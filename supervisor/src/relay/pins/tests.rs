@@ -235,3 +235,34 @@ fn a_list_holds_the_bound_and_records_are_counted() {
     assert!(pins.page(&json::parse(page(&names[..PINS_MAX]).as_bytes()).unwrap()));
     assert!(!pins.page(&json::parse(page(&names[PINS_MAX..]).as_bytes()).unwrap()));
 }
+
+#[test]
+fn a_full_queue_refuses_the_tool_and_pins_nothing() {
+    let policy = policy("first_use");
+    let mut pins = pins(&policy);
+    for n in 0..PINS_MAX {
+        let definition = Definition { sha256: [0; 32], text: None };
+        assert!(pins.errands.push(Pin { tool: format!("p{n}"), definition }, true));
+    }
+    list(&mut pins, &policy, &[tool("a", "x")]);
+    assert_eq!(code(&pins, "a"), "pin_unavailable");
+    assert!(pins.pinned.get("a").is_none() && !shows(&mut pins, &tool("a", "x")));
+    assert_eq!(said(&mut pins), [("a".into(), "pin_unavailable: too many pins wait to be written".into())]);
+    assert_eq!(store(&mut pins), []);
+    list(&mut pins, &policy, &[tool("a", "x")]);
+    assert_eq!((code(&pins, "a"), store(&mut pins).len()), ("pending", 1), "the next list tries again");
+    assert_eq!(code(&pins, "a"), "good");
+}
+
+#[test]
+fn definitions_beyond_the_bytes_of_all_are_pinned_by_their_hashes() {
+    let policy = policy("session");
+    let mut pins = pins(&policy);
+    let long = "x".repeat(200 << 10);
+    for n in 0..100 {
+        list(&mut pins, &policy, &[tool(&format!("t{n}x"), &long)]);
+    }
+    assert!(pins.pinned.get("t0x").unwrap().text.is_some() && pins.pinned.get("t99x").unwrap().text.is_none());
+    list(&mut pins, &policy, &[tool("t99x", &long), tool("t98x", "y")]);
+    assert_eq!((code(&pins, "t99x"), code(&pins, "t98x")), ("good", "pin_mismatch"));
+}
