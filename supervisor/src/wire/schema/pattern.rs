@@ -436,11 +436,11 @@ mod tests {
     #[test]
     fn patterns_that_fail_use_up_the_room_too() {
         let mut patterns = Patterns::default();
+        assert!(patterns.pattern("^small$").is_ok());
         for number in 0..SCHEMA_PATTERNS_BYTES_MAX / SCHEMA_PATTERN_BYTES_MAX {
-            assert!(patterns.pattern("^small$").is_ok() || number > 0);
             assert!(patterns.pattern(&format!(r"{number}(?:\p{{L}}{{1000}}){{1000}}")).is_err());
         }
-        // The rest is too little for a large one, and what is left goes to the next that does not fit it.
+        // What room is left is used up in smaller sizes; then nothing is compiled any more.
         let begun = Instant::now();
         for number in 0..SCHEMA_PATTERNS_MAX {
             assert!(patterns.pattern(&format!(r"(?:\p{{L}}{{1000}}){{1000}}{number}")).is_err());
