@@ -145,9 +145,15 @@ pub const SCHEMA_NESTING_MAX: usize = 256;
 /// Most work for judging one value: steps of some ten nanoseconds, so well under a second for an honest schema. The worst pattern that
 /// fits costs some seconds.
 pub const SCHEMA_WORK_MAX: u64 = 16 << 20;
+/// Longest pattern of a schema, bytes. Real ones have some dozens, the longest (addresses, e-mail) under two thousand. Parsing
+/// takes memory and time by the text before any bound on the compiled size is looked at.
+pub const SCHEMA_PATTERN_TEXT_BYTES_MAX: usize = 4 << 10;
+/// Most `\p{..}` and `\P{..}` in one pattern of a schema. Five bytes of text become hundreds of ranges each, in the parser, where
+/// no bound on the compiled size reaches; names in every script need two or three.
+pub const SCHEMA_PATTERN_PROPERTIES_MAX: usize = 16;
 /// Largest compiled pattern of a schema, bytes.
 pub const SCHEMA_PATTERN_BYTES_MAX: usize = 1 << 20;
-/// Most bytes that all of them compile to.
+/// Most bytes that all of them compile to; what compiling in vain was tried with counts too, for it took the same time.
 pub const SCHEMA_PATTERNS_BYTES_MAX: usize = 16 << 20;
 /// Most different patterns in the schemas of one server that are kept.
 pub const SCHEMA_PATTERNS_MAX: usize = 128;

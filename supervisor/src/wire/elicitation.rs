@@ -161,8 +161,9 @@ fn cleaned(text: &str) -> Option<String> {
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut strings_end = true;
     while let Some(first) = rest.chars().next() {
-        let taken = sequence_length(rest).unwrap_or(first.len_utf8());
+        let taken = sequence_length(rest, &mut strings_end).unwrap_or(first.len_utf8());
         if !is_unfit(first) {
             out.push(first);
         }
@@ -185,7 +186,10 @@ const fn is_unfit(character: char) -> bool {
 
 /// How long the terminal sequence is that begins here (ECMA-48 §5.4, §5.6); none when none does, or it never ends: then
 /// its text stays readable.
-fn sequence_length(text: &str) -> Option<usize> {
+///
+/// `strings_end` is true for the first piece of a text and handed on to the later ones: it turns false where no end of a
+/// control string follows. None follows further on either, so a text of many beginnings is searched once, not once for each.
+fn sequence_length(text: &str, strings_end: &mut bool) -> Option<usize> {
     let (kind, body) = match text.strip_prefix('\u{1b}') {
         Some(rest) => (rest.chars().next()?, rest.get(1..)?),
         None => {
@@ -200,18 +204,29 @@ fn sequence_length(text: &str) -> Option<usize> {
             let is_whole = matches!(body.as_bytes().get(parameters), Some(0x40..=0x7e));
             is_whole.then_some(begun + parameters + 1)
         }
-        ']' | 'P' | 'X' | '^' | '_' => {
-            let ends = ["\u{7}", "\u{1b}\\", "\u{9c}"];
-            let ends = ends.iter().filter_map(|end| body.find(end).map(|at| at + end.len()));
-            ends.min().map(|end| begun + end)
+        ']' | 'P' | 'X' | '^' | '_' if *strings_end => {
+            let end = control_string_length(body);
+            *strings_end = end.is_some();
+            end.map(|end| begun + end)
         }
         ' '..='/' => {
             let between = body.bytes().take_while(|byte| matches!(byte, b' '..=b'/')).count();
             matches!(body.as_bytes().get(between), Some(0x30..=0x7e)).then_some(begun + between + 1)
         }
+        ']' | 'P' | 'X' | '^' | '_' => None,
         '0'..='~' => Some(begun),
         _ => None,
     }
+}
+
+/// How long the rest of a control string is, its end included: BEL, or ST in either form. One pass that stops at the first
+/// end of any kind: to look for each kind by itself would read on to the end of the text for one that is not there.
+fn control_string_length(body: &str) -> Option<usize> {
+    body.char_indices().find_map(|(at, c)| match c {
+        '\u{7}' | '\u{9c}' => Some(at + c.len_utf8()),
+        '\u{1b}' if body[at + 1..].starts_with('\\') => Some(at + 2),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

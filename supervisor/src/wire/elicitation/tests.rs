@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::wire::json;
 
@@ -40,6 +42,28 @@ fn what_steers_a_screen_is_taken_out_and_nothing_else() {
         assert_eq!(said(text), clean, "{text:?}");
         assert!(!said(text).chars().any(is_unfit));
     }
+}
+
+#[test]
+fn cleaning_takes_time_linear_in_the_text() {
+    const STARTS: usize = 500_000;
+    let soon = |text: &str, clean: &str| {
+        let begun = Instant::now();
+        let said = said(text);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:.8?}: {:?}", text, begun.elapsed());
+        assert!(said == clean, "{text:.8?}");
+    };
+    for start in ["\u{1b}]", "\u{1b}P", "\u{1b}X", "\u{1b}^", "\u{1b}_", "\u{1b}[1", "\u{1b} "] {
+        soon(&start.repeat(STARTS), &start[1..].repeat(STARTS));
+    }
+    soon(&"\u{9d}".repeat(STARTS), "");
+    // Each has an end, of one kind; the other two kinds are nowhere.
+    for whole in ["\u{1b}]\u{7}", "\u{1b}]\u{1b}\\", "\u{1b}]\u{9c}"] {
+        soon(&whole.repeat(STARTS), "");
+    }
+    // What ends is taken out though others never end, and other sequences are behind them.
+    let mixed = format!("a\u{1b}]x\u{7}b{}c\u{1b}[0m", "\u{1b}]".repeat(STARTS));
+    soon(&mixed, &format!("ab{}c", "]".repeat(STARTS)));
 }
 
 #[test]

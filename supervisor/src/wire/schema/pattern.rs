@@ -12,7 +12,10 @@ use std::str::Chars;
 use regex::{Regex, RegexBuilder};
 
 use super::Unjudgeable;
-use crate::bounds::{SCHEMA_PATTERN_BYTES_MAX, SCHEMA_PATTERNS_BYTES_MAX, SCHEMA_PATTERNS_MAX};
+use crate::bounds::{
+    SCHEMA_PATTERN_BYTES_MAX, SCHEMA_PATTERN_PROPERTIES_MAX, SCHEMA_PATTERN_TEXT_BYTES_MAX, SCHEMA_PATTERNS_BYTES_MAX,
+    SCHEMA_PATTERNS_MAX,
+};
 
 /// Compiled sizes that are tried, bytes, each with the work that a search costs for a byte of text.
 const SIZES: [(usize, u64); 4] = [(8 << 10, 1), (32 << 10, 4), (256 << 10, 32), (SCHEMA_PATTERN_BYTES_MAX, 128)];
@@ -23,7 +26,6 @@ const SPACE: &str = r"\t\n\x0B\f\r\x20\u{A0}\u{FEFF}\u{2028}\u{2029}\p{Zs}";
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     regex: Regex,
-    bytes: usize,
     work_a_byte: u64,
     /// As the schema has it.
     text: String,
@@ -48,7 +50,7 @@ impl Pattern {
 #[derive(Debug, Default)]
 pub struct Patterns {
     known: HashMap<String, Option<Pattern>>,
-    /// Bytes that they compile to, at most.
+    /// Bytes that they compile to, at most, and those that were tried with patterns that do not compile.
     bytes: usize,
 }
 
@@ -61,32 +63,47 @@ impl Patterns {
 
     /// The pattern `text`.
     pub(super) fn pattern(&mut self, text: &str) -> Result<Pattern, Unjudgeable> {
+        // First of all: the engine's size limit is for what it compiles, not for what it parses the text to.
+        if text.len() > SCHEMA_PATTERN_TEXT_BYTES_MAX {
+            return Err(Unjudgeable::Pattern);
+        }
         if let Some(known) = self.known.get(text) {
             return known.clone().ok_or(Unjudgeable::Pattern);
         }
-        if self.known.len() >= SCHEMA_PATTERNS_MAX || text.len() > SCHEMA_PATTERN_BYTES_MAX {
+        if self.known.len() >= SCHEMA_PATTERNS_MAX {
             return Err(Unjudgeable::Pattern);
         }
-        let room = SCHEMA_PATTERNS_BYTES_MAX - self.bytes;
-        let pattern = compiled(text).filter(|pattern| pattern.bytes <= room);
-        self.bytes += pattern.as_ref().map_or(0, |pattern| pattern.bytes);
+        let (pattern, tried) = compiled(text, SCHEMA_PATTERNS_BYTES_MAX.saturating_sub(self.bytes));
+        // A failure is charged like a success: else a list of patterns that barely do not fit would be compiled to its end.
+        self.bytes += tried;
         self.known.insert(text.to_owned(), pattern.clone());
         pattern.ok_or(Unjudgeable::Pattern)
     }
 }
 
-fn compiled(text: &str) -> Option<Pattern> {
-    let ours = Translation::of(text)?;
-    SIZES.iter().find_map(|(bytes, work_a_byte)| {
+/// The pattern `text`, if it fits `room` bytes, and the largest size that was tried: never more than `room`.
+fn compiled(text: &str, room: usize) -> (Option<Pattern>, usize) {
+    let mut tried = 0;
+    let Some(ours) = Translation::of(text) else { return (None, tried) };
+    for (bytes, work_a_byte) in SIZES.into_iter().take_while(|(bytes, _)| *bytes <= room) {
+        tried = bytes;
         let mut builder = RegexBuilder::new(&ours);
-        let builder = builder.size_limit(*bytes).dfa_size_limit(SCHEMA_PATTERN_BYTES_MAX).nest_limit(32);
-        Some(Pattern { regex: builder.build().ok()?, bytes: *bytes, work_a_byte: *work_a_byte, text: text.to_owned() })
-    })
+        let builder = builder.size_limit(bytes).dfa_size_limit(SCHEMA_PATTERN_BYTES_MAX).nest_limit(32);
+        match builder.build() {
+            Ok(regex) => return (Some(Pattern { regex, work_a_byte, text: text.to_owned() }), tried),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            // No size mends what does not parse.
+            Err(_) => break,
+        }
+    }
+    (None, tried)
 }
 
 struct Translation<'t> {
     rest: Peekable<Chars<'t>>,
     out: String,
+    /// How many `\p{..}` and `\P{..}` it has had.
+    properties: usize,
 }
 
 /// One element of a character class.
@@ -99,7 +116,8 @@ enum Element {
 impl<'t> Translation<'t> {
     /// The pattern in our engine's syntax; none where that cannot say it.
     fn of(text: &'t str) -> Option<String> {
-        let mut this = Self { rest: text.chars().peekable(), out: String::with_capacity(text.len() + 16) };
+        let mut this =
+            Self { rest: text.chars().peekable(), out: String::with_capacity(text.len() + 16), properties: 0 };
         // How many quantifiers stand behind the last atom: one, or a lazy one.
         let mut quantifiers = 0;
         while let Some(c) = this.rest.next() {
@@ -195,8 +213,13 @@ impl<'t> Translation<'t> {
         }
     }
 
-    /// `\p{..}`: the engine's own list of properties decides.
+    /// `\p{..}`: the engine's own list of properties decides. They are counted: no other class is hundreds of ranges in a few
+    /// bytes, for ours are ASCII, none ignores case, and a negated one has one range more than what it negates.
     fn property(&mut self, c: char) -> Option<Element> {
+        self.properties += 1;
+        if self.properties > SCHEMA_PATTERN_PROPERTIES_MAX {
+            return None;
+        }
         self.rest.next_if_eq(&'{')?;
         let name: String = self.rest.by_ref().take_while(|c| *c != '}').take(64).collect();
         let known = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'='));
@@ -280,6 +303,8 @@ impl<'t> Translation<'t> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
@@ -375,6 +400,83 @@ mod tests {
         let mut patterns = Patterns::default();
         let large = (0..32).filter(|number| patterns.pattern(&format!("^.{{0,500}}{number}$")).is_ok()).count();
         assert_eq!(large, SCHEMA_PATTERNS_BYTES_MAX / SCHEMA_PATTERN_BYTES_MAX);
+    }
+
+    #[test]
+    fn hostile_patterns_are_refused_quickly() {
+        let refused = |pattern: &str| {
+            let begun = Instant::now();
+            assert!(Patterns::default().pattern(pattern).is_err(), "{:.40}", pattern);
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:.40}: {:?}", pattern, begun.elapsed());
+        };
+        refused(&r"\p{L}".repeat(20_000));
+        refused(&r"\p{L}".repeat(SCHEMA_PATTERN_PROPERTIES_MAX + 1));
+        refused(&r"\P{L}".repeat(SCHEMA_PATTERN_PROPERTIES_MAX + 1));
+        refused(&format!("[{}]", r"\p{L}".repeat(SCHEMA_PATTERN_PROPERTIES_MAX + 1)));
+        refused(&format!("{}{{1000}}", r"\p{L}".repeat(SCHEMA_PATTERN_PROPERTIES_MAX)));
+        refused(&"a".repeat(SCHEMA_PATTERN_TEXT_BYTES_MAX + 1));
+        assert!(Patterns::default().pattern(&"a".repeat(SCHEMA_PATTERN_TEXT_BYTES_MAX)).is_ok());
+        assert!(Patterns::default().pattern(&r"\p{Lu}".repeat(SCHEMA_PATTERN_PROPERTIES_MAX)).is_ok());
+    }
+
+    #[test]
+    fn the_dearest_patterns_that_are_tried_end_soon() {
+        // As long as may be, of what the fewest bytes of text become the most of.
+        for piece in [".", r"\s", r"\S", r"[^\s]", r"[^]", "[^a]", "[]", r"\W", "a?", "(a)", "(|)", "a{999}", "(?:)"] {
+            let begun = Instant::now();
+            // Or as few as nest: a repetition of nothing, too, is what no size limit may overlook.
+            let nested = format!("{}{piece}{}", "(?:".repeat(8), "){999}".repeat(8));
+            let _compiled_or_not = Patterns::default().pattern(&nested);
+            let pattern = piece.repeat(SCHEMA_PATTERN_TEXT_BYTES_MAX / piece.len());
+            let _compiled_or_not = Patterns::default().pattern(&pattern);
+            assert!(begun.elapsed() < Duration::from_secs(5), "{piece}: {:?}", begun.elapsed());
+        }
+    }
+
+    #[test]
+    fn patterns_that_fail_use_up_the_room_too() {
+        let mut patterns = Patterns::default();
+        assert!(patterns.pattern("^small$").is_ok());
+        for number in 0..SCHEMA_PATTERNS_BYTES_MAX / SCHEMA_PATTERN_BYTES_MAX {
+            assert!(patterns.pattern(&format!(r"{number}(?:\p{{L}}{{1000}}){{1000}}")).is_err());
+        }
+        // What room is left is used up in smaller sizes; then nothing is compiled any more.
+        let begun = Instant::now();
+        for number in 0..SCHEMA_PATTERNS_MAX {
+            assert!(patterns.pattern(&format!(r"(?:\p{{L}}{{1000}}){{1000}}{number}")).is_err());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(patterns.bytes <= SCHEMA_PATTERNS_BYTES_MAX);
+        assert!(patterns.is_crowded());
+        assert!(patterns.pattern("^small$").is_ok(), "what is known stays");
+        // What is refused before it is compiled costs no room: honest servers have look-ahead.
+        let mut patterns = Patterns::default();
+        assert!(patterns.pattern("(?=a)").is_err());
+        assert!(patterns.pattern(&"a".repeat(SCHEMA_PATTERN_TEXT_BYTES_MAX + 1)).is_err());
+        assert_eq!(patterns.bytes, 0);
+    }
+
+    #[test]
+    fn patterns_of_real_servers_are_judged() {
+        for (pattern, fits) in [
+            (r"^\d{4}-\d{2}-\d{2}$", "2026-01-31"),
+            (r"^\d{4}-(0[1-9]|1[0-2])-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$", "2026-01-31T10:00:00.5Z"),
+            (
+                "^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+                "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            ),
+            (r"^https?:\/\/[^\s/$.?#].[^\s]*$", "https://a.example/b?c"),
+            (
+                r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$",
+                "1.2.3-rc.1+b7",
+            ),
+            ("^[a-z0-9]+(?:-[a-z0-9]+)*$", "a-slug-7"),
+            (r"^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$", "a.b@c.example"),
+            (r"^[\p{L}\p{M}\p{N}\p{Pd}' .]+$", "Anne-Marie O'Neill"),
+            ("^.{1,255}$", "a title"),
+        ] {
+            assert!(matches(pattern, fits), "{pattern} on {fits:?}");
+        }
     }
 
     #[test]
