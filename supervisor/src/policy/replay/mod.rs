@@ -121,10 +121,11 @@ impl<'p> Replay<'p> {
     }
 
     fn end_of(&mut self, call: &Recorded) -> End {
-        if let Some(end) = self.before_the_rules(call) {
+        if let Some(end) = self.refused_before_the_rules(call) {
             return end;
         }
-        let mut unknown = None;
+        // Ambiguous or not: a rule that refuses it for certain still does, and where none does it may be charged.
+        let mut unknown = self.doubtful_keys(call);
         let mut approval = None;
         for rule in self.policy.rules_for(&call.tool) {
             match self.rule(rule, call) {
@@ -166,7 +167,7 @@ impl<'p> Replay<'p> {
     }
 
     /// Visibility, and keys that differ in case: in the relay's order.
-    fn before_the_rules(&self, call: &Recorded) -> Option<End> {
+    fn refused_before_the_rules(&self, call: &Recorded) -> Option<End> {
         let code = match self.policy.visibility(&call.tool) {
             Visibility::Listed => None,
             Visibility::Hidden => Some(DenialCode::Hidden),
@@ -180,24 +181,14 @@ impl<'p> Replay<'p> {
             let known = self.policy.argument_names(&call.tool).chain(required.iter().map(String::as_str));
             fold::collision(key, known).is_some()
         };
-        if let Some(key) = call.arguments.keys.iter().find(|key| collides(key)) {
-            let why =
-                format!("{AMBIGUOUS_ARGUMENT}: \"{key}\" differs only in case from an argument that the policy reads");
-            return Some(End::Denied(AMBIGUOUS_ARGUMENT, None, why));
-        }
-        if let Some(why) = self.doubtful_keys(call) {
-            return Some(End::CannotSay(why));
-        }
-        // The schema may have named the key; what is optional in it stands in no log and in no `--required`.
-        matches!(&call.was, Was::Denied(code, _) if code == AMBIGUOUS_ARGUMENT).then(|| {
-            End::CannotSay(
-                "an argument's key differed only in case from one of the schema, which the log does not have".into(),
-            )
-        })
+        let key = call.arguments.keys.iter().find(|key| collides(key))?;
+        let why =
+            format!("{AMBIGUOUS_ARGUMENT}: \"{key}\" differs only in case from an argument that the policy reads");
+        Some(End::Denied(AMBIGUOUS_ARGUMENT, None, why))
     }
 
-    /// Keys that may make the call ambiguous: those that the log cut off, and those below the first level that differ in case
-    /// only from one of the policy's, on whatever level that stands.
+    /// Keys that may make the call ambiguous: those that the log cut off, those below the first level that differ in case
+    /// only from one of the policy's, on whatever level that stands, and those that made it ambiguous when it was recorded.
     fn doubtful_keys(&self, call: &Recorded) -> Option<String> {
         let tests = || self.policy.rules_for(&call.tool).flat_map(|rule| &rule.conditions).flat_map(Clause::tests);
         let shape = &call.arguments;
@@ -216,8 +207,15 @@ impl<'p> Replay<'p> {
             Increment::Fixed(_) => None,
         });
         let known: Vec<&str> = in_tests.chain(in_amounts.flatten()).collect();
-        let key = shape.keys_below().find(|key| fold::collision(key, known.iter().copied()).is_some())?;
-        Some(format!("\"{key}\" differs only in case from a key that the policy reads, perhaps at another level"))
+        if let Some(key) = shape.keys_below().find(|key| fold::collision(key, known.iter().copied()).is_some()) {
+            let why =
+                format!("\"{key}\" differs only in case from a key that the policy reads, perhaps at another level");
+            return Some(why);
+        }
+        // The schema may have named the key; what is optional in it stands in no log and in no `--required`.
+        matches!(&call.was, Was::Denied(code, _) if code == AMBIGUOUS_ARGUMENT).then(|| {
+            "an argument's key differed only in case from one of the schema, which the log does not have".into()
+        })
     }
 
     /// Whether the call passes a rule, its limits aside.

@@ -284,3 +284,28 @@ fn of_several_full_limits_the_one_that_is_full_the_longest_is_named() {
     let Finding::Differs(_, now) = judge(&mut replay, "{}", 61) else { panic!("two limits are full, or three") };
     assert_eq!(now, "denied (rate_limited: several limits may be full; another rule may refuse it first)");
 }
+
+#[test]
+fn a_call_that_was_ambiguous_or_may_be_counts_as_one_that_may_stand() {
+    let calls = [
+        ("{path: args.x, op: neq, value: null}", r#"{"x": {"Y": 9}}"#, Was::Denied(AMBIGUOUS_ARGUMENT.into(), None)),
+        ("{path: args.x.y, op: lt, value: 5, if_present: true}", r#"{"x": {"Y": 9}}"#, Was::Allowed),
+    ];
+    for (condition, arguments, was) in calls {
+        let policy = loaded(&format!(
+            "tools: {{t: {{rules: [{{rate_limit: {{max: 1, window: 30}}}}, {{conditions: [{condition}]}}]}}}}"
+        ));
+        let mut replay = Replay::new(&policy, "s", BTreeMap::new(), None);
+        let first = replay.judge(&recorded(arguments, was));
+        assert!(matches!(&first, Finding::CannotSay(why) if why.contains("in case")), "{first:?}");
+        let second = replay.judge(&recorded(r#"{"x": {}}"#, Was::Allowed));
+        assert!(matches!(&second, Finding::CannotSay(why) if why.contains("depends on calls")), "{second:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_refuses_every_call_also_refuses_a_doubtful_one() {
+    let policy = loaded("tools: {t: {rules: [{name: d, action: deny}]}}");
+    let ambiguous = Was::Denied(AMBIGUOUS_ARGUMENT.into(), None);
+    assert_eq!(Replay::new(&policy, "s", BTreeMap::new(), None).judge(&recorded("{}", ambiguous)), Finding::Same);
+}
