@@ -236,9 +236,7 @@ impl Gate {
         let decision = DecisionMeta { id: &id, rule, code: OUTPUT_MISMATCH, retry_after_ms: None };
         let era = if turn.is_some() { Some(Era::V2026_07_28) } else { self.era };
         reply::denied_reply(origin, era, text, &decision, step.outbox.client());
-        step.outbox.client().push(b'\n');
-        let recorded = step.record(&event.with_effect(Effect::Denied).with_reason(OUTPUT_MISMATCH, text));
-        self.answered(origin, recorded)
+        self.refused(step, origin, event.with_reason(OUTPUT_MISMATCH, text))
     }
 
     /// In place of an answer that asks for input by a method that the policy closes. A call is told as any denial.
@@ -258,8 +256,13 @@ impl Gate {
         } else {
             reply::error_reply(Some(origin), reply::METHOD_NOT_FOUND, &closed.text, out);
         }
-        out.push(b'\n');
-        let recorded = step.record(&event.with_effect(Effect::Denied).with_reason(closed.code, &closed.text));
+        self.refused(step, origin, event.with_reason(closed.code, &closed.text))
+    }
+
+    /// Ends the line of a refusal in an answer's place, and records it.
+    fn refused(&mut self, step: &mut Step<'_, '_>, origin: &RequestId, event: Event<'_>) -> Result<(), AuditError> {
+        step.outbox.client().push(b'\n');
+        let recorded = step.record(&event.with_effect(Effect::Denied));
         self.answered(origin, recorded)
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::continuations::Turn;
+use super::events::request_event;
 use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id};
 use super::outbox::Outbox;
 use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, record_rule};
@@ -14,7 +15,7 @@ use crate::clock::Now;
 use crate::policy::{DenialCode, Visibility};
 use crate::wire::ids::Entry;
 use crate::wire::jsonrpc::{self, Message, Request, RequestId};
-use crate::wire::methods::Era;
+use crate::wire::methods::{Direction, Era};
 use crate::wire::reply::{self, DecisionMeta, INVALID_PARAMS};
 use crate::wire::schema::Schema;
 use crate::wire::tools::ToolCall;
@@ -94,18 +95,9 @@ impl Gate {
                 return deny_request(step, request, NOT_TAKEN, "not_taken", text);
             }
         }
-        let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Allowed);
-        event.mcp = Some(Mcp {
-            dir: "c2s",
-            method: Some(&request.method),
-            id: Some(record_id(&request.id)),
-            kind: Some("request"),
-            protocol: self.era.map(Era::as_str),
-            bytes: step.bytes(),
-            ..Mcp::default()
-        });
+        let event = request_event(step, Direction::ClientToServer, self.era, request);
         self.forward(step, request, ours);
-        step.record(&event)
+        step.record(&event.with_effect(Effect::Allowed))
     }
 
     /// A call whose tool is not known yet. Where pins hold, and in a revision without a handshake, nobody need have said that the

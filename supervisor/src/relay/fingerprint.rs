@@ -43,14 +43,8 @@ impl Fingerprint {
                     canonical(value, &mut bytes);
                 }
             }
-            let mut meta: Vec<_> = call.meta_members().collect();
-            if !meta.is_empty() {
-                meta.sort_unstable_by_key(|(key, _)| key.as_bytes());
-                head(b'm', meta.len(), &mut bytes);
-                for (key, value) in meta {
-                    field(b'k', key.as_bytes(), &mut bytes);
-                    canonical(value, &mut bytes);
-                }
+            if call.meta_members().next().is_some() {
+                canonical_meta(call, &mut bytes);
             }
         }
         Self(Sha256::digest(&bytes).into())
@@ -66,13 +60,7 @@ impl Fingerprint {
                 None => bytes.push(b'-'),
             }
         }
-        let mut meta: Vec<_> = call.meta_members().collect();
-        meta.sort_unstable_by_key(|(key, _)| key.as_bytes());
-        head(b'm', meta.len(), &mut bytes);
-        for (key, value) in meta {
-            field(b'k', key.as_bytes(), &mut bytes);
-            canonical(value, &mut bytes);
-        }
+        canonical_meta(call, &mut bytes);
         Self(Sha256::digest(&bytes).into())
     }
 
@@ -86,6 +74,17 @@ impl Fingerprint {
     /// Lower-case hex.
     pub(super) fn hex(self) -> String {
         crate::audit::Hash(self.0).to_string()
+    }
+}
+
+/// Appends the members of `_meta` that a fingerprint covers, whatever their order.
+fn canonical_meta(call: ToolCall<'_>, out: &mut Vec<u8>) {
+    let mut meta: Vec<_> = call.meta_members().collect();
+    meta.sort_unstable_by_key(|(key, _)| key.as_bytes());
+    head(b'm', meta.len(), out);
+    for (key, value) in meta {
+        field(b'k', key.as_bytes(), out);
+        canonical(value, out);
     }
 }
 

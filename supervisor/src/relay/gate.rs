@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::approvals::Approvals;
 use super::call_clock::CallClock;
 use super::continuations::{Continuations, Turn};
+use super::events::request_event;
 use super::method_policy::deny_revision;
 use super::noise::Noise;
 use super::outbox::Outbox;
@@ -290,18 +291,9 @@ impl Gate {
             Err(error) => return deny_request(step, request, NOT_TAKEN, "not_taken", &error.to_string()),
         };
         self.await_progress(request, &ours);
-        let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Allowed);
-        event.mcp = Some(Mcp {
-            dir: "c2s",
-            method: Some(&request.method),
-            id: Some(record_id(&request.id)),
-            kind: Some("request"),
-            protocol: era.map(Era::as_str),
-            bytes: step.bytes(),
-            ..Mcp::default()
-        });
+        let event = request_event(step, Direction::ClientToServer, era, request);
         self.forward(step, request, &ours);
-        step.record(&event)
+        step.record(&event.with_effect(Effect::Allowed))
     }
 
     /// Whether the server has not seen this call yet: it waits for schemas or a person.
@@ -455,16 +447,8 @@ pub(super) fn deny_request_as(
     code: &str,
     text: &str,
 ) -> Result<(), AuditError> {
-    let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Denied).with_reason(code, text);
-    event.mcp = Some(Mcp {
-        dir: "c2s",
-        method: Some(&request.method),
-        id: Some(record_id(&request.id)),
-        kind: Some("request"),
-        bytes: step.bytes(),
-        ..Mcp::default()
-    });
-    step.record(&event)
+    let event = request_event(step, Direction::ClientToServer, None, request);
+    step.record(&event.with_reason(code, text))
 }
 
 /// Refuses a line that is no message, in the words of the strict parser.

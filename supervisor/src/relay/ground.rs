@@ -9,6 +9,7 @@ use nix::unistd::pipe2;
 use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
 use super::pipes::{ReadStep, Sink, Source};
+use super::test_log;
 use crate::audit::{Journal, Opened, SessionDirectory};
 use crate::clock;
 use crate::policy::{self, Durability};
@@ -95,16 +96,7 @@ impl Ground {
 
     /// The whole log.
     pub(super) fn log(&self) -> String {
-        let mut files = vec![self.root.path().to_owned()];
-        let mut text = String::new();
-        while let Some(path) = files.pop() {
-            match std::fs::read_dir(&path) {
-                Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
-                Err(_) if path.ends_with("000001.jsonl") => text = std::fs::read_to_string(path).unwrap(),
-                Err(_) => {}
-            }
-        }
-        text
+        test_log::text(self.root.path())
     }
 }
 

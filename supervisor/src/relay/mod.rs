@@ -13,6 +13,7 @@ mod desk;
 #[cfg(test)]
 mod documented;
 mod egress_desk;
+mod events;
 mod fingerprint;
 mod gate;
 #[cfg(test)]
@@ -45,6 +46,8 @@ mod stage;
 pub mod stderr;
 mod subscriptions;
 mod swap;
+#[cfg(test)]
+mod test_log;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;

@@ -1,10 +1,11 @@
 //! What the client says without asking: that it is ready, that a request is cancelled, how one of the server's goes on.
 
+use super::events::notification_event;
 use super::gate::{Gate, Step};
-use crate::audit::{AuditError, Effect, Event, Kind, Mcp};
+use crate::audit::{AuditError, Effect};
 use crate::wire::ids;
 use crate::wire::jsonrpc::Notification;
-use crate::wire::methods::{Direction, Era, Kind as MethodKind};
+use crate::wire::methods::{Direction, Kind as MethodKind};
 
 /// What a cancellation met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +25,7 @@ impl Gate {
         step: &mut Step<'_, '_>,
         note: &Notification<'_>,
     ) -> Result<(), AuditError> {
-        let mut event = Event::new(Kind::McpNotification).with_effect(Effect::Denied);
-        event.mcp = Some(Mcp {
-            dir: "c2s",
-            method: Some(&note.method),
-            kind: Some("notification"),
-            protocol: self.era.map(Era::as_str),
-            bytes: step.bytes(),
-            ..Mcp::default()
-        });
+        let event = notification_event(step, Direction::ClientToServer, self.era, note);
         if let Some(closed) = self.closed(&note.method, Direction::ClientToServer, MethodKind::Notification, self.era) {
             return step.record(&event.with_reason(closed.code, &closed.text));
         }

@@ -1,9 +1,10 @@
 //! What the server says of its own accord: requests for the client, under ids of ours, and notifications.
 
 use super::answers::MISLEADING;
-use super::gate::{Gate, NOT_TAKEN, Step, record_id, write_request};
+use super::events::{notification_event, request_event};
+use super::gate::{Gate, NOT_TAKEN, Step, write_request};
 use super::{progress, subscriptions};
-use crate::audit::{AuditError, Effect, Event, Kind, Mcp};
+use crate::audit::{AuditError, Effect, Event};
 use crate::wire::jsonrpc::{Notification, Raw, Request};
 use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 use crate::wire::{elicitation, ids, reply};
@@ -19,13 +20,13 @@ impl Gate {
             None | Some(Ok(_)) => return self.server_request(step, &request),
             Some(Err(error)) => error.to_string(),
         };
-        let event = self.server_event(step, &request);
+        let event = request_event(step, Direction::ServerToClient, self.era, &request);
         refuse_request(step, &request, event, (reply::INVALID_PARAMS, MISLEADING, &error))
     }
 
     /// A request of the server: passed on under an id of ours when the revision and the policy have it.
     pub(super) fn server_request(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>) -> Result<(), AuditError> {
-        let event = self.server_event(step, request);
+        let event = request_event(step, Direction::ServerToClient, self.era, request);
         if let Some(closed) = self.closed(&request.method, Direction::ServerToClient, MethodKind::Request, self.era) {
             return refuse_request(step, request, event, (reply::METHOD_NOT_FOUND, closed.code, &closed.text));
         }
@@ -41,20 +42,6 @@ impl Gate {
         }
     }
 
-    fn server_event<'e>(&self, step: &Step<'_, '_>, request: &'e Request<'_>) -> Event<'e> {
-        let mut event = Event::new(Kind::McpRequest).with_effect(Effect::Denied);
-        event.mcp = Some(Mcp {
-            dir: "s2c",
-            method: Some(&request.method),
-            id: Some(record_id(&request.id)),
-            kind: Some("request"),
-            protocol: self.era.map(Era::as_str),
-            bytes: step.bytes(),
-            ..Mcp::default()
-        });
-        event
-    }
-
     /// A notification of the server: passed on as it came, or with the client's id of what it speaks of.
     pub(super) fn server_notification(
         &mut self,
@@ -62,15 +49,7 @@ impl Gate {
         note: &Notification<'_>,
         raw: &Raw<'_>,
     ) -> Result<(), AuditError> {
-        let mut event = Event::new(Kind::McpNotification).with_effect(Effect::Denied);
-        event.mcp = Some(Mcp {
-            dir: "s2c",
-            method: Some(&note.method),
-            kind: Some("notification"),
-            protocol: self.era.map(Era::as_str),
-            bytes: step.bytes(),
-            ..Mcp::default()
-        });
+        let event = notification_event(step, Direction::ServerToClient, self.era, note);
         // What names a subscription is of the one revision that has them, whatever was negotiated.
         let era = if subscriptions::is_streamed(note) { Some(Era::V2026_07_28) } else { self.era };
         if let Some(closed) = self.closed(&note.method, Direction::ServerToClient, MethodKind::Notification, era) {

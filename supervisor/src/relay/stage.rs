@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
+use super::test_log;
 use crate::audit::{Journal, SessionDirectory};
 use crate::clock::Now;
 use crate::policy::{self, Durability, Policy};
@@ -16,9 +17,9 @@ pub(super) type Said = (Vec<Value>, Vec<Value>);
 
 pub(super) struct Stage {
     pub(super) gate: Gate,
-    journal: Journal,
-    outbox: Outbox,
-    root: tempfile::TempDir,
+    pub(super) journal: Journal,
+    pub(super) outbox: Outbox,
+    pub(super) root: tempfile::TempDir,
 }
 
 pub(super) fn loaded(text: &str) -> Policy {
@@ -27,10 +28,13 @@ pub(super) fn loaded(text: &str) -> Policy {
 }
 
 pub(super) fn stage(text: &str, observe: bool) -> Stage {
+    stage_of(Terms { observe, ..Terms::plain(loaded(text)) })
+}
+
+pub(super) fn stage_of(terms: Terms) -> Stage {
     let root = tempfile::tempdir().unwrap();
     let session = "a".repeat(32);
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
-    let terms = Terms { observe, ..Terms::plain(loaded(text)) };
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
 }
 
@@ -65,7 +69,8 @@ impl Stage {
         self.taken()
     }
 
-    fn taken(&mut self) -> Said {
+    /// What waits in the outbox since the last look.
+    pub(super) fn taken(&mut self) -> Said {
         let read = |line: &[u8]| serde_json::from_slice(line).unwrap();
         let lines =
             |bytes: Vec<u8>| bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(read).collect();
@@ -74,9 +79,6 @@ impl Stage {
 
     /// Every record so far.
     pub(super) fn records(&self) -> Vec<Value> {
-        let days = std::fs::read_dir(self.root.path()).unwrap().flatten().filter(|entry| entry.path().is_dir());
-        let session = days.flat_map(|day| std::fs::read_dir(day.path()).unwrap().flatten()).next().unwrap();
-        let text = std::fs::read_to_string(session.path().join("000001.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        test_log::records(self.root.path())
     }
 }

@@ -171,52 +171,23 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
 
     use nix::sys::memfd::{MFdFlags, memfd_create};
 
     use super::*;
-    use crate::audit::{Opened, Redactor, SessionDirectory};
     use crate::clock;
-    use crate::limits::MemoryStore;
     use crate::policy::{DefaultEffect, Durability};
-    use crate::relay::gate::Terms;
-    use crate::relay::pins::{PinSource, Pins};
+    use crate::relay::stage::{Stage, stage};
+    use crate::relay::test_log;
 
     const OLD: &str = "name: p\ntools: {a: {}}\n";
     const NEW: &str = "name: p\ndefault: allow\ntools: {a: {}}\n";
 
-    struct Ground {
-        root: tempfile::TempDir,
-        gate: Gate,
-        journal: Journal,
+    fn ground() -> Stage {
+        stage(OLD, false)
     }
 
-    fn ground() -> Ground {
-        let root = tempfile::tempdir().unwrap();
-        let session = "a".repeat(32);
-        let Opened { journal, .. } =
-            SessionDirectory::create(root.path(), &session, Durability::Write, clock::now()).unwrap();
-        let source = policy::Source { path: Path::new("/etc/p.yaml"), text: OLD };
-        let policy = policy::load(&source).unwrap().policy;
-        let gate = Gate::new(
-            Terms {
-                session,
-                pins: Pins::new(&policy, PinSource::default()).unwrap(),
-                policy,
-                observe: false,
-                store: Box::new(MemoryStore::default()),
-                redactor: Redactor::new(&[1; 32]),
-                secrets: crate::wire::secrets::Secrets::default(),
-                client_line_bytes_max: 4 << 20,
-                server_line_bytes_max: 64 << 20,
-            },
-            clock::now(),
-        );
-        Ground { root, gate, journal }
-    }
-
-    impl Ground {
+    impl Stage {
         fn hear(&mut self, message: ToRelay, text: OwnedFd) -> Result<FromRelay, SwapError> {
             let mut outbox = Outbox::default();
             let heard = self.gate.hear_of_policy(message, Some(text), clock::now(), &mut self.journal, &mut outbox);
@@ -224,16 +195,7 @@ mod tests {
         }
 
         fn log(&self) -> String {
-            let mut files = vec![self.root.path().to_owned()];
-            let mut text = String::new();
-            while let Some(path) = files.pop() {
-                match std::fs::read_dir(&path) {
-                    Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
-                    Err(_) if path.ends_with("000001.jsonl") => text = std::fs::read_to_string(path).unwrap(),
-                    Err(_) => {}
-                }
-            }
-            text
+            test_log::text(self.root.path())
         }
     }
 

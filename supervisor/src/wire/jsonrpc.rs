@@ -424,7 +424,8 @@ impl Response<'_> {
     }
 }
 
-fn write_call(method: &str, params: Option<&Value<'_>>, out: &mut Vec<u8>) {
+/// Appends method and parameters, and closes the message.
+pub(super) fn write_call(method: &str, params: Option<&Value<'_>>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#""method":"#);
     json::write_string(method, out);
     if let Some(params) = params {

@@ -1,7 +1,7 @@
 //! The messages that we write ourselves.
 
 use super::json;
-use super::jsonrpc::RequestId;
+use super::jsonrpc::{RequestId, write_call};
 use super::methods::{self, Era};
 
 /// JSON-RPC 2.0: not a request that can be taken.
@@ -82,13 +82,8 @@ pub fn denied_reply(id: &RequestId, era: Option<Era>, text: &str, decision: &Dec
 /// Appends a request of our own, one line without LF. `params` is JSON that we wrote.
 pub fn own_request(id: &RequestId, method: &str, params: Option<&json::Value<'_>>, out: &mut Vec<u8>) {
     open(Some(id), out);
-    out.extend_from_slice(br#","method":"#);
-    json::write_string(method, out);
-    if let Some(params) = params {
-        out.extend_from_slice(br#","params":"#);
-        json::write(params, out);
-    }
-    out.push(b'}');
+    out.push(b',');
+    write_call(method, params, out);
 }
 
 /// The parameters of a tools/list of our own in a session of `era`, which in 2026-07-28 says who asks (RequestMetaObject).

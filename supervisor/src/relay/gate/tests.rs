@@ -5,13 +5,13 @@ mod methods;
 mod retries;
 mod streams;
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::audit::SessionDirectory;
-use crate::policy::{self, Durability};
+use crate::policy::Durability;
+use crate::relay::stage::{at, loaded};
+use crate::relay::test_log;
 
 struct Stage {
     gate: Gate,
@@ -24,21 +24,12 @@ struct Stage {
 /// Lines as messages.
 type Lines = Vec<Value>;
 
-fn loaded(text: &str) -> Policy {
-    let source = policy::Source { path: Path::new("/etc/p.yaml"), text };
-    policy::load(&source).unwrap_or_else(|errors| panic!("{errors:?}")).policy
-}
-
 fn stage(text: &str) -> Stage {
     let root = tempfile::tempdir().unwrap();
     let session = "a".repeat(32);
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
     let terms = Terms::plain(loaded(text));
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root, seconds: 0 }
-}
-
-fn at(seconds: u64) -> Now {
-    Now { wall_ns: seconds * 1_000_000_000, boot_ns: seconds * 1_000_000_000 }
 }
 
 impl Stage {
@@ -77,18 +68,7 @@ impl Stage {
 
     /// The records so far.
     fn records(&self) -> Lines {
-        let mut files = vec![self.root.path().to_owned()];
-        let mut text = String::new();
-        while let Some(path) = files.pop() {
-            match std::fs::read_dir(&path) {
-                Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
-                Err(_) if path.extension().is_some_and(|end| end == "jsonl") && path.ends_with("000001.jsonl") => {
-                    text = std::fs::read_to_string(&path).unwrap();
-                }
-                Err(_) => {}
-            }
-        }
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        test_log::records(self.root.path())
     }
 
     /// `reason.code` of the last record.

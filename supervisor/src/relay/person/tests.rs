@@ -1,63 +1,27 @@
 //! The gate with a person at the control socket: lines in, lines and records out, the time told.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::*;
-use crate::audit::SessionDirectory;
 use crate::bounds::APPROVALS_LISTED_MAX;
-use crate::policy::{self, Durability, Policy};
 use crate::relay::gate::Terms;
+use crate::relay::stage::{Stage, at, call, loaded, stage_of};
 use crate::wire::frame::Frame;
 
 const ROOT: Asker = Asker { uid: 0, pid: 77 };
-
-struct Stage {
-    gate: Gate,
-    journal: Journal,
-    outbox: Outbox,
-    root: tempfile::TempDir,
-}
-
-fn loaded(text: &str) -> Policy {
-    let source = policy::Source { path: Path::new("/etc/p.yaml"), text };
-    policy::load(&source).unwrap_or_else(|errors| panic!("{errors:?}")).policy
-}
 
 fn asks() -> Stage {
     stage("tools: {pay: {rules: [{name: ask, action: require_approval}]}}\nsandbox: {}", false)
 }
 
 fn stage(text: &str, observe: bool) -> Stage {
-    let root = tempfile::tempdir().unwrap();
-    let session = "a".repeat(32);
-    let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
     let secrets = crate::wire::secrets::Secrets::new([&b"hunter2-hunter2"[..]]).unwrap();
-    let terms = Terms { observe, secrets, ..Terms::plain(loaded(text)) };
-    Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
-}
-
-fn at(seconds: u64) -> Now {
-    Now { wall_ns: seconds * SECOND_NS, boot_ns: seconds * SECOND_NS }
+    stage_of(Terms { observe, secrets, ..Terms::plain(loaded(text)) })
 }
 
 impl Stage {
-    /// A client's line; what goes to the server and to the client then.
-    fn says(&mut self, seconds: u64, line: &Value) -> (Vec<Value>, Vec<Value>) {
-        let line = line.to_string();
-        let frame = Frame::Line(line.as_bytes());
-        self.gate.client_frame(frame, at(seconds), &mut self.journal, &mut self.outbox).unwrap();
-        self.taken()
-    }
-
     fn calls(&mut self, seconds: u64, id: u64, arguments: Value) -> (Vec<Value>, Vec<Value>) {
         self.says(seconds, &call(id, "pay", arguments))
-    }
-
-    fn ticks(&mut self, seconds: u64) -> (Vec<Value>, Vec<Value>) {
-        self.gate.tick(at(seconds), &mut self.journal, &mut self.outbox).unwrap();
-        self.taken()
     }
 
     fn hears(&mut self, seconds: u64, request: Request) -> (Reply, Vec<Value>, Vec<Value>) {
@@ -77,20 +41,6 @@ impl Stage {
         listed[0].clone()
     }
 
-    fn taken(&mut self) -> (Vec<Value>, Vec<Value>) {
-        let lines =
-            |bytes: Vec<u8>| bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(read).collect();
-        (lines(std::mem::take(self.outbox.server())), lines(std::mem::take(self.outbox.client())))
-    }
-
-    /// Type and effect of every record so far.
-    fn records(&self) -> Vec<Value> {
-        let days = std::fs::read_dir(self.root.path()).unwrap().flatten().filter(|entry| entry.path().is_dir());
-        let session = days.flat_map(|day| std::fs::read_dir(day.path()).unwrap().flatten()).next().unwrap();
-        let text = std::fs::read_to_string(session.path().join("000001.jsonl")).unwrap();
-        text.lines().map(|line| read(line.as_bytes())).collect()
-    }
-
     fn kinds(&self) -> Vec<String> {
         let kind = |record: &Value| {
             let effect = record["effect"].as_str().map_or_else(String::new, |effect| format!(" {effect}"));
@@ -98,14 +48,6 @@ impl Stage {
         };
         self.records().iter().map(kind).collect()
     }
-}
-
-fn read(line: &[u8]) -> Value {
-    serde_json::from_slice(line).unwrap()
-}
-
-fn call(id: u64, tool: &str, arguments: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
 }
 
 fn code(answers: &[Value]) -> &str {
