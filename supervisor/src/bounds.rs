@@ -54,7 +54,10 @@ pub const PIN_DIFF_PLACES_MAX: usize = 24;
 pub const PIN_DIFF_CHARS_MAX: usize = 240;
 /// Tools whose refusal gets a record of its own, of one reading of the list; the rest is counted.
 pub const PIN_RECORDS_MAX: usize = 64;
-/// Most bytes of calls that wait for the server's schemas.
+/// Longest wait of a call for its tool's pin to be written, milliseconds. The pin of a tool that is called goes first, and a write
+/// takes some milliseconds; a disk, or a monitor, that takes longer has failed.
+pub const PIN_WAIT_MS: u64 = 5_000;
+/// Most bytes of calls that wait for the server's schemas, or for a pin.
 pub const PARKED_BYTES_MAX: usize = 16 << 20;
 /// Lines a second of a server's non-MCP output that get a record of their own.
 pub const NOISE_RECORDS_A_SECOND: u32 = 100;
@@ -92,6 +95,12 @@ pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
 pub const HAND_OVER_BYTES_MIN: usize = 64 << 10;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
+
+// monitor
+
+/// Longest wait for the relay's word that the client is gone, milliseconds from when the client's end was closed. The relay reads
+/// what a pipe still holds first: in 64 KiB some 600 calls, each with a record on disk. Past it the relay hangs, and the session ends.
+pub const RELAY_WORD_WAIT_MS: u64 = 10_000;
 
 // sandbox: cage
 

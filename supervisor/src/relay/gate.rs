@@ -1,6 +1,5 @@
 //! One message at a time: read strictly, decide, record, stage. What is staged leaves when its record is on disk.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use super::continuations::{Continuations, Turn};
 use super::method_policy::deny_revision;
 use super::noise::Noise;
 use super::outbox::Outbox;
+use super::parking::Parking;
 use super::person::Counts;
 use super::pins::Pins;
 use super::progress::TaskTokens;
@@ -52,12 +52,6 @@ pub(super) enum Asked {
     OwnToolsList,
 }
 
-/// A call that waits for the schemas.
-pub(super) struct Parked {
-    pub(super) ours: RequestId,
-    pub(super) line: Vec<u8>,
-}
-
 /// How the server ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServerEnd {
@@ -93,10 +87,11 @@ pub(super) struct Gate {
     pub(super) continuations: Continuations,
     pub(super) schemas: Schemas,
     pub(super) pins: Pins,
-    pub(super) parked: VecDeque<Parked>,
+    /// What waits for the list of tools, or for a pin.
+    pub(super) parking: Parking,
     /// The calls that the server works on.
     pub(super) call_clock: CallClock,
-    /// What waits may go on: a list is settled, or a pin.
+    /// What waits for the list may go on: it is settled.
     pub(super) woken: bool,
     /// Calls that wait for a person, and answers that wait for a call.
     pub(super) approvals: Approvals,
@@ -220,7 +215,7 @@ impl Gate {
             continuations: Continuations::default(),
             schemas: Schemas::default(),
             pins,
-            parked: VecDeque::new(),
+            parking: Parking::default(),
             call_clock: CallClock::default(),
             woken: false,
             approvals: Approvals::default(),
@@ -306,8 +301,7 @@ impl Gate {
 
     /// Whether the server has not seen this call yet: it waits for schemas or a person.
     pub(super) fn is_parked(&self, ours: &RequestId) -> bool {
-        self.parked.iter().any(|parked| parked.ours == *ours)
-            || self.approvals.waiting().any(|waiting| waiting.ours == *ours)
+        self.parking.has(ours) || self.approvals.waiting().any(|waiting| waiting.ours == *ours)
     }
 
     fn client_response(&mut self, step: &mut Step<'_, '_>, response: &Response<'_>) -> Result<(), AuditError> {
@@ -347,9 +341,9 @@ impl Gate {
         self.policy.needs_schemas() || self.pins.on()
     }
 
-    /// Whether calls wait for the schemas.
+    /// Whether calls wait for the schemas, or for a pin.
     pub(super) fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
+        !self.parking.is_empty()
     }
 
     /// The client is gone: nobody could hear what a person decides.
@@ -359,8 +353,9 @@ impl Gate {
 
     /// When [`Gate::tick`] has something to do, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        let ours = [self.schemas.deadline_ns(), self.noise.deadline_ns(), self.approvals.deadline_ns()];
-        ours.into_iter().chain([self.call_deadline_ns()]).flatten().min()
+        let lists = [self.schemas.deadline_ns(), self.parking.deadline_ns()];
+        let ours = [self.noise.deadline_ns(), self.approvals.deadline_ns()];
+        lists.into_iter().chain(ours).chain([self.call_deadline_ns()]).flatten().min()
     }
 
     /// The server is gone: every open question of the client gets an error, and `session.end` is written.

@@ -24,6 +24,7 @@ mod noise;
 mod notifications;
 mod outbox;
 mod overlong;
+mod parking;
 mod person;
 mod pin_desk;
 mod pins;
