@@ -61,6 +61,11 @@ pub const PIN_WAIT_MS: u64 = 5_000;
 pub const PARKED_BYTES_MAX: usize = 16 << 20;
 /// Lines a second of a server's non-MCP output that get a record of their own.
 pub const NOISE_RECORDS_A_SECOND: u32 = 100;
+/// Most work of reading lists of tools, and compiling their schemas, that may be owed when another one is asked for: in steps of
+/// reading a byte, some ten nanoseconds. So some seconds at once, and a large list that does not change may be read some twenty times.
+pub const LIST_WORK_MAX: u64 = 256 << 20;
+/// How long one such step is owed, nanoseconds: a server whose list changes all the time costs a twentieth of the relay's time.
+pub const LIST_WORK_PAUSE_NS: u64 = 200;
 /// Most pages of tools/list that are read for the schemas.
 pub const SCHEMA_PAGES_MAX: usize = 100;
 /// Largest `max` of a sliding window, calls.

@@ -88,7 +88,9 @@ impl Gate {
         };
         self.await_progress(request, &ours);
         let is_first = request.params.as_ref().and_then(|params| params.member("cursor")).is_none();
-        if self.pins.on() && (self.schemas.not_asked() || (is_first && !self.schemas.is_waiting())) {
+        // Where the pace forbids another reading, what the client is shown is still held against the pins, entry by entry.
+        let again = is_first && !self.schemas.is_waiting() && self.list_pace.is_free(step.now.boot_ns);
+        if self.pins.on() && (self.schemas.not_asked() || again) {
             self.ask_for_tools(step, None)?;
         }
         self.list_on(step, request, &ours)
@@ -326,6 +328,7 @@ impl Gate {
             self.schemas.late();
             self.woken = true;
         }
+        self.list_due(now, journal, outbox)?;
         self.calls_overdue(now, journal, outbox)?;
         self.say_of_pins(now, journal)?;
         if std::mem::take(&mut self.woken) && self.schemas.settled() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::approvals::Approvals;
 use super::call_clock::CallClock;
 use super::continuations::{Continuations, Turn};
+use super::list_pace::ListPace;
 use super::method_policy::deny_revision;
 use super::noise::Noise;
 use super::outbox::Outbox;
@@ -86,6 +87,7 @@ pub(super) struct Gate {
     /// Calls that wait for the input that the server asked for.
     pub(super) continuations: Continuations,
     pub(super) schemas: Schemas,
+    pub(super) list_pace: ListPace,
     pub(super) pins: Pins,
     /// What waits for the list of tools, or for a pin.
     pub(super) parking: Parking,
@@ -214,6 +216,7 @@ impl Gate {
             task_tokens: TaskTokens::default(),
             continuations: Continuations::default(),
             schemas: Schemas::default(),
+            list_pace: ListPace::default(),
             pins,
             parking: Parking::default(),
             call_clock: CallClock::default(),
@@ -353,7 +356,7 @@ impl Gate {
 
     /// When [`Gate::tick`] has something to do, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        let lists = [self.schemas.deadline_ns(), self.parking.deadline_ns()];
+        let lists = [self.schemas.deadline_ns(), self.list_pace.deadline_ns(), self.parking.deadline_ns()];
         let ours = [self.noise.deadline_ns(), self.approvals.deadline_ns()];
         lists.into_iter().chain(ours).chain([self.call_deadline_ns()]).flatten().min()
     }

@@ -7,6 +7,7 @@ mod approvals;
 mod call_clock;
 mod calls;
 mod capabilities;
+mod compiled;
 mod continuations;
 pub mod control;
 mod desk;
@@ -17,6 +18,7 @@ mod fingerprint;
 mod gate;
 #[cfg(test)]
 mod ground;
+mod list_pace;
 mod lists;
 pub mod messages;
 mod method_policy;
