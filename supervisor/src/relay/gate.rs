@@ -15,7 +15,7 @@ use super::person::Counts;
 use super::pins::Pins;
 use super::progress::TaskTokens;
 use super::schemas::Schemas;
-use super::subscriptions::LISTEN;
+use super::subscriptions::{Filter, LISTEN};
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
 use crate::clock::Now;
 use crate::limits::Store;
@@ -47,6 +47,8 @@ pub(super) enum Asked {
     ToolsList,
     /// Its initialize: the answer says the revision.
     Initialize,
+    /// Its subscriptions/listen, with what it asked to hear.
+    Listen(Filter),
     /// Anything else.
     Other { method: String },
     /// Our own tools/list, for the schemas.
@@ -281,6 +283,7 @@ impl Gate {
         }
         let asked = match &*request.method {
             "initialize" => Asked::Initialize,
+            LISTEN => Asked::Listen(Filter::of(request.params.as_ref())),
             method => Asked::Other { method: method.to_owned() },
         };
         let ours = match self.asked.open(request.id.clone(), asked) {
