@@ -54,10 +54,18 @@ pub const PIN_DIFF_PLACES_MAX: usize = 24;
 pub const PIN_DIFF_CHARS_MAX: usize = 240;
 /// Tools whose refusal gets a record of its own, of one reading of the list; the rest is counted.
 pub const PIN_RECORDS_MAX: usize = 64;
-/// Most bytes of calls that wait for the server's schemas.
+/// Longest wait of a call for its tool's pin to be written, milliseconds. The pin of a tool that is called goes first, and a write
+/// takes some milliseconds; a disk, or a monitor, that takes longer has failed.
+pub const PIN_WAIT_MS: u64 = 5_000;
+/// Most bytes of calls that wait for the server's schemas, or for a pin.
 pub const PARKED_BYTES_MAX: usize = 16 << 20;
 /// Lines a second of a server's non-MCP output that get a record of their own.
 pub const NOISE_RECORDS_A_SECOND: u32 = 100;
+/// Most work of reading lists of tools, and compiling their schemas, that may be owed when another one is asked for: in steps of
+/// reading a byte, some ten nanoseconds. So some seconds at once, and a large list that does not change may be read some twenty times.
+pub const LIST_WORK_MAX: u64 = 256 << 20;
+/// How long one such step is owed, nanoseconds: a server whose list changes all the time costs a twentieth of the relay's time.
+pub const LIST_WORK_PAUSE_NS: u64 = 200;
 /// Most pages of tools/list that are read for the schemas.
 pub const SCHEMA_PAGES_MAX: usize = 100;
 /// Largest `max` of a sliding window, calls.
@@ -92,6 +100,12 @@ pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
 pub const HAND_OVER_BYTES_MIN: usize = 64 << 10;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
+
+// monitor
+
+/// Longest wait for the relay's word that the client is gone, milliseconds from when the client's end was closed. The relay reads
+/// what a pipe still holds first: in 64 KiB some 600 calls, each with a record on disk. Past it the relay hangs, and the session ends.
+pub const RELAY_WORD_WAIT_MS: u64 = 10_000;
 
 // sandbox: cage
 
@@ -128,6 +142,9 @@ pub const TASK_TOKENS_MAX: usize = 64;
 pub const CONTINUATIONS_MAX: usize = 256;
 /// How often one charged call may be sent again with the input that the server asked for. Forms need one or two.
 pub const CALL_ROUNDS_MAX: u32 = 8;
+/// Most inputs that a server may ask for at once, if the call is to be continued by their answers. A form has one or two; what goes
+/// beyond is charged as a call of its own.
+pub const INPUT_REQUESTS_MAX: usize = 64;
 /// How long a call may wait for that input, seconds: a person may have to give it.
 pub const CONTINUATION_SECONDS: u64 = 600;
 /// Cancelled requests remembered so that their late answers are dropped quietly.

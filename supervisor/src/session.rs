@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clock;
 use crate::egress::wall::Wall;
+use crate::monitor::client_end::ClientEnd;
 use crate::monitor::control_dir::{self, ControlDir};
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::ledger::{Ledger, RelayLog};
@@ -130,6 +131,7 @@ fn live(
     let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
     let reload = Reloader::start(governing, session_dir.path(), opened_ns)?; // after the last fork: its watch is nobody else's
+    let client = ClientEnd::of_stdin()?; // looked at, never read
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen { opened_ns }.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
@@ -138,6 +140,7 @@ fn live(
         alive,
         control,
         running: Some(running),
+        client,
         signals,
         wall: plan.resources.wall,
         leaf: cage.leaf(),

@@ -245,6 +245,100 @@ fn a_pending_call_gets_an_error_when_the_server_dies() {
     });
 }
 
+/// How long the monitor waits for a relay's word that the client is gone (docs/cli.md). A signal or the server's end is 2.5 s at most;
+/// a busy machine takes longer to clear up.
+const RELAY_WORD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Stops the relay of a session that runs, as a process that hangs.
+fn stop_relay(crowd: &[Process]) {
+    let relay = crowd.iter().find(|process| process.comm == "isb-relay").expect("a session has a relay");
+    kill(Pid::from_raw(i32::try_from(relay.pid).expect("pids are small")), Signal::SIGSTOP).expect("it runs");
+    let stopped = || relay.status("State").is_some_and(|state| state.starts_with('T'));
+    assert!(wait::becomes_true(GONE_LIMIT, stopped), "{:?}", relay.status("State"));
+}
+
+/// The log of the one session so far ends with `code` in a record of the monitor's, and verifies.
+fn assert_log_ends_with(code: &str) {
+    let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+    assert_eq!(ends.len(), 1, "{ends:#?}");
+    assert_eq!((&ends[0]["reason"]["code"], &ends[0]["effect"]), (&json!(code), &json!("denied")), "{:#}", ends[0]);
+    let output = harness::run::subcommand(["audit", "verify"]);
+    let said = harness::run::said(&output);
+    assert!(output.status.success() && said.starts_with("ok: 1 session"), "{said}");
+}
+
+#[test]
+fn a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone() {
+    arena::run(|arena| {
+        let mut session = started(arena);
+        let crowd = session.processes();
+        stop_relay(&crowd);
+        session.close();
+        let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
+        let gone = wait::becomes_true(RELAY_WORD_LIMIT + GONE_LIMIT, || alive().is_empty());
+        assert!(gone, "still alive: {:?}", alive());
+        let ended = session.ended();
+        assert_eq!(ended.code, 124, "{}", ended.stderr);
+        assert!(ended.stderr.contains("it hangs"), "{}", ended.stderr);
+        assert_nothing_left(&crowd, "hung relay, client gone");
+        assert_log_ends_with("relay_silent");
+    });
+}
+
+#[test]
+fn a_relay_that_hangs_cannot_keep_the_session_of_a_server_that_has_ended() {
+    arena::run(|arena| {
+        let session = started(arena);
+        let crowd = session.processes();
+        let program = format!("{ROOT}/bin/echo_server");
+        let server = session.server(&program);
+        stop_relay(&crowd);
+        kill(Pid::from_raw(i32::try_from(server.pid).expect("pids are small")), Signal::SIGKILL).expect("it runs");
+        let ended = session.ended();
+        assert_eq!(ended.code, 124, "{}", ended.stderr);
+        assert!(ended.took < RELAY_WORD_LIMIT, "took {:?}", ended.took);
+        assert_nothing_left(&crowd, "hung relay, server gone");
+        assert_log_ends_with("relay_silent");
+    });
+}
+
+#[test]
+fn a_relay_that_hangs_does_not_hold_a_signal_up() {
+    arena::run(|arena| {
+        let session = started(arena);
+        let crowd = session.processes();
+        stop_relay(&crowd);
+        session.signal(Signal::SIGTERM);
+        let ended = session.ended();
+        assert_eq!(ended.code, 124, "{}", ended.stderr);
+        assert!(ended.took < RELAY_WORD_LIMIT, "took {:?}", ended.took);
+        assert_nothing_left(&crowd, "hung relay, SIGTERM");
+        assert_log_ends_with("relay_silent");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_leaves_a_whole_log_and_the_servers_own_exit_code() {
+    arena::run(|arena| {
+        let mut session = echo(arena, &["die-on-call"]).start();
+        session.initialize();
+        // More answers than its pipe holds, none of them read: refusals of a tool that the policy does not have.
+        for id in 0..400 {
+            let params = json!({"name": format!("no-such-tool-{}", "x".repeat(100)), "arguments": {}});
+            session.send(&json!({"jsonrpc": "2.0", "id": 1000 + id, "method": "tools/call", "params": params}));
+        }
+        session.send(
+            &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {}}}),
+        );
+        let ended = session.ended();
+        assert_eq!(ended.code, 7, "{}", ended.stderr);
+        let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+        assert_eq!((ends.len(), &ends[0]["reason"]["code"]), (1, &json!("server_exit")), "{ends:#?}");
+        let output = harness::run::subcommand(["audit", "verify"]);
+        assert!(output.status.success(), "{}", harness::run::said(&output));
+    });
+}
+
 fn assert_nothing_left(crowd: &[Process], what: &str) {
     let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
     assert!(wait::becomes_true(GONE_LIMIT, || alive().is_empty()), "{what}: still alive: {:?}", alive());

@@ -2,6 +2,7 @@
 //! wrote.
 
 pub mod child;
+pub mod client_end;
 pub mod control_dir;
 pub mod crew;
 pub mod janitor;

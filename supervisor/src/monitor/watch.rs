@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::child::{Child, Role};
+use super::client_end::ClientEnd;
 use super::ledger::Ledger;
 use super::pin_store::PinStore;
 use super::reload::{ReloadError, Reloader};
@@ -17,6 +18,7 @@ use crate::clock;
 use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use crate::sandbox::cgroup::{CgroupError, Leaf};
 use crate::sandbox::running::{Ending, Running};
+use crate::weaken;
 
 /// How long a server may take to end after its stdin closed, before SIGTERM.
 const STDIN_GRACE: Duration = Duration::from_millis(1000);
@@ -65,6 +67,8 @@ pub struct Watch<'s> {
     pub control: OwnedFd,
     /// The launched server; none once it is reaped.
     pub running: Option<Running>,
+    /// The client's end, polled for its closing.
+    pub client: ClientEnd,
     /// SIGTERM, SIGINT, SIGHUP.
     pub signals: &'s Signals,
     /// Longest life of the session.
@@ -100,6 +104,8 @@ enum Source {
     Signals,
     Control,
     Server,
+    /// The client's end is closed.
+    Client,
     /// The policy file, or what leads to it.
     Policy,
     /// Its place in the crew.
@@ -137,13 +143,15 @@ impl Watch<'_> {
             relay_alive: true,
             terminated: false,
         };
-        while !(state.phase == Phase::Draining && (state.last.is_some() || !state.relay_alive)) {
+        // A relay that has ended the log still delivers; its own end, or our patience, is the last of it.
+        while state.phase != Phase::Draining || state.relay_alive {
             // The crew backwards: a place stays what it is while later ones are taken out.
             for source in self.wait(&state)?.into_iter().rev() {
                 match source {
                     Source::Signals => self.hear_signals(&mut state)?,
                     Source::Control => self.hear_relay(&mut state)?,
                     Source::Server => self.server_gone(&mut state)?,
+                    Source::Client => self.client.closed(clock::now().boot_ns),
                     Source::Policy => self.reload.hear_changes(clock::now().boot_ns),
                     Source::Crew(index) => self.child_gone(index, &mut state)?,
                 }
@@ -165,8 +173,13 @@ impl Watch<'_> {
         wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
         wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
         let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        if let Some(fd) = self.client.fd() {
+            wanted.push((Source::Client, fd));
+            polled.push(PollFd::new(fd, ClientEnd::EVENTS));
+        }
         let reload_ns = self.reload.due_ns().filter(|_| state.takes_policies());
-        match poll(&mut polled, timeout(state, reload_ns)) {
+        let client_ns = self.client.due_ns().filter(|_| state.phase == Phase::Running);
+        match poll(&mut polled, timeout(state, [reload_ns, client_ns])) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -184,8 +197,12 @@ impl Watch<'_> {
         let cause = *state.cause.get_or_insert(EndCause::Server);
         state.phase = Phase::Draining;
         state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
-        if state.relay_alive {
-            ToRelay::Finish { cause, status: ending.wait_status() }.send(self.control.as_fd())?;
+        let finish = ToRelay::Finish { cause, status: ending.wait_status() };
+        if state.relay_alive
+            && let Err(error) = finish.send(self.control.as_fd())
+        {
+            tracing::error!("relay: {error}");
+            state.give_up(EndCause::RelaySilent);
         }
         Ok(())
     }
@@ -256,8 +273,13 @@ impl Watch<'_> {
                 EndCause::RelayDied
             }
         };
-        // Egress hangs up in order once the session is being finished.
-        if state.phase == Phase::Draining { Ok(()) } else { self.end(cause, state) }
+        match state.phase {
+            Phase::Draining if cause == EndCause::RelayDied => state.give_up(cause),
+            // Egress hangs up in order once the session is being finished.
+            Phase::Draining => {}
+            _ => self.end(cause, state)?,
+        }
+        Ok(())
     }
 
     fn hear_signals(&mut self, state: &mut State) -> Result<(), WatchError> {
@@ -334,6 +356,12 @@ impl Watch<'_> {
             state.cause.get_or_insert(EndCause::WallTime);
             self.terminate(state)?;
         }
+        let is_silent = state.phase == Phase::Running && self.client.due_ns().is_some_and(|due| now >= due);
+        if is_silent && weaken::in_force("relay-word") {
+            tracing::error!("the client is gone, and the relay does not say so: it hangs");
+            state.relay_alive = false;
+            self.end(EndCause::RelaySilent, state)?;
+        }
         if state.due_ns.is_none_or(|due| now < due) {
             return Ok(());
         }
@@ -345,10 +373,8 @@ impl Watch<'_> {
                 state.phase = Phase::Killed;
                 state.due_ns = None;
             }
-            Phase::Draining => {
-                // The client does not read: its last bytes are lost to it, the log is closed by the monitor.
-                state.relay_alive = false;
-            }
+            // The relay hangs, or the client does not read: its last bytes are lost to it.
+            Phase::Draining => state.give_up(EndCause::RelaySilent),
         }
         Ok(())
     }
@@ -360,6 +386,16 @@ impl State {
         self.relay_alive && matches!(self.phase, Phase::Running)
     }
 
+    /// Nothing more is expected of the relay. Where it has not ended the log, that is how the session ended.
+    fn give_up(&mut self, cause: EndCause) {
+        self.relay_alive = false;
+        if self.last.is_none()
+            && matches!(self.cause, None | Some(EndCause::Server | EndCause::Client | EndCause::Signal))
+        {
+            self.cause = Some(cause);
+        }
+    }
+
     fn enter(&mut self, phase: Phase, grace: Duration) {
         if self.phase == Phase::Running || (self.phase == Phase::Closing && phase == Phase::Terminating) {
             self.phase = phase;
@@ -368,8 +404,8 @@ impl State {
     }
 }
 
-fn timeout(state: &State, reload_ns: Option<u64>) -> PollTimeout {
-    let Some(due) = [state.due_ns, state.wall_ns, reload_ns].into_iter().flatten().min() else {
+fn timeout(state: &State, others: [Option<u64>; 2]) -> PollTimeout {
+    let Some(due) = [state.due_ns, state.wall_ns].into_iter().chain(others).flatten().min() else {
         return PollTimeout::NONE;
     };
     let left_ms = due.saturating_sub(clock::now().boot_ns).div_ceil(1_000_000);

@@ -91,6 +91,13 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row("policy-schema", "lib", "relay::schemas_held::arguments_that_do_not_fit_never_reach_the_server"),
     row("result-schema", "lib", "relay::schemas_held::a_result_that_does_not_fit_is_withheld_and_recorded"),
+    row(
+        "list-pace",
+        "lib",
+        "relay::list_pace::tests::a_server_whose_list_changes_all_the_time_is_read_at_a_pace_and_calls_are_never_judged_by_an_old_one",
+    ),
+    row("pin-wait", "lib", "relay::parking::tests::a_call_whose_pin_is_not_written_in_time_is_refused_and_recorded"),
+    row("relay-word", "lifecycle", "a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone"),
     row("pin-approve", "lib", "cli::pins::tests::a_changed_tool_is_shown_and_only_what_was_seen_is_approved"),
     row(
         "pin-mismatch",

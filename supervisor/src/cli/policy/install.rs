@@ -37,7 +37,7 @@ pub(super) enum InstallError {
     #[error("{path} must be a directory that only root can write; it is owned by uid {uid} with mode {mode:o}")]
     Untrusted { path: PathBuf, uid: u32, mode: u32 },
     #[error(
-        "the lock {0} cannot be installed beside the policy: it must be a name without a folder, a leading '.' or the end .yaml, or an absolute path"
+        "the lock {0} cannot be installed beside the policy: it must be a name without a leading '.' or the end .yaml, or an absolute path"
     )]
     LockPlace(PathBuf),
     #[error(transparent)]
@@ -105,10 +105,10 @@ fn lock_of(policy: &Policy) -> Result<Option<(PathBuf, Vec<u8>)>, InstallError> 
         return Ok(None);
     }
     let path = policy.path.parent().unwrap_or(Path::new("")).join(name);
-    let plain =
-        name.components().count() == 1 && name.file_name().is_some_and(|name| !name.as_bytes().starts_with(b"."));
-    if !plain || name.extension().is_some_and(|end| end == "yaml") {
-        return Err(InstallError::LockPlace(name.clone())); // nor may it take the place of a policy
+    // The loader saw to it that it is a name without a folder. Nor may it take the place of a policy.
+    let is_hidden = name.as_os_str().as_bytes().starts_with(b".");
+    if is_hidden || name.extension().is_some_and(|end| end == "yaml") {
+        return Err(InstallError::LockPlace(name.clone()));
     }
     let bytes = file::read_at_most(&path, LOCK_BYTES_MAX)?;
     pin_lock::read(&bytes).map_err(|source| InstallError::Lock { path, source })?;
