@@ -47,19 +47,17 @@ impl Gate {
             read.raw.pass_on(Some(ours), out);
             return out.push(b'\n');
         }
+        let place = place_of_capabilities(&request.method);
+        let announced = |params| place.iter().try_fold(params, |value: &Value<'_>, key| value.member(key));
         let is_closed = |family: &Family| !family.1.iter().any(|method| self.policy.opens_method(method));
-        if !CLIENT.iter().any(is_closed) {
+        // Few requests announce anything: the others, large ones among them, are not copied.
+        if request.params.as_ref().and_then(announced).is_none() || !CLIENT.iter().any(is_closed) {
             return write_request(request, ours, out);
         }
         let mut request = request.clone();
-        if let Some(params) = request.params.as_mut() {
-            let announced = match &*request.method {
-                "initialize" => params.member_mut("capabilities"),
-                _ => params.member_mut("_meta").and_then(|meta| meta.member_mut(CLIENT_CAPABILITIES)),
-            };
-            if let Some(announced) = announced {
-                strip(announced, &CLIENT, &self.policy);
-            }
+        let announced = |params| place.iter().try_fold(params, |value: &mut Value<'_>, key| value.member_mut(key));
+        if let Some(announced) = request.params.as_mut().and_then(announced) {
+            strip(announced, &CLIENT, &self.policy);
         }
         write_request(&request, ours, out);
     }
@@ -70,6 +68,11 @@ impl Gate {
         let changed = result.member_mut("capabilities").is_some_and(|all| strip(all, &SERVER, &self.policy));
         changed.then_some(result)
     }
+}
+
+/// The keys that lead from the params of a client's request to what it announces.
+fn place_of_capabilities(method: &str) -> &'static [&'static str] {
+    if method == "initialize" { &["capabilities"] } else { &["_meta", CLIENT_CAPABILITIES] }
 }
 
 /// Whether something was taken out.
