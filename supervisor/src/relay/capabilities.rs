@@ -36,6 +36,9 @@ const SERVER: [Family; 4] = [
     TASKS,
 ];
 
+/// Room for what is longer in our line than in the client's, mostly the id, bytes: it need not grow, and be moved, for that.
+const LONGER_BYTES: usize = 64;
+
 impl Gate {
     /// Stages a client's request for the server under our id: written from what was judged, never the bytes that came, and
     /// without the capabilities that the policy closes.
@@ -47,6 +50,7 @@ impl Gate {
             read.raw.pass_on(Some(ours), out);
             return out.push(b'\n');
         }
+        out.reserve(line.len() + LONGER_BYTES);
         let place = place_of_capabilities(&request.method);
         let announced = |params| place.iter().try_fold(params, |value: &Value<'_>, key| value.member(key));
         let is_closed = |family: &Family| !family.1.iter().any(|method| self.policy.opens_method(method));
