@@ -96,6 +96,8 @@ pub const CLIENT_HELLO_WAIT_MS: u64 = 10_000;
 pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
 /// Bytes that wait for a slow reader before we stop reading what would add to them; one message may overshoot.
 pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
+/// Size of the pipe to the server, bytes: a large call in few steps. Larger ones are slower: reader and writer no longer work side by side.
+pub const SERVER_PIPE_BYTES: i32 = 256 << 10;
 /// Lines of the server from this size on, bytes, go to the client in the buffer that they were read into; a smaller one is cheaper copied.
 pub const HAND_OVER_BYTES_MIN: usize = 64 << 10;
 /// Longest stderr line of the server that is passed on, bytes.

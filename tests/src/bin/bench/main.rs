@@ -87,7 +87,8 @@ fn sizes_section(arena: &Arena) -> String {
 }
 
 const SIZES_TEXT: &str =
-    "One allowed call with arguments or a result of that size, sequential, medians; durability `write`.";
+    "One allowed call with arguments or a result of that size, sequential, medians; durability `write`. A call is read whole, judged, hashed leaf by
+leaf for its record (HMAC-SHA256, the largest part of the longest) and written anew from what was judged, once; only then does its first byte leave.";
 
 const INTRODUCTION: &str = "# Performance
 
