@@ -117,16 +117,23 @@ enum ServeError {
 }
 
 impl Crew {
-    /// Forks janitor, egress and, for a shared limit store, the link. The wall's listeners go with egress; the monitor keeps none of them. The probes' links
-    /// stay with the monitor.
+    /// Forks the janitor: first, so that nothing is without one.
     ///
     /// # Errors
-    /// [`CrewError`]; what was forked is killed.
-    pub fn fork(plan: &Plan, leaf: &Leaf, listeners: Listeners, probes: &mut Probes) -> Result<Self, CrewError> {
+    /// [`CrewError`].
+    pub fn begin(leaf: &Leaf) -> Result<Self, CrewError> {
         let janitor = janitor::fork(leaf)?;
+        Ok(Self { children: vec![janitor.child], alive: janitor.alive, channel: None, link: None })
+    }
+
+    /// Forks egress and, for a shared limit store, the link. The wall's listeners go with egress; the monitor keeps none of
+    /// them. The probes' links stay with the monitor.
+    ///
+    /// # Errors
+    /// [`CrewError`]; what was forked is killed with the crew.
+    pub fn fork_egress(&mut self, plan: &Plan, listeners: Listeners, probes: &mut Probes) -> Result<(), CrewError> {
         let upstream_dns = SystemDns::read()?;
         let (relays, egresses) = Channel::pair()?;
-        let mut crew = Self { children: vec![janitor.child], alive: janitor.alive, channel: Some(relays), link: None };
         let monitor = Pid::this();
         let parts = EgressParts {
             listeners,
@@ -135,10 +142,18 @@ impl Crew {
             report: egresses.into_fd(),
             upstream_dns,
         };
-        let child = Child::fork(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
-        crew.children.push(child);
-        crew.fork_link(plan)?;
-        Ok(crew)
+        let child = Child::start(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
+        self.children.push(child);
+        self.channel = Some(relays);
+        self.fork_link(plan)
+    }
+
+    /// Waits until every one of them is confined; the gateway then serves.
+    ///
+    /// # Errors
+    /// [`CrewError::Fork`].
+    pub fn await_confined(&mut self) -> Result<(), CrewError> {
+        Ok(self.children.iter_mut().try_for_each(Child::await_confined)?)
     }
 
     /// Forks the link to the shared limit store that the plan names. It is there when it has connected once.

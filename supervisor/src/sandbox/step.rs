@@ -15,6 +15,8 @@ use super::{Answer, Layer, LayerReport};
 pub enum Step {
     /// Keep the listed descriptors, close all others.
     Descriptors,
+    /// Join the version 1 cgroups; version 2 is joined by the clone.
+    Cgroups,
     /// Take a middle OOM score, whatever the caller's was.
     OomScore,
     /// Join the network namespace.
@@ -27,7 +29,7 @@ pub enum Step {
     Rootfs,
     /// pivot_root and detach the old root.
     Pivot,
-    /// Wait until the parent has moved us into the v1 cgroups.
+    /// Wait until the parent has found us in every cgroup and put the network's programs in force.
     Release,
     /// unshare(CLONE_NEWCGROUP).
     CgroupNamespace,
@@ -76,8 +78,9 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 31] = [
         Self::Descriptors,
+        Self::Cgroups,
         Self::OomScore,
         Self::NetworkNamespace,
         Self::HostName,
@@ -114,6 +117,7 @@ impl Step {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
+            Self::Cgroups => "cgroups",
             Self::Release => "release",
             Self::OomScore => "oom-score",
             Self::NetworkNamespace => "network-namespace",
@@ -195,6 +199,8 @@ impl<T> At<T> for io::Result<T> {
 pub(super) enum Message {
     /// The user namespace exists: write its maps.
     WantsMaps,
+    /// The view is built and the cgroups are joined: say when to go on.
+    WantsRelease,
     /// A layer's answer.
     Layer(LayerReport),
     /// Everything is in force; the workload waits.
@@ -218,6 +224,7 @@ impl Message {
                 Answer::Unsupported(reason) => (1, *layer as u8, 2, 0, reason.as_str()),
             },
             Self::AtGate => (2, 0, 0, 0, ""),
+            Self::WantsRelease => (4, 0, 0, 0, ""),
             Self::Failed(failure) => {
                 (3, failure.step as u8, 0, failure.errno.map_or(0, |e| e as i32), failure.detail.as_str())
             }
@@ -257,6 +264,7 @@ impl Message {
                 let errno = (number != 0).then(|| Errno::from_raw(number));
                 Some(Self::Failed(Failure { step: *Step::ALL.get(code)?, errno, detail: text }))
             }
+            (4, 0) => Some(Self::WantsRelease),
             _ => None,
         }
     }
@@ -320,6 +328,7 @@ mod tests {
         let failure = Failure { step: Step::Rootfs, errno: Some(Errno::EROFS), detail: "/opt/x".to_owned() };
         for message in [
             Message::WantsMaps,
+            Message::WantsRelease,
             Message::AtGate,
             Message::Failed(failure),
             Message::Failed(Failure { step: Step::Exec, errno: None, detail: String::new() }),
@@ -344,7 +353,7 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         let good = Message::AtGate.encode();
-        for (at, value) in [(0, 4), (2, 1), (9, 0xFF)] {
+        for (at, value) in [(0, 5), (2, 1), (9, 0xFF)] {
             let mut bad = good;
             bad[at] = value;
             assert_eq!(Message::decode(&bad), None, "byte {at}");
