@@ -113,9 +113,6 @@ fn live(
     let walled = wall.answers();
     let Wall { netns: _netns, listeners, mut probes } = wall;
     crew.fork_egress(plan, listeners, &mut probes)?; // and the link
-    let server = launching.finish()?; // self-tested, waits at the gate
-    crew.await_confined()?; // janitor and egress too
-    let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
     let (session_dir, people) = ControlDir::create(Path::new(control::DIRECTORY), &plan.session)?; // for approvals
     let policy = governing.policy.clone();
     let lock = governing.lock.as_mut().map(|lock| std::mem::take(&mut lock.bytes));
@@ -128,10 +125,13 @@ fn live(
         limits_dir,
         pipes,
         people,
-        layers,
-        server_pid: server.init_pid(),
+        server_pid: launching.init_pid(),
     };
-    let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
+    crew.fork_relay(plan, brief)?;
+    let server = launching.finish()?; // self-tested, waits at the gate
+    crew.await_confined()?; // all of ours
+    let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
+    let control = crew.record_layers(&layers)?; // `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
     let reload = Reloader::start(governing, session_dir.path(), opened_ns)?; // after the last fork: its watch is nobody else's
     let running = server.open_gate()?; // the server runs

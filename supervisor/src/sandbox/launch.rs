@@ -255,6 +255,12 @@ pub struct Launching<'c> {
 }
 
 impl Launching<'_> {
+    /// The host pid of the sandbox's pid 1.
+    #[must_use]
+    pub fn init_pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Goes on up to the gate: every layer in force and its answer collected, nothing foreign executed. What the child is
     /// to find in its network namespace and on its cgroup is there before this is called.
     ///

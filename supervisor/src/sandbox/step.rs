@@ -304,6 +304,31 @@ pub(super) fn receive(pipe: &OwnedFd) -> Result<Option<Message>, Errno> {
     Message::decode(&bytes).map(Some).ok_or(Errno::EBADMSG)
 }
 
+/// Writes every layer's answer to our own process at the other end of `pipe`, and closes it. They fit into a pipe: nobody
+/// waits here.
+///
+/// # Errors
+/// Those of write(2); `EPIPE` when that process is gone.
+pub fn send_layers(pipe: OwnedFd, layers: &[LayerReport]) -> Result<(), Errno> {
+    let reporter = Reporter(pipe);
+    layers.iter().try_for_each(|layer| reporter.send(&Message::Layer(layer.clone())))
+}
+
+/// Reads what [`send_layers`] wrote.
+///
+/// # Errors
+/// `EBADMSG` unless it is one answer of each layer, in their order; those of read(2).
+pub fn receive_layers(pipe: &OwnedFd) -> Result<Vec<LayerReport>, Errno> {
+    let mut layers = Vec::with_capacity(Layer::ALL.len());
+    for wanted in Layer::ALL {
+        match receive(pipe)? {
+            Some(Message::Layer(report)) if report.layer == wanted => layers.push(report),
+            _ => return Err(Errno::EBADMSG),
+        }
+    }
+    Ok(layers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,6 +397,20 @@ mod tests {
         nix::unistd::write(&reporter.0, b"torn").unwrap();
         drop(reporter);
         assert_eq!(receive(&read), Err(Errno::EIO));
+    }
+
+    #[test]
+    fn one_answer_of_each_layer_or_none_at_all() {
+        let all = Layer::ALL.map(|layer| LayerReport { layer, answer: Answer::Partial(layer.name().to_owned()) });
+        let told = |layers: &[LayerReport]| {
+            let (read, write) = nix::unistd::pipe().unwrap();
+            send_layers(write, layers).unwrap();
+            receive_layers(&read)
+        };
+        assert_eq!(told(&all).unwrap(), all);
+        assert_eq!(told(&all[1..]), Err(Errno::EBADMSG), "the first is missing");
+        assert_eq!(told(&all[..all.len() - 1]), Err(Errno::EBADMSG), "the last is missing");
+        assert_eq!(told(&[]), Err(Errno::EBADMSG), "the monitor gave up");
     }
 
     #[test]
