@@ -110,7 +110,7 @@ pub struct Reloader {
 
 impl Reloader {
     /// Says in the session's runtime directory who we are. The first [`Reloader::turn`], [`RELOAD_QUIET_MS`] from now,
-    /// begins the watch on the policy file and then reads whatever changed since it was read at start.
+    /// begins the watch on the policy file; whatever changed since the start is a change from then on.
     ///
     /// A file that cannot be watched is told and is no error: SIGHUP still works.
     ///
@@ -189,8 +189,15 @@ impl Reloader {
         let answers = std::mem::take(&mut self.asked);
         self.changed = None;
         // Watched first, read then: a change after this is heard.
+        let begins = matches!(self.watch, Watching::NotYet);
         self.watch_file();
-        match self.read() {
+        let read = self.read();
+        if begins && !answers && !matches!(read, Read::Unchanged) {
+            // Nobody has heard yet whether it is still being written: it waits for the quiet that every change waits for.
+            self.changed = Some((now_ns, now_ns));
+            return Ok(());
+        }
+        match read {
             Read::Unchanged => {
                 if self.refused.take().is_some() || answers {
                     self.say(Verdict::Unchanged, answers);

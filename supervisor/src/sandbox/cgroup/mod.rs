@@ -186,7 +186,8 @@ impl Leaf {
     pub fn prove_inside(&self, pid: i32) -> Result<(), CgroupError> {
         for directory in self.directories() {
             let members = files::read(&directory.join("cgroup.procs"))?;
-            if !members.lines().any(|line| line.parse() == Ok(pid)) {
+            let stands_there = members.lines().any(|line| line.parse() == Ok(pid));
+            if crate::weaken::in_force("cgroup-membership") && !stands_there {
                 return Err(CgroupError::Outside { path: directory.to_owned() });
             }
         }
@@ -387,6 +388,29 @@ mod tests {
             });
             assert!(matches!(lock(leaf.path(), 10_000), Ok(Some(_))));
         });
+    }
+
+    #[test]
+    fn a_process_that_stands_outside_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = |name: &str, members: &str| {
+            let directory = root.path().join(name);
+            fs::create_dir_all(&directory).unwrap();
+            fs::write(directory.join("cgroup.procs"), members).unwrap();
+            directory
+        };
+        let (v2, memory, pids) = (tree("v2", "12\n"), tree("memory", "7\n12\n"), tree("pids", "12\n"));
+        let directory = File::open(&v2).unwrap();
+        let leaf = Leaf { v2, directory, v1: vec![memory, pids], id: 0, gaps: Vec::new() };
+        leaf.prove_inside(12).unwrap();
+        for (name, members) in [("v2", ""), ("memory", "7\n"), ("pids", "112\n1\n2\n")] {
+            let there = tree(name, members);
+            let outside = leaf.prove_inside(12);
+            assert!(matches!(outside, Err(CgroupError::Outside { path }) if path == there), "{name}");
+            tree(name, "12\n");
+        }
+        fs::remove_file(root.path().join("pids/cgroup.procs")).unwrap();
+        assert!(matches!(leaf.prove_inside(12), Err(CgroupError::Read { .. })), "a leaf that cannot be asked");
     }
 
     #[test]
