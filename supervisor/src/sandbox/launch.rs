@@ -238,7 +238,6 @@ impl Cage {
         }
         Ok(())
     }
-
 }
 
 /// A sandbox that builds its view. It goes no further than that by itself. Dropped, it is killed.
@@ -270,9 +269,8 @@ impl Launching<'_> {
         let mut layers = self.accompany()?;
         await_init(&self.status)?;
         layers.push(LayerReport { layer: Layer::Cgroup, answer: self.cage.leaf.answer() });
-        layers.push(
-            namespaces::apart(self.pid.as_raw()).map_err(|error| parent("read the child's namespaces", &error))?,
-        );
+        layers
+            .push(namespaces::apart(self.pid.as_raw()).map_err(|error| parent("read the child's namespaces", &error))?);
         layers.sort_by_key(|report| report.layer);
         refuse_missing(&layers, self.plan)?;
         let Self { plan, guard, report, go, lifeline, status, .. } = self;
