@@ -158,6 +158,9 @@ impl Watch<'_> {
             }
             self.clock(&mut state)?;
             self.look_at_policy(&mut state)?;
+            if !state.takes_policies() {
+                self.reload.rest();
+            }
         }
         // The namespace dies with its pid 1; the cgroup catches whatever was never in it.
         self.leaf.kill()?;

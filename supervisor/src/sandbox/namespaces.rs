@@ -16,6 +16,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, execveat, setgroups, sethostname, setresgid, setresuid};
 
+use super::cgroup::Leaf;
 use super::exec::Image;
 use super::rootfs::{self, HOST_NAME, INSIDE_ID};
 use super::seccomp::Filter;
@@ -37,6 +38,7 @@ pub(super) struct Blueprint<'a> {
     pub(super) run_id: u32,
     pub(super) filter: &'a Filter,
     pub(super) image: &'a Image,
+    pub(super) leaf: &'a Leaf,
 }
 
 /// The child's ends of what connects it to the parent, by the parent's numbers.
@@ -136,13 +138,18 @@ fn take_over(ends: &Ends<'_>) -> Result<Held, Errno> {
 fn enter(blueprint: &Blueprint<'_>, held: Held) -> Result<Infallible, Failure> {
     die_with_parent()?;
     reset_signals().at(Step::Signals)?;
+    // First, so that all that follows is counted; one thread that moves itself waits for nobody.
+    blueprint.leaf.join().map_err(|error| Failure {
+        step: Step::Cgroups,
+        errno: None,
+        detail: crate::report::chain(&error),
+    })?;
     // A caller may be exempt from the OOM killer (-1000); what runs here must not be.
     fs::write("/proc/self/oom_score_adj", "500").at(Step::OomScore)?;
     setns(&held.netns, CloneFlags::CLONE_NEWNET).at(Step::NetworkNamespace)?;
     sethostname(HOST_NAME).at(Step::HostName)?;
     let program = build_view(blueprint, &held)?;
-    // Meanwhile the parent has moved us into the v1 cgroups, which takes longer than all of this (an RCU grace period);
-    // only now, or the root of the new namespace would not be our leaf.
+    held.report.send(&Message::WantsRelease).at(Step::Release)?;
     await_word(&held.go, Step::Release)?;
     unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
     drop((held.netns, held.idmaps));

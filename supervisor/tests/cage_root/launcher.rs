@@ -38,6 +38,7 @@ struct Wishes {
     executable: Option<PathBuf>,
     pids_max: Option<u64>,
     closed_gate: bool,
+    unreleased: bool,
     host_network: bool,
     listed: bool,
     flaw: Option<Flaw>,
@@ -60,6 +61,7 @@ fn wishes(arguments: &mut impl Iterator<Item = OsString>) -> Wishes {
             "--executable" => wishes.executable = Some(text().into()),
             "--pids" => wishes.pids_max = Some(text().parse().unwrap()),
             "--closed-gate" => wishes.closed_gate = true,
+            "--unreleased" => wishes.unreleased = true,
             "--host-network" => wishes.host_network = true,
             "--listed" => wishes.listed = true,
             "--flaw" => wishes.flaw = Some(Flaw::named(&text())),
@@ -135,10 +137,19 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
         stdout: duplicate(std::io::stdout().as_fd()),
         stderr: duplicate(std::io::stderr().as_fd()),
     };
+    if wishes.unreleased {
+        let launching = cage.begin(&plan, io).unwrap();
+        write_facts(&wishes, (launching.init_pid(), &[]), &cage, &plan, (built.as_micros(), 0));
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        drop(launching);
+        cage.into_leaf().remove().unwrap();
+        return ExitCode::SUCCESS;
+    }
     let code = match cage.launch(&plan, io) {
         Ok(server) => {
             let at_gate = start.elapsed();
-            write_facts(&wishes, &server, &cage, &plan, (built.as_micros(), at_gate.as_micros()));
+            let launched = (server.init_pid(), server.layers());
+            write_facts(&wishes, launched, &cage, &plan, (built.as_micros(), at_gate.as_micros()));
             if wishes.closed_gate {
                 std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
                 drop(server);
@@ -202,19 +213,18 @@ fn refused(error: &dyn std::error::Error, code: u8) -> ExitCode {
 
 fn write_facts(
     wishes: &Wishes,
-    server: &intercept_sandbox::sandbox::Server,
+    (init, layers): (nix::unistd::Pid, &[intercept_sandbox::sandbox::LayerReport]),
     cage: &Cage,
     plan: &Plan,
     (built, at_gate): (u128, u128),
 ) {
     let Some(path) = &wishes.facts else { return };
     let mut text = format!(
-        "init={}\nuid={}\nsession={}\nbuilt_us={built}\nat_gate_us={at_gate}\n",
-        server.init_pid(),
+        "init={init}\nuid={}\nsession={}\nbuilt_us={built}\nat_gate_us={at_gate}\n",
         cage.identity().uid(),
         plan.session
     );
-    for report in server.layers() {
+    for report in layers {
         text.push_str(&format!("layer.{}={:?}\n", report.layer.name(), report.answer));
     }
     let partial = path.with_extension("partial");

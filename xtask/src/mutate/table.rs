@@ -158,6 +158,7 @@ pub(crate) const TABLE: &[Row] = &[
     case("sk-lookup", "wall_root", "behind the wall nothing leaves and everything is seen"),
     // The sandbox.
     row("capabilities", "layers", "the_server_holds_no_capability"),
+    row("cgroup-membership", "lib", "sandbox::cgroup::tests::a_process_that_stands_outside_is_found"),
     row("cgroup-limits", "layers", "the_session_has_limits_in_its_cgroup"),
     case("close-range", "cage_root", "no_descriptor_leaks"),
     row("environment", "layers", "the_servers_environment_is_constructed_not_inherited"),
