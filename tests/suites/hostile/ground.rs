@@ -34,7 +34,7 @@ pub(crate) struct Visit<'a> {
 
 impl Ground {
     pub(crate) fn lay(arena: &Arena) -> Self {
-        arena.program("hostile");
+        arena.program("redteam");
         arena.writable_folder("images");
         let (private, shown) = (arena.folder("private"), arena.folder("shown"));
         arena.file("shown/note", "shown to the server\n");
@@ -130,7 +130,7 @@ pub(crate) fn visit<'a>(ground: &'a Ground, command: &Command, bare: bool) -> Vi
     let root = if bare {
         Process::find(session.pid()).expect("it has answered")
     } else {
-        session.server("/mnt/arena/bin/hostile")
+        session.server("/mnt/arena/bin/redteam")
     };
     Visit { ground, session, root, bystander: Bystander::start() }
 }

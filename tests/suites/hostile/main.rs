@@ -70,7 +70,7 @@ fn print(bare: &[Row], ours: Option<&[Row]>) {
 }
 
 fn bare_rows(ground: &Ground) -> Vec<Row> {
-    let mut bare = visit(ground, &run::bare(["/mnt/arena/bin/hostile"]), true);
+    let mut bare = visit(ground, &run::bare(["/mnt/arena/bin/redteam"]), true);
     let told = bare.call("tls-allowed", Argument::None);
     assert!(told.starts_with("ok heard"), "the stand-in answers a bare client: {told}");
     let rows = run_all(&mut bare, true);
@@ -108,7 +108,7 @@ fn no_attack_succeeds_under_us() {
         assert_bare_sees(&bare);
 
         let run =
-            Run::new(arena, &policies::hostile()).connect_to(&ground.stand_in).command(["/mnt/arena/bin/hostile"]);
+            Run::new(arena, &policies::hostile()).connect_to(&ground.stand_in).command(["/mnt/arena/bin/redteam"]);
         let mut ours = visit(&ground, &run.to_command(), false);
         let before = ground.stand_in.connections();
         let told = ours.call("tls-allowed", Argument::None);
@@ -134,7 +134,7 @@ fn network_attacks_leave_records() {
     arena::run(|arena| {
         let ground = Ground::lay(arena);
         let run =
-            Run::new(arena, &policies::hostile()).connect_to(&ground.stand_in).command(["/mnt/arena/bin/hostile"]);
+            Run::new(arena, &policies::hostile()).connect_to(&ground.stand_in).command(["/mnt/arena/bin/redteam"]);
         let mut ours = visit(&ground, &run.to_command(), false);
         let known = records::read(records::DEFAULT_DIRECTORY);
         for probe in ["tcp-literal", "tcp-v6", "udp-sendto", "tcp-other-port", "dns-tunnel", "sni-other"] {
