@@ -35,11 +35,8 @@ fn main() -> ExitCode {
     }
     let table = redteam::run(&Arena::enter(), &options);
     if let Some(protection) = without {
-        let open: Vec<&str> = table
-            .outcomes()
-            .filter(|(_, outcome)| matches!(outcome, Outcome::Open))
-            .map(|(row, _)| row.id)
-            .collect();
+        let open: Vec<&str> =
+            table.outcomes().filter(|(_, outcome)| matches!(outcome, Outcome::Open)).map(|(row, _)| row.id).collect();
         return say(&format!("without {protection}: {} open: {}", open.len(), open.join(", ")));
     }
     let text = if json { table.to_json().to_string() } else { table.lines().join("\n") };

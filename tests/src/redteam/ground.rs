@@ -11,7 +11,7 @@ use crate::canary::Canaries;
 use crate::stand_in::StandIn;
 
 /// The rest of the policy of a run under us; small limits, so that going over them is quick.
-const RESOURCES: &str = "  resources: {memory: 200M, cpu: 0.5, open_files: 256, tmp: 16M, server_line: 1M}\n";
+const RESOURCES: &str = "  resources: {memory: 200M, cpu: 0.3, open_files: 256, tmp: 16M, server_line: 1M}\n";
 
 /// What every run stands on.
 pub struct Ground {

@@ -75,13 +75,23 @@ pub(super) fn outlives_client(ground: &Ground, road: Road) -> Seen {
     let message = |id: u32, method: &str, params: serde_json::Value| {
         json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
     };
-    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    let hello =
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
     let call = json!({"name": "probe", "arguments": {"name": "daemonise", "argument": marker}});
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     let lines = [message(1, "initialize", hello), ready.to_string(), message(2, "tools/call", call)].join("\n");
     let mut client = Command::new("sh");
-    client.arg("-c").arg("lines=$1; shift; { printf '%s\\n' \"$lines\"; exec sleep 60; } | \"$@\"").arg("sh").arg(lines);
-    client.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    client
+        .arg("-c")
+        .arg("lines=$1; shift; { printf '%s\\n' \"$lines\"; exec sleep 60; } | \"$@\"")
+        .arg("sh")
+        .arg(lines);
+    client
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     client.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     #[expect(clippy::disallowed_methods, reason = "the harness is not the supervisor: it starts it")]
     let mut client = client.spawn().expect("a shell is there");

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::rows::{Argument, Row};
 use super::roads::Road;
+use super::rows::{Argument, Row};
 use crate::table;
 
 /// What one run of one row came to.
@@ -92,7 +92,8 @@ impl Table {
         headings.extend(roads.iter().map(|road| road.name()));
         headings.extend(["told under us", "judged by", "stopped by", "then by"]);
         let cells = |(row, seen): &(&'static Row, BTreeMap<Road, Seen>)| {
-            let mut cells = vec![row.group.name().to_owned(), row.id.to_owned(), row.what.to_owned(), "blocked".to_owned()];
+            let mut cells =
+                vec![row.group.name().to_owned(), row.id.to_owned(), row.what.to_owned(), "blocked".to_owned()];
             for road in &roads {
                 cells.push(verdict(row, seen, *road));
             }
@@ -118,10 +119,8 @@ impl Table {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let one = |(row, seen): &(&'static Row, BTreeMap<Road, Seen>)| {
-            let got: BTreeMap<&str, Value> = seen
-                .iter()
-                .map(|(road, seen)| (road.name(), json!({"open": seen.open, "told": seen.told})))
-                .collect();
+            let got: BTreeMap<&str, Value> =
+                seen.iter().map(|(road, seen)| (road.name(), json!({"open": seen.open, "told": seen.told}))).collect();
             let (outcome, cause) = match outcome(row, seen) {
                 Outcome::Blocked => ("blocked", None),
                 Outcome::Open => ("open", None),
@@ -166,6 +165,12 @@ pub(super) fn has_modules() -> bool {
     Path::new("/lib/modules").join(release.trim()).exists()
 }
 
+/// Whether this process' root has a capability.
+fn has_capability(number: u32) -> bool {
+    let own = crate::processes::Process::find(std::process::id()).and_then(|own| own.status("CapEff"));
+    own.and_then(|set| u64::from_str_radix(&set, 16).ok()).is_none_or(|set| set >> number & 1 == 1)
+}
+
 /// Why a bare run could not succeed on this machine: it has no such thing.
 fn cause(row: &Row, bare: &Seen) -> Option<String> {
     if let Argument::Text(path) = row.argument
@@ -176,6 +181,11 @@ fn cause(row: &Row, bare: &Seen) -> Option<String> {
     }
     if bare.told == NOT_TRIED {
         return Some("it would load modules, which stay".to_owned());
+    }
+    if let Some((number, name)) = row.needs
+        && !has_capability(number)
+    {
+        return Some(format!("root has no {name} here"));
     }
     if let Some((errno, why)) = row.not_here
         && bare.told.contains(errno)

@@ -35,9 +35,7 @@ impl Road {
         let inner = match self {
             // Mounts of its own, or the next row would stand on what the last one mounted.
             Self::Bare => bare(["unshare", "--mount", "--"].into_iter().chain(program)),
-            Self::Ours => {
-                Run::with_file(&ground.policy).connect_to(&ground.stand_in).command(program).to_command()
-            }
+            Self::Ours => Run::with_file(&ground.policy).connect_to(&ground.stand_in).command(program).to_command(),
             Self::Bwrap => bubblewrap(program),
         };
         let mut outer = as_real_root("sh".into());
@@ -66,7 +64,9 @@ fn bubblewrap<'a>(program: impl Iterator<Item = &'a str>) -> Command {
         add("--ro-bind-try", path, path);
     }
     words.extend(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"].map(OsString::from));
-    let mut add = |flag: &str, name: &str| words.extend([flag.to_owned(), format!("{ROOT}/{name}"), format!("{ROOT}/{name}")].map(OsString::from));
+    let mut add = |flag: &str, name: &str| {
+        words.extend([flag.to_owned(), format!("{ROOT}/{name}"), format!("{ROOT}/{name}")].map(OsString::from))
+    };
     add("--ro-bind", "bin");
     add("--ro-bind", "shown");
     add("--bind", "images");

@@ -25,7 +25,10 @@ impl Stand {
         let mut command = Command::new(paths::helper("redteam"));
         command.args(["stand", &format!("{}/secret-of-stand", Ground::PRIVATE)]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir(Ground::PRIVATE);
-        command.env("ISB_STAND", std::fs::read_to_string(format!("{}/secret-of-stand", Ground::PRIVATE)).expect("planted"));
+        command.env(
+            "ISB_STAND",
+            std::fs::read_to_string(format!("{}/secret-of-stand", Ground::PRIVATE)).expect("planted"),
+        );
         #[expect(clippy::disallowed_methods, reason = "the harness is not the supervisor: it starts helpers")]
         let mut child = command.spawn().expect("a helper of this build");
         let mut line = String::new();
@@ -74,7 +77,9 @@ impl Stand {
         let address = u64::from_str_radix(&self.address, 16).expect("an address");
         let mut bytes = [0; 8];
         let Ok(file) = std::fs::File::open(format!("/proc/{}/mem", self.pid())) else { return String::new() };
-        file.read_exact_at(&mut bytes, address + 256).map(|()| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        file.read_exact_at(&mut bytes, address + 256)
+            .map(|()| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     /// Messages in its queue (proc_sysvipc(5): the fourth number).

@@ -62,7 +62,9 @@ impl<'a> Visit<'a> {
         while let Some(line) = self.session.try_line(deadline.saturating_duration_since(Instant::now())) {
             let Ok(answer) = serde_json::from_str::<Value>(&line) else { continue };
             if answer["id"] == id {
-                return answer["error"]["message"].as_str().map_or_else(|| text_of(&answer), |said| format!("error: {said}"));
+                return answer["error"]["message"]
+                    .as_str()
+                    .map_or_else(|| text_of(&answer), |said| format!("error: {said}"));
             }
         }
         "the session is over".into()
@@ -84,7 +86,9 @@ impl<'a> Visit<'a> {
         if let Judge::Canary(name) = row.judge {
             self.ground.canaries.take(name);
         }
-        let before = self.count(row.judge, "");
+        // Where a state is judged, and not an effect, what was so before is open too.
+        let is_state = matches!(row.judge, Judge::Process(_) | Judge::Crowd(_));
+        let before = if is_state { 0 } else { self.count(row.judge, "") };
         let argument = self.argument(row.argument);
         let told = self.ask(row.probe, &argument);
         let look = || self.count(row.judge, &told).saturating_sub(before);
@@ -125,9 +129,8 @@ impl<'a> Visit<'a> {
             Judge::Process(look) => self.crowd().iter().filter(|process| look(process, &self.server)).count(),
             Judge::Crowd(look) => usize::from(look(&self.crowd())),
             Judge::Stand(look) => usize::from(look(&self.stand)),
-            Judge::Mounts => {
-                fs::read_to_string(format!("/proc/{}/mountinfo", self.server.pid)).map_or(0, |text| text.lines().count())
-            }
+            Judge::Mounts => fs::read_to_string(format!("/proc/{}/mountinfo", self.server.pid))
+                .map_or(0, |text| text.lines().count()),
             Judge::Life(_) => 0,
             Judge::Word => usize::from(told.starts_with("ok")),
         }
@@ -136,7 +139,12 @@ impl<'a> Visit<'a> {
 
 /// The kernel's handle of a file, hex of struct file_handle: what an attacker would have to guess.
 fn handle(path: &str) -> String {
-    let told = crate::run::bare([crate::paths::helper("redteam").as_os_str(), "probe".as_ref(), "name-to-handle".as_ref(), path.as_ref()]);
+    let told = crate::run::bare([
+        crate::paths::helper("redteam").as_os_str(),
+        "probe".as_ref(),
+        "name-to-handle".as_ref(),
+        path.as_ref(),
+    ]);
     let output = { told }.output().expect("a helper of this build");
     String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("ok ").to_owned()
 }

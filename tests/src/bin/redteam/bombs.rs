@@ -83,9 +83,9 @@ fn memory_bomb_of_many() -> Told {
     Ok("8 times 50 MiB".into())
 }
 
-/// Four that spin for two seconds.
+/// So many that they get their part of a busy machine too.
 fn cpu_bomb() -> Told {
-    for _ in 0..4 {
+    for _ in 0..16 {
         // SAFETY: this program is single-threaded.
         if let ForkResult::Child = unsafe { fork() }.at("fork")? {
             die_with_parent();
@@ -98,7 +98,7 @@ fn cpu_bomb() -> Told {
             }
         }
     }
-    Ok("4 spin".into())
+    Ok("16 spin".into())
 }
 
 fn descriptor_bomb() -> Told {
@@ -124,7 +124,9 @@ fn signal_bomb() -> Told {
     info[2] = -1;
     let mut queued = 0;
     let own = std::process::id() as usize;
-    while queued < 5000 && syscall(libc::SYS_rt_sigqueueinfo, [own, info[0] as usize, info.as_ptr() as usize, 0, 0, 0]).is_ok() {
+    while queued < 5000
+        && syscall(libc::SYS_rt_sigqueueinfo, [own, info[0] as usize, info.as_ptr() as usize, 0, 0, 0]).is_ok()
+    {
         queued += 1;
     }
     Ok(format!("{queued} signals"))
@@ -132,7 +134,8 @@ fn signal_bomb() -> Told {
 
 /// Fills a folder with `mebibytes`, in one file.
 fn fill(folder: &str, mebibytes: usize) -> Told {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(format!("{folder}/isb-fill")).at("open")?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).open(format!("{folder}/isb-fill")).at("open")?;
     let block = vec![7u8; MIB];
     for written in 0..mebibytes {
         if let Err(error) = file.write_all(&block) {

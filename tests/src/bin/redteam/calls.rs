@@ -25,7 +25,9 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
         let mut text = [0u8; 64];
         bad(libc::SYS_syslog, [3, text.as_mut_ptr() as usize, text.len(), 0, 0, 0], &[])
     }),
-    ("quotactl", |_| bad(libc::SYS_quotactl, [0x80_0004 << 8, path(), 0, 0, 0, 0], &[Errno::ENOENT, Errno::ENODEV, Errno::EINVAL])),
+    ("quotactl", |_| {
+        bad(libc::SYS_quotactl, [0x80_0004 << 8, path(), 0, 0, 0, 0], &[Errno::ENOENT, Errno::ENODEV, Errno::EINVAL])
+    }),
     ("quotactl-fd", |_| bad(libc::SYS_quotactl_fd, [WRONG, 0, 0, 0, 0, 0], &[Errno::EBADF])),
     ("set-clock", |_| set_clock()),
     ("set-time-of-day", |_| bad(libc::SYS_settimeofday, [0, 0, 0, 0, 0, 0], &[])),
@@ -49,7 +51,7 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("securebits", |_| bad(libc::SYS_prctl, [libc::PR_SET_SECUREBITS as usize, 0, 0, 0, 0, 0], &[])),
     ("bounding-set", |_| bad(libc::SYS_prctl, [libc::PR_CAPBSET_DROP as usize, 0xff, 0, 0, 0, 0], &[Errno::EINVAL])),
     ("speculation", |_| bad(libc::SYS_prctl, [53, 0xff, 0, 0, 0, 0], &[Errno::ENODEV, Errno::EINVAL])), // PR_SET_SPECULATION_CTRL
-    ("machine-check-policy", |_| bad(libc::SYS_prctl, [33, 0xff, 0, 0, 0, 0], &[Errno::EINVAL])), // PR_MCE_KILL
+    ("machine-check-policy", |_| bad(libc::SYS_prctl, [33, 0xff, 0, 0, 0, 0], &[Errno::EINVAL])),       // PR_MCE_KILL
     ("terminal-input", |_| ioctl(libc::TIOCSTI as usize)),
     ("terminal-linux", |_| ioctl(0x541C)),
     ("line-discipline", |_| ioctl(0x5423)),
@@ -93,7 +95,8 @@ fn set_clock() -> Told {
 /// Sets the clock's frequency to what it is: struct timex has modes first, then offset and freq.
 fn adjust_clock(number: c_long) -> Told {
     let mut state = [0i64; 26];
-    let arguments = |pointer| if number == libc::SYS_adjtimex { [pointer, 0, 0, 0, 0, 0] } else { [0, pointer, 0, 0, 0, 0] };
+    let arguments =
+        |pointer| if number == libc::SYS_adjtimex { [pointer, 0, 0, 0, 0, 0] } else { [0, pointer, 0, 0, 0, 0] };
     syscall(number, arguments(state.as_mut_ptr() as usize)).at("read")?;
     state[0] = 2; // ADJ_FREQUENCY
     syscall(number, arguments(state.as_mut_ptr() as usize)).map(|_| "set".into()).at("set")

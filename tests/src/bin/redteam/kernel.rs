@@ -18,7 +18,9 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("add-key", |_| add_key()),
     ("request-key", |_| request_key()),
     ("keyctl", |_| open(libc::SYS_keyctl, [1, 0, 0, 0, 0, 0])), // KEYCTL_JOIN_SESSION_KEYRING, of the probe's own process
-    ("sysv-shm", |_| open(libc::SYS_shmget, [0, 4096, 0o1600, 0, 0, 0]).and_then(|told| removed(libc::SYS_shmctl, told))),
+    ("sysv-shm", |_| {
+        open(libc::SYS_shmget, [0, 4096, 0o1600, 0, 0, 0]).and_then(|told| removed(libc::SYS_shmctl, told))
+    }),
     ("sysv-sem", |_| open(libc::SYS_semget, [0, 1, 0o1600, 0, 0, 0]).and_then(|told| removed(libc::SYS_semctl, told))),
     ("sysv-msg", |_| open(libc::SYS_msgget, [0, 0o1600, 0, 0, 0, 0]).and_then(|told| removed(libc::SYS_msgctl, told))),
     ("old-aio", |_| {

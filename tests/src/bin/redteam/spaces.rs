@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::pause;
+use nix::unistd::{ForkResult, fork, pause};
 
 use crate::process::{die_with_parent, in_child};
 use crate::raw::{At, open, syscall};
@@ -15,7 +15,7 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("clone-net-namespace", |_| clone(libc::CLONE_NEWNET)),
     ("unshare-mnt", |_| in_child(|| unshare(CloneFlags::CLONE_NEWNS))),
     ("unshare-net", |_| in_child(|| unshare(CloneFlags::CLONE_NEWNET))),
-    ("unshare-pid", |_| in_child(|| unshare(CloneFlags::CLONE_NEWPID))),
+    ("unshare-pid", |_| in_child(|| unshare(CloneFlags::CLONE_NEWPID).and_then(|()| child_that_stays()))),
     ("unshare-ipc", |_| in_child(|| unshare(CloneFlags::CLONE_NEWIPC))),
     ("unshare-uts", |_| in_child(|| unshare(CloneFlags::CLONE_NEWUTS))),
     ("unshare-cgroup", |_| in_child(|| unshare(CloneFlags::CLONE_NEWCGROUP))),
@@ -27,6 +27,18 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("setns-uts", |pid| enter(&format!("/proc/{pid}/ns/uts"))),
     ("setns-pidfd", setns_pidfd),
 ];
+
+/// The first child is the one that is in a new pid namespace.
+fn child_that_stays() -> nix::Result<()> {
+    // SAFETY: this program is single-threaded.
+    if let ForkResult::Child = unsafe { fork() }? {
+        die_with_parent();
+        loop {
+            pause();
+        }
+    }
+    Ok(())
+}
 
 fn clone(flags: i32) -> Told {
     let arguments = [(flags | libc::SIGCHLD) as usize, 0, 0, 0, 0, 0];
@@ -60,5 +72,7 @@ fn enter(path: &str) -> Told {
 fn setns_pidfd(pid: &str) -> Told {
     let pid: usize = pid.parse().map_err(|_| Errno::EINVAL).at("pid")?;
     let fd = syscall(libc::SYS_pidfd_open, [pid, 0, 0, 0, 0, 0]).at("pidfd_open")?;
-    syscall(libc::SYS_setns, [fd as usize, libc::CLONE_NEWNET as usize, 0, 0, 0, 0]).map(|_| "entered".into()).at("setns")
+    syscall(libc::SYS_setns, [fd as usize, libc::CLONE_NEWNET as usize, 0, 0, 0, 0])
+        .map(|_| "entered".into())
+        .at("setns")
 }

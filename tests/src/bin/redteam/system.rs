@@ -11,7 +11,7 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("read-kcore", |_| open("/proc/kcore", libc::O_RDONLY).map(|fd| format!("descriptor {fd}"))),
     ("write-core-pattern", |_| write_only("/proc/sys/kernel/core_pattern")),
     ("write-sysrq", |_| write_only("/proc/sysrq-trigger")),
-    ("write-oom-score", |pid| set_score(&format!("/proc/{pid}/oom_score_adj"), "-17")),
+    ("write-oom-score", |pid| set_score(&format!("/proc/{pid}/oom_score_adj"), "500")),
     ("protect-from-oom", |_| set_score("/proc/self/oom_score_adj", "-1000")),
     ("cgroup-make", |path| fs::create_dir(path).map(|()| String::new()).at("mkdir")),
     ("cgroup-leave", |_| cgroup_leave()),

@@ -34,7 +34,13 @@ const fn leak(id: &'static str, what: &'static str, secret: &'static str, layers
 }
 
 /// A file that `read-path` is asked for.
-const fn read(id: &'static str, what: &'static str, secret: &'static str, path: &'static str, layers: [&'static str; 2]) -> Row {
+const fn read(
+    id: &'static str,
+    what: &'static str,
+    secret: &'static str,
+    path: &'static str,
+    layers: [&'static str; 2],
+) -> Row {
     leak(id, what, secret, layers).by("read-path", Argument::Text(path))
 }
 
@@ -61,14 +67,26 @@ fn planted(index: usize) -> bool {
 
 pub(super) const ROWS: &[Row] = &[
     leak("read-shadow", "/etc/shadow", "shadow", [ROOT, UID]),
-    read("read-root-only", "a root's 0600 file in a shown folder", "root-only", "/mnt/arena/shown/root-only", [UID, ""]),
+    read(
+        "read-root-only",
+        "a root's 0600 file in a shown folder",
+        "root-only",
+        "/mnt/arena/shown/root-only",
+        [UID, ""],
+    ),
     read("read-private", "a file beside the shown folder", "private", "/mnt/arena/private/secret", [ROOT, UID]),
     read("read-dotdot", "the same through ..", "private", "/mnt/arena/shown/../private/secret", [ROOT, UID]),
     read("read-ssh-key", "another user's ssh key", "ssh", "/home/alice/.ssh/id_ed25519", [ROOT, UID]),
     read("read-cloud-key", "another user's cloud key", "aws", "/home/alice/.aws/credentials", [ROOT, UID]),
     read("read-host-shm", "a file in the host's /dev/shm", "shm", "/dev/shm/isb-secret-in-memory", [ROOT, UID]),
-    read("read-init-root", "the secret through /proc/1/root", "private", "/proc/1/root/mnt/arena/private/secret", [PROC, UID])
-        .by("read-proc-root", Argument::Stand),
+    read(
+        "read-init-root",
+        "the secret through /proc/1/root",
+        "private",
+        "/proc/1/root/mnt/arena/private/secret",
+        [PROC, UID],
+    )
+    .by("read-proc-root", Argument::Stand),
     leak("read-stand-cwd", "through another process' working folder", "stand", [PROC, "pid namespace"])
         .by("read-proc", Argument::StandFile("cwd/secret-of-stand")),
     leak("read-stand-fd", "through another process' descriptor", "stand", [PROC, "pid namespace"])
@@ -87,10 +105,20 @@ pub(super) const ROWS: &[Row] = &[
     row("list-home", "the names of users", Judge::Text("alice"), [ROOT, ""]).by("list-folder", Argument::Text("/home")),
     folder("write-shown", "a new file in a folder that may be read", || shown("planted").is_some(), [READ_ONLY, UID]),
     folder("append-shown", "more in a file that may be read", || false, [READ_ONLY, UID]).judged(Judge::Word),
-    folder("truncate-shown", "a file that may be read, cut", || shown("cut").is_some_and(|m| m.size() == 0), [READ_ONLY, UID]),
+    folder(
+        "truncate-shown",
+        "a file that may be read, cut",
+        || shown("cut").is_some_and(|m| m.size() == 0),
+        [READ_ONLY, UID],
+    ),
     folder("unlink-shown", "a file that may be read, removed", || shown("gone").is_none(), [READ_ONLY, UID]),
     folder("rename-shown", "a file that may be read, moved out", || shown("moved").is_none(), [READ_ONLY, UID]),
-    folder("chmod-shown", "its mode loosened", || shown("loosened").is_some_and(|m| m.mode() & 0o7777 == 0o666), [READ_ONLY, UID]),
+    folder(
+        "chmod-shown",
+        "its mode loosened",
+        || shown("loosened").is_some_and(|m| m.mode() & 0o7777 == 0o666),
+        [READ_ONLY, UID],
+    ),
     folder("chown-shown", "its owner changed", || shown("owned").is_some_and(|m| m.uid() == 1234), [READ_ONLY, UID]),
     folder("mkdir-shown", "a folder in it", || shown("planted-folder").is_some(), [READ_ONLY, UID]),
     write("write-host-tmp", "a file in the host's /tmp", 0, || planted(0)),
@@ -112,22 +140,51 @@ pub(super) const ROWS: &[Row] = &[
     folder("symlink-out", "a link to a secret for the host to follow", || special("symlink-out"), [LANDLOCK, ""]),
     folder("symlink-folder", "a link to a folder", || special("symlink-folder"), [LANDLOCK, ""]),
     folder("symlink-swap", "a file that becomes a link and back", || special("swapped"), [LANDLOCK, ""]),
-    folder("link-out", "a hard link to a file that may be read", || shown("note").is_some_and(|m| m.nlink() > 1), [READ_ONLY, LANDLOCK]),
+    folder(
+        "link-out",
+        "a hard link to a file that may be read",
+        || shown("note").is_some_and(|m| m.nlink() > 1),
+        [READ_ONLY, LANDLOCK],
+    ),
     folder("give-to-root", "a file of root's", || owner("given") == Some(0), ["user namespace", "no capabilities"]),
-    folder("file-capability", "a file with a capability", || has_attribute("security.capability"), [SECCOMP, "no capabilities"]),
+    folder(
+        "file-capability",
+        "a file with a capability",
+        || has_attribute("security.capability"),
+        [SECCOMP, "no capabilities"],
+    ),
     folder("trusted-attribute", "a trusted attribute", || has_attribute("trusted.isb"), [SECCOMP, "no capabilities"]),
     folder("user-attribute", "an attribute that outlives the run", || has_attribute("user.isb"), [SECCOMP, ""]),
-    folder("access-list", "an access list for somebody else", || has_attribute("system.posix_acl_access"), [SECCOMP, ""]),
+    folder(
+        "access-list",
+        "an access list for somebody else",
+        || has_attribute("system.posix_acl_access"),
+        [SECCOMP, ""],
+    ),
     folder("immutable-file", "a file that root cannot remove", is_immutable, [SECCOMP, "no capabilities"]),
-    row("exe-of-init", "the program of PID 1", Judge::Word, [PROC, "not dumpable"]),
+    row("exe-of-init", "the program of PID 1", Judge::Word, [PROC, "not dumpable"])
+        .unless("EACCES", "PID 1 may do more than root here"),
     row("own-program-writable", "the program that runs, to be overwritten", Judge::Word, [READ_ONLY, UID]),
-    leak("host-shm", "a System V segment of the host", "stand", ["ipc namespace", SECCOMP]).told(Argument::StandSegment),
-    row("host-queue", "a message into a System V queue of the host", Judge::Stand(|stand| stand.messages() > 0), ["ipc namespace", SECCOMP])
-        .told(Argument::StandQueue),
-    row("write-core-pattern", "/proc/sys/kernel/core_pattern", Judge::Descriptor("/proc/sys/kernel/core_pattern"), [PROC, UID]),
-    row("write-sysrq", "/proc/sysrq-trigger", Judge::Descriptor("/proc/sysrq-trigger"), [PROC, UID]),
+    leak("host-shm", "a System V segment of the host", "stand", ["ipc namespace", SECCOMP])
+        .told(Argument::StandSegment),
+    row(
+        "host-queue",
+        "a message into a System V queue of the host",
+        Judge::Stand(|stand| stand.messages() > 0),
+        ["ipc namespace", SECCOMP],
+    )
+    .told(Argument::StandQueue),
+    row(
+        "write-core-pattern",
+        "/proc/sys/kernel/core_pattern",
+        Judge::Descriptor("/proc/sys/kernel/core_pattern"),
+        [PROC, UID],
+    ),
+    row("write-sysrq", "/proc/sysrq-trigger", Judge::Descriptor("/proc/sysrq-trigger"), [PROC, UID])
+        .unless("ENOENT", "no /proc/sysrq-trigger"),
     row("read-kcore", "/proc/kcore", Judge::Descriptor("/proc/kcore"), [PROC, UID]).unless("ENOENT", "no /proc/kcore"),
-    row("kernel-addresses", "addresses in /proc/kallsyms", Judge::Word, [PROC, UID]).unless("ENOENT", "no /proc/kallsyms"),
+    row("kernel-addresses", "addresses in /proc/kallsyms", Judge::Word, [PROC, UID])
+        .unless("ENOENT", "no /proc/kallsyms"),
     open_to_write("write-modprobe", "who loads modules", "/proc/sys/kernel/modprobe"),
     open_to_write("write-sysrq-mask", "which keys work", "/proc/sys/kernel/sysrq"),
     open_to_write("write-poweroff", "what powers off", "/proc/sys/kernel/poweroff_cmd"),
@@ -151,7 +208,11 @@ pub(super) const ROWS: &[Row] = &[
     open_to_read("read-sysfs", "kernel sections in sysfs", "/sys/kernel/notes"),
     open_to_write("write-cgroup-root", "the root cgroup", "/sys/fs/cgroup/unified/cgroup.procs"),
     open_to_write("write-cgroup-root-v2", "the root cgroup of a pure v2 machine", "/sys/fs/cgroup/cgroup.procs"),
-    open_to_write("write-release-agent", "a program that runs on the host when a cgroup empties", "/sys/fs/cgroup/memory/release_agent"),
+    open_to_write(
+        "write-release-agent",
+        "a program that runs on the host when a cgroup empties",
+        "/sys/fs/cgroup/memory/release_agent",
+    ),
     open_to_read("read-tracing", "tracing", "/sys/kernel/tracing/trace"),
     open_to_read("read-debugfs", "debugging", "/sys/kernel/debug/sched/debug"),
 ];

@@ -89,7 +89,7 @@ pub(super) const ROWS: &[Row] = &[
     call("set-mempolicy", "memory policy of a process", ""),
     call("vmsplice", "pages given to a pipe", ""),
     call("remap-file-pages", "an obsolete map", ""),
-    call("set-mm", "its own memory layout in /proc (PR_SET_MM)", CAPS),
+    call("set-mm", "its own memory layout in /proc (PR_SET_MM)", CAPS).needs(24, "CAP_SYS_RESOURCE"),
     call("securebits", "securebits", CAPS),
     call("bounding-set", "the bounding set", CAPS),
     call("speculation", "speculation control", ""),
@@ -116,13 +116,12 @@ pub(super) const ROWS: &[Row] = &[
     device("device-fuse", "file systems of its own", "/dev/fuse"),
     device("device-tun", "network interfaces", "/dev/net/tun"),
     device("device-loop", "files as disks", "/dev/loop-control"),
-    device("device-disk", "a disk", "/dev/vda"),
-    device("device-disk-sda", "a disk", "/dev/sda"),
+    device("device-disk", "a disk", "/dev/vda").unless("EPERM", "a device cgroup keeps root from the disk"),
+    device("device-disk-sda", "a disk", "/dev/sda").unless("EPERM", "a device cgroup keeps root from the disk"),
     device("device-vsock", "the hypervisor", "/dev/vsock"),
     device("device-userfaultfd", "userfaultfd without the call", "/dev/userfaultfd"),
     device("device-console", "the console", "/dev/tty0"),
     device("device-autofs", "automatic mounts", "/dev/autofs"),
-    device("device-snapshot", "the memory of a sleeping machine", "/dev/snapshot"),
     door("int80-getpid", "the 32-bit entry"),
     door("int80-socket", "a socket by the 32-bit entry"),
     door("int80-unshare", "a namespace by the 32-bit entry"),
@@ -131,8 +130,13 @@ pub(super) const ROWS: &[Row] = &[
     door("int80-personality", "personality by the 32-bit entry"),
     door("x32-getpid", "x32").unless("ENOSYS", "the kernel has no x32"),
     door("x32-socket", "a socket by x32").unless("ENOSYS", "the kernel has no x32"),
-    row("cgroup-make", "a cgroup of its own", Judge::Files(|| std::path::Path::new(GROUP).exists()), ["no cgroupfs", "cgroup namespace"])
-        .told(Argument::Text(GROUP)),
+    row(
+        "cgroup-make",
+        "a cgroup of its own",
+        Judge::Files(|| std::path::Path::new(GROUP).exists()),
+        ["no cgroupfs", "cgroup namespace"],
+    )
+    .told(Argument::Text(GROUP)),
     row("cgroup-leave", "leaves its cgroup", Judge::Word, ["no cgroupfs", "uid of the run"]),
 ];
 

@@ -14,13 +14,38 @@ const fn row(id: &'static str, what: &'static str, case: fn(&Ground, Road) -> Se
 const END: [&str; 2] = ["pid namespace", "cgroup.kill"];
 
 pub(super) const ROWS: &[Row] = &[
-    row("outlive-end", "a daemon, after the end of the session's input", |g, r| life::outlives(g, r, "daemonise", life::End::Input), END),
+    row(
+        "outlive-end",
+        "a daemon, after the end of the session's input",
+        |g, r| life::outlives(g, r, "daemonise", life::End::Input),
+        END,
+    ),
     row("outlive-term", "a daemon, after SIGTERM", |g, r| life::outlives(g, r, "daemonise", life::End::Term), END),
-    row("outlive-kill", "a daemon, after SIGKILL of the supervisor", |g, r| life::outlives(g, r, "daemonise", life::End::Kill), END),
-    row("outlive-stubborn", "a daemon that ignores every signal", |g, r| life::outlives(g, r, "daemonise-stubborn", life::End::Kill), END),
-    row("outlive-stopped", "a daemon that is stopped", |g, r| life::outlives(g, r, "daemonise-stopped", life::End::Kill), END),
+    row(
+        "outlive-kill",
+        "a daemon, after SIGKILL of the supervisor",
+        |g, r| life::outlives(g, r, "daemonise", life::End::Kill),
+        END,
+    ),
+    row(
+        "outlive-stubborn",
+        "a daemon that ignores every signal",
+        |g, r| life::outlives(g, r, "daemonise-stubborn", life::End::Kill),
+        END,
+    ),
+    row(
+        "outlive-stopped",
+        "a daemon that is stopped",
+        |g, r| life::outlives(g, r, "daemonise-stopped", life::End::Kill),
+        END,
+    ),
     row("outlive-client", "a daemon, after SIGKILL of the client", life::outlives_client, END),
-    row("connect-while-killed", "connects while the supervisor is killed", life::connects_while_killed, ["network namespace", "cgroup BPF"]),
+    row(
+        "connect-while-killed",
+        "connects while the supervisor is killed",
+        life::connects_while_killed,
+        ["network namespace", "cgroup BPF"],
+    ),
     row("other-session-kill", "kills another session's server", life::kills_other, ["pid namespace", "uid of the run"]),
     row("other-session-read", "reads another session's arguments", life::reads_other, ["own /proc", "pid namespace"]),
     row("other-session-uid", "shares a uid with another session", life::shares_uid, ["uid of the run", ""]),

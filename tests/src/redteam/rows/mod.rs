@@ -93,6 +93,8 @@ pub struct Row {
     pub alone: bool,
     /// Whether the kernel may load modules for it, which stay: where there are any, the bare run does not try.
     pub loads_modules: bool,
+    /// A capability (its number and name) that a bare run needs, and that root may be without in a container.
+    pub needs: Option<(u32, &'static str)>,
     /// An answer of a bare run that says why this machine cannot run it.
     pub not_here: Option<(&'static str, &'static str)>,
 }
@@ -101,7 +103,20 @@ impl Row {
     /// A row whose probe has its own name.
     const fn new(group: Group, id: &'static str, what: &'static str, judge: Judge, layers: [&'static str; 2]) -> Self {
         let [layer, second] = layers;
-        Self { id, group, what, probe: id, argument: Argument::None, judge, layer, second, alone: false, loads_modules: false, not_here: None }
+        Self {
+            id,
+            group,
+            what,
+            probe: id,
+            argument: Argument::None,
+            judge,
+            layer,
+            second,
+            alone: false,
+            loads_modules: false,
+            needs: None,
+            not_here: None,
+        }
     }
 
     /// With another probe and its argument.
@@ -132,6 +147,12 @@ impl Row {
     /// Not in a bare run where there are modules to load.
     const fn loads_modules(mut self) -> Self {
         self.loads_modules = true;
+        self
+    }
+
+    /// Only where root has this capability.
+    const fn needs(mut self, number: u32, name: &'static str) -> Self {
+        self.needs = Some((number, name));
         self
     }
 

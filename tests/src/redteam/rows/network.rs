@@ -1,6 +1,6 @@
 //! Roads out.
 
-use super::super::eyes::{connects, connects_abstract, file_of, Judge};
+use super::super::eyes::{Judge, connects, connects_abstract, file_of};
 use super::{Argument, Group, Row};
 
 const NETNS: &str = "network namespace";
@@ -43,7 +43,12 @@ pub(super) const ROWS: &[Row] = &[
     canary("tcp-literal", "TCP to a public IPv4 address", OUT, [NETNS, HOOKS]),
     canary("tcp-other-name", "TCP to a host no policy names", "tcp 203.0.113.9:443", [STUB, NETNS]),
     canary("tcp-other-port", "the allowed host, another port", "tcp 203.0.113.10:8443", [HOOKS, GATEWAY]),
-    tcp("tcp-allowed-address-http", "the allowed host's own address, port 80", "203.0.113.10:80", "tcp 203.0.113.10:80"),
+    tcp(
+        "tcp-allowed-address-http",
+        "the allowed host's own address, port 80",
+        "203.0.113.10:80",
+        "tcp 203.0.113.10:80",
+    ),
     canary("tcp-mapped", "::ffff:1.1.1.1", OUT, [NETNS, HOOKS]),
     tcp("tcp-compatible", "::1.1.1.1", "[::101:101]:443", "tcp [::101:101]:443"),
     tcp("tcp-nat64", "64:ff9b::1.1.1.1", "[64:ff9b::101:101]:443", "tcp [64:ff9b::101:101]:443"),
@@ -89,8 +94,18 @@ pub(super) const ROWS: &[Row] = &[
     canary("dns-over-tcp", "a query over TCP, with data after it", "tcp 8.8.8.8:53", [STUB, NETNS]),
     tcp("dns-over-tls", "DNS over TLS", "8.8.8.8:853", "tcp 8.8.8.8:853"),
     tcp("dns-over-https", "DNS over HTTPS", "8.8.8.8:443", "tcp 8.8.8.8:443"),
-    canary("hosts-poisoned", "the allowed name, another address in /etc/hosts", "tcp 203.0.113.9:443", ["read-only /etc", NETNS]),
-    canary("resolver-poisoned", "a resolver of its own in /etc/resolv.conf", "udp 203.0.113.9:53", ["read-only /etc", NETNS]),
+    canary(
+        "hosts-poisoned",
+        "the allowed name, another address in /etc/hosts",
+        "tcp 203.0.113.9:443",
+        ["read-only /etc", NETNS],
+    ),
+    canary(
+        "resolver-poisoned",
+        "a resolver of its own in /etc/resolv.conf",
+        "udp 203.0.113.9:53",
+        ["read-only /etc", NETNS],
+    ),
     gateway("sni-other", "TLS to the allowed address under another name"),
     gateway("sni-none", "TLS without a name"),
     gateway("sni-split", "another name over many records"),
@@ -115,8 +130,18 @@ pub(super) const ROWS: &[Row] = &[
     canary("unix-abstract", "an abstract Unix socket of the host", "unix abstract", [NETNS, "Landlock"]),
     canary("unix-path", "a Unix socket of the host by path", "unix path", ["own root", ""])
         .told(Argument::Text("/mnt/arena/private/canary.sock")),
-    row("unix-listen-abstract", "listens on an abstract name for the host", Judge::Reachable(|| connects_abstract("isb-redteam")), [NETNS, "Landlock"]),
-    row("listen-tcp", "listens on all addresses for the host", Judge::Reachable(|| connects("203.0.113.10:7777")), [NETNS, HOOKS]),
+    row(
+        "unix-listen-abstract",
+        "listens on an abstract name for the host",
+        Judge::Reachable(|| connects_abstract("isb-redteam")),
+        [NETNS, "Landlock"],
+    ),
+    row(
+        "listen-tcp",
+        "listens on all addresses for the host",
+        Judge::Reachable(|| connects("203.0.113.10:7777")),
+        [NETNS, HOOKS],
+    ),
     held("socket-udplite", "UDP-Lite, past hooks for UDP", "socket:UDP-Lite", [SECCOMP, HOOKS]),
     held("socket-ping", "an unprivileged ICMP socket", "socket:PING", [SECCOMP, HOOKS]),
     held("socket-ping6", "the same for IPv6", "socket:PING", [SECCOMP, HOOKS]),

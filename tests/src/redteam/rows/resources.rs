@@ -22,16 +22,46 @@ pub(super) const ROWS: &[Row] = &[
     row("fork-bomb", "200 processes; 64 allowed", Judge::Crowd(|crowd| crowd.len() > 64), [CGROUP, "RLIMIT_NPROC"]),
     row("thread-bomb", "200 threads; 64 allowed", Judge::Crowd(|crowd| threads(crowd) > 64), [CGROUP, "RLIMIT_NPROC"]),
     row("memory-bomb", "400 MiB; 200 allowed", Judge::Crowd(|crowd| resident(crowd) > 300 << 10), [CGROUP, ""]),
-    row("memory-bomb-many", "400 MiB by eight; 200 allowed", Judge::Crowd(|crowd| resident(crowd) > 300 << 10), [CGROUP, ""]),
-    row("cpu-bomb", "four spin; half a processor allowed", Judge::Crowd(takes_much), [CGROUP, ""]),
-    row("descriptor-bomb", "3000 descriptors; 256 allowed", Judge::Crowd(|crowd| crowd.iter().any(|p| p.descriptors().len() > 256)), ["RLIMIT_NOFILE", ""]),
-    row("signal-bomb", "5000 queued signals", Judge::Crowd(|crowd| crowd.iter().any(|p| queued(p) > 4096)), ["RLIMIT_SIGPENDING", ""]),
-    row("fill-tmp", "128 MiB in /tmp; 16 allowed", Judge::Crowd(|crowd| size(crowd, "tmp/isb-fill") > 64 << 20), ["size of the tmpfs", CGROUP])
-        .by("fill", Argument::Text("/tmp")),
-    row("fill-shm", "128 MiB in /dev/shm; 64 allowed", Judge::Crowd(|crowd| size(crowd, "dev/shm/isb-fill") > 64 << 20), ["size of the tmpfs", CGROUP])
-        .by("fill", Argument::Text("/dev/shm")),
-    row("inode-flood", "80000 files in /tmp", Judge::Crowd(|crowd| files(crowd, "tmp/isb-inodes") > 70_000), ["inodes of the tmpfs", CGROUP])
-        .by("inode-flood", Argument::Text("/tmp")),
+    row(
+        "memory-bomb-many",
+        "400 MiB by eight; 200 allowed",
+        Judge::Crowd(|crowd| resident(crowd) > 300 << 10),
+        [CGROUP, ""],
+    ),
+    row("cpu-bomb", "16 spin; 0.3 of a processor allowed", Judge::Crowd(takes_much), [CGROUP, ""]),
+    row(
+        "descriptor-bomb",
+        "3000 descriptors; 256 allowed",
+        Judge::Crowd(|crowd| crowd.iter().any(|p| p.descriptors().len() > 256)),
+        ["RLIMIT_NOFILE", ""],
+    ),
+    row(
+        "signal-bomb",
+        "5000 queued signals",
+        Judge::Crowd(|crowd| crowd.iter().any(|p| queued(p) > 4096)),
+        ["RLIMIT_SIGPENDING", ""],
+    ),
+    row(
+        "fill-tmp",
+        "128 MiB in /tmp; 16 allowed",
+        Judge::Crowd(|crowd| size(crowd, "tmp/isb-fill") > 64 << 20),
+        ["size of the tmpfs", CGROUP],
+    )
+    .by("fill", Argument::Text("/tmp")),
+    row(
+        "fill-shm",
+        "128 MiB in /dev/shm; 64 allowed",
+        Judge::Crowd(|crowd| size(crowd, "dev/shm/isb-fill") > 64 << 20),
+        ["size of the tmpfs", CGROUP],
+    )
+    .by("fill", Argument::Text("/dev/shm")),
+    row(
+        "inode-flood",
+        "80000 files in /tmp",
+        Judge::Crowd(|crowd| files(crowd, "tmp/isb-inodes") > 70_000),
+        ["inodes of the tmpfs", CGROUP],
+    )
+    .by("inode-flood", Argument::Text("/tmp")),
     row("core-dump", "a core file in its folder", Judge::Life(life::core_dump), ["hard RLIMIT_CORE", ""]),
     row("output-line", "a line of 3 MiB to the client; 1 allowed", Judge::Life(life::long_line), ["relay", ""]),
     row("output-noise", "lines that are no messages", Judge::Life(life::noise), ["relay", ""]),
@@ -46,16 +76,16 @@ fn resident(crowd: &[Process]) -> u64 {
     crowd.iter().map(|process| kilobytes(process, "VmRSS")).sum()
 }
 
-/// More than 0.8 of a processor in the next second. None before somebody spins.
+/// More than 0.4 of a processor in the next 1.5 seconds. None before somebody spins.
 fn takes_much(crowd: &[Process]) -> bool {
-    if crowd.len() < 4 {
+    if crowd.len() < 16 {
         return false;
     }
     let before = ticks(crowd);
     let begun = std::time::Instant::now();
     std::thread::sleep(std::time::Duration::from_millis(1500));
     let share = (ticks(crowd) - before) as f64 / 100.0 / begun.elapsed().as_secs_f64();
-    share > 0.8
+    share > 0.4
 }
 
 fn queued(process: &Process) -> u64 {
