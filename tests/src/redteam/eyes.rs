@@ -151,6 +151,20 @@ pub(super) fn ticks(crowd: &[Process]) -> i64 {
     crowd.iter().map(|process| number(process.pid, 14) + number(process.pid, 15)).sum()
 }
 
+/// Whether the process' own cgroup has a bound on processor time, in version 1's files or version 2's.
+pub(super) fn has_cpu_bound(process: &Process) -> bool {
+    let bounds = |line: &str| {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { return false };
+        let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{name}")).unwrap_or_default();
+        let quota = read(&format!("/{controllers}{path}/cpu.cfs_quota_us"));
+        let most = [read(&format!("{path}/cpu.max")), read(&format!("/unified{path}/cpu.max"))];
+        quota.trim().parse().is_ok_and(|quota: i64| quota > 0)
+            || most.iter().any(|most| !most.is_empty() && !most.starts_with("max"))
+    };
+    file_of(process, "cgroup").lines().any(bounds)
+}
+
 pub(super) fn connects(address: &str) -> bool {
     let address: SocketAddr = address.parse().expect("a literal of the rows");
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::super::eyes::{Judge, kilobytes, ticks};
+use super::super::eyes::{Judge, has_cpu_bound, kilobytes, ticks};
 use super::super::life;
 use super::{Argument, Group, Row};
 use crate::processes::Process;
@@ -76,16 +76,19 @@ fn resident(crowd: &[Process]) -> u64 {
     crowd.iter().map(|process| kilobytes(process, "VmRSS")).sum()
 }
 
-/// More than 0.4 of a processor in the next 1.5 seconds. None before somebody spins.
+/// More than 0.4 of a processor in the next 1.5 seconds; or no bound at all, for on a busy machine nobody gets much. None before somebody
+/// spins.
 fn takes_much(crowd: &[Process]) -> bool {
     if crowd.len() < 16 {
         return false;
     }
+    if !crowd.iter().all(has_cpu_bound) {
+        return true;
+    }
     let before = ticks(crowd);
     let begun = std::time::Instant::now();
     std::thread::sleep(std::time::Duration::from_millis(1500));
-    let share = (ticks(crowd) - before) as f64 / 100.0 / begun.elapsed().as_secs_f64();
-    share > 0.4
+    (ticks(crowd) - before) as f64 / 100.0 / begun.elapsed().as_secs_f64() > 0.4
 }
 
 fn queued(process: &Process) -> u64 {
