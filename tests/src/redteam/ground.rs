@@ -43,11 +43,9 @@ impl Ground {
         arena.writable_folder("images");
         arena.folder("shown");
         let private = arena.folder("private");
-        for path in ["/home", "/dev/shm"] {
-            mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("mode=1777")).expect("root can mount");
-        }
-        for folder in ["/home/alice/.ssh", "/home/alice/.aws"] {
-            fs::create_dir_all(folder).expect("a fresh /home");
+        mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), MsFlags::empty(), Some("mode=1777")).expect("root can mount");
+        for folder in ["/mnt/arena/home/alice/.ssh", "/mnt/arena/home/alice/.aws"] {
+            fs::create_dir_all(folder).expect("the arena's folder is ours");
         }
         let shadow = fs::read_to_string("/etc/shadow").expect("root reads shadow");
         let secret = |path: &str| arena::plant_secret(Path::new(path));
@@ -57,8 +55,8 @@ impl Ground {
             ("inherited", arena::plant_secret(&private.join("inherited-secret"))),
             ("stand", arena::plant_secret(&private.join("secret-of-stand"))),
             ("environment", "isb-secret-of-the-environment".to_owned()),
-            ("ssh", secret("/home/alice/.ssh/id_ed25519")),
-            ("aws", secret("/home/alice/.aws/credentials")),
+            ("ssh", secret("/mnt/arena/home/alice/.ssh/id_ed25519")),
+            ("aws", secret("/mnt/arena/home/alice/.aws/credentials")),
             ("shm", secret("/dev/shm/isb-secret-in-memory")),
         ];
         let canaries = Canaries::open(&private.join("canary.sock"));

@@ -14,6 +14,7 @@ mod stand;
 mod visit;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use crate::arena::Arena;
 
@@ -24,6 +25,9 @@ pub use roads::Road;
 pub use rows::{Argument, Group, Row, all};
 
 use visit::Visit;
+
+/// One table at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ impl Default for Options {
 /// When the ground cannot be laid, or a run without an attack does not work: then no verdict would mean anything.
 #[must_use]
 pub fn run(arena: &Arena, options: &Options) -> Table {
+    // Bare runs leave traces in places that all of them share.
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = |row: &&Row| {
         options.group.is_none_or(|group| group == row.group)
             && options.filter.as_deref().is_none_or(|part| row.id.contains(part))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pause, pipe2, setpgid};
 
 use crate::attempt;
@@ -20,6 +20,8 @@ const HELLO: &str = r#""capabilities":{"tools":{}},"serverInfo":{"name":"redteam
 const TOOLS: &str = r#"{"tools":[{"name":"probe","inputSchema":{"type":"object","required":["name"]}}]}"#;
 
 pub(crate) fn serve() -> io::Result<()> {
+    // What probes leave behind is ours to bury: not every machine's first process does.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
     let mut last = None;
     for line in io::stdin().lock().lines() {
         let line = line?;
@@ -79,6 +81,7 @@ fn end(last: &mut Option<Pid>) {
         let _ = kill(child, Signal::SIGKILL);
         let _ = waitpid(child, None);
     }
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
 }
 
 /// Runs one probe in a child, which stays until [`end`].

@@ -22,7 +22,7 @@ pub(super) const PLANTED: &[&str] = &[
     "/dev/shm/isb-redteam-planted",
     "/etc/isb-redteam-planted",
     "/usr/local/bin/isb-redteam-planted",
-    "/home/alice/.ssh/authorized_keys",
+    "/mnt/arena/home/alice/.ssh/authorized_keys",
 ];
 
 const fn row(id: &'static str, what: &'static str, judge: Judge, layers: [&'static str; 2]) -> Row {
@@ -76,8 +76,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
     read("read-private", "a file beside the shown folder", "private", "/mnt/arena/private/secret", [ROOT, UID]),
     read("read-dotdot", "the same through ..", "private", "/mnt/arena/shown/../private/secret", [ROOT, UID]),
-    read("read-ssh-key", "another user's ssh key", "ssh", "/home/alice/.ssh/id_ed25519", [ROOT, UID]),
-    read("read-cloud-key", "another user's cloud key", "aws", "/home/alice/.aws/credentials", [ROOT, UID]),
+    read("read-ssh-key", "another user's ssh key", "ssh", "/mnt/arena/home/alice/.ssh/id_ed25519", [ROOT, UID]),
+    read("read-cloud-key", "another user's cloud key", "aws", "/mnt/arena/home/alice/.aws/credentials", [ROOT, UID]),
     read("read-host-shm", "a file in the host's /dev/shm", "shm", "/dev/shm/isb-secret-in-memory", [ROOT, UID]),
     read(
         "read-init-root",
@@ -102,7 +102,8 @@ pub(super) const ROWS: &[Row] = &[
         .told(Argument::Text("/mnt/arena/shown/note")),
     row("list-private", "the names in a folder beside the shown one", Judge::Text("inherited-secret"), [ROOT, ""])
         .by("list-folder", Argument::Text("/mnt/arena/private")),
-    row("list-home", "the names of users", Judge::Text("alice"), [ROOT, ""]).by("list-folder", Argument::Text("/home")),
+    row("list-home", "the names of users", Judge::Text("alice"), [ROOT, ""])
+        .by("list-folder", Argument::Text("/mnt/arena/home")),
     folder("write-shown", "a new file in a folder that may be read", || shown("planted").is_some(), [READ_ONLY, UID]),
     folder("append-shown", "more in a file that may be read", || false, [READ_ONLY, UID]).judged(Judge::Word),
     folder(
