@@ -123,7 +123,7 @@ pub(super) fn has_id(process: &Process, field: &str, id: &str) -> bool {
 }
 
 pub(super) fn nonzero(process: &Process, field: &str) -> bool {
-    process.status(field).is_some_and(|value| value.trim_matches('0') != "")
+    process.status(field).is_some_and(|value| !value.trim_matches('0').is_empty())
 }
 
 pub(super) fn number(pid: u32, field: usize) -> i64 {

@@ -148,12 +148,12 @@ fn fill(folder: &str, mebibytes: usize) -> Told {
 fn inode_flood(folder: &str) -> Told {
     let folder = format!("{folder}/isb-inodes");
     fs::create_dir_all(&folder).at("mkdir")?;
-    for made in 0..80_000 {
+    for made in 0..70_000 {
         if let Err(error) = fs::write(format!("{folder}/{made}"), "") {
             return Ok(format!("{made} files, then {error}"));
         }
     }
-    Ok("80000 files".into())
+    Ok("70000 files".into())
 }
 
 /// One line without an end on the server's own output.

@@ -12,7 +12,7 @@ const CGROUP: &str = "cgroup";
 
 /// What bare runs leave in the host's folders.
 pub(super) const LEFT_BEHIND: &[&str] =
-    &["/tmp/isb-fill", "/tmp/isb-inodes", "/dev/shm/isb-fill", "/sys/fs/cgroup/unified/isb-redteam"];
+    &["/tmp/isb-fill", "/dev/shm/isb-inodes", "/dev/shm/isb-fill", "/sys/fs/cgroup/unified/isb-redteam"];
 
 const fn row(id: &'static str, what: &'static str, judge: Judge, layers: [&'static str; 2]) -> Row {
     Row::new(Group::Resources, id, what, judge, layers).alone()
@@ -57,11 +57,11 @@ pub(super) const ROWS: &[Row] = &[
     .by("fill", Argument::Text("/dev/shm")),
     row(
         "inode-flood",
-        "80000 files in /tmp",
-        Judge::Crowd(|crowd| files(crowd, "tmp/isb-inodes") > 70_000),
+        "70000 files in /dev/shm",
+        Judge::Crowd(|crowd| files(crowd, "dev/shm/isb-inodes") > 66_000),
         ["inodes of the tmpfs", CGROUP],
     )
-    .by("inode-flood", Argument::Text("/tmp")),
+    .by("inode-flood", Argument::Text("/dev/shm")),
     row("core-dump", "a core file in its folder", Judge::Life(life::core_dump), ["hard RLIMIT_CORE", ""]),
     row("output-line", "a line of 3 MiB to the client; 1 allowed", Judge::Life(life::long_line), ["relay", ""]),
     row("output-noise", "lines that are no messages", Judge::Life(life::noise), ["relay", ""]),
