@@ -36,8 +36,8 @@ fn open(number: c_long, arguments: [usize; 6]) -> Told {
 /// Takes away again what was made in the bare run's namespace.
 fn removed(control: c_long, told: String) -> Told {
     let id = told.rsplit(' ').next().and_then(|id| id.parse().ok()).unwrap_or(0);
-    let last = if control == libc::SYS_semctl { [id, 0, 0, 0, 0, 0] } else { [id, 0, 0, 0, 0, 0] };
-    syscall(control, last).map(|_| told).at("remove") // IPC_RMID is 0
+    // IPC_RMID is 0, and so is the number of the semaphore.
+    syscall(control, [id, 0, 0, 0, 0, 0]).map(|_| told).at("remove")
 }
 
 fn io_uring() -> Told {
