@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Row] = &[
     stand("stop", "SIGSTOP to a process outside", |stand| stand.status("State").starts_with('T'), [PID, UID]),
     stand("tgkill", "by thread group", |stand| !stand.is_alive(), [PID, UID]),
     stand("tkill", "by thread", |stand| !stand.is_alive(), [PID, UID]),
-    stand("sigqueue", "by rt_sigqueueinfo", |stand| !stand.is_alive(), [PID, UID]),
+    stand("sigqueue", "by rt_sigqueueinfo", |stand| !stand.is_alive(), [SECCOMP, PID]),
     stand("pidfd-signal", "by pidfd", |stand| !stand.is_alive(), [PID, UID]),
     stand("owner-signal", "as the owner of a socket's signals", |stand| !stand.is_alive(), [PID, UID]),
     row("pidfd-open", "a descriptor of a process outside", Judge::Descriptor("anon_inode:[pidfd]"), [PID, ""])
@@ -119,7 +119,7 @@ pub(super) const ROWS: &[Row] = &[
     own("become-other", "another user", |p, _| has_id(p, "Uid", "1234"), [USER, CAPS]),
     own("become-root-group", "gid 0", |p, _| has_id(p, "Gid", "0"), [USER, CAPS]),
     own("join-groups", "groups root and sudo", |p, _| has_id(p, "Groups", "27"), [SECCOMP, "setgroups denied"]),
-    own("file-system-root", "root for files alone (setfsuid)", |p, _| has_id(p, "Uid", "0"), [USER, CAPS]),
+    own("file-system-root", "root for files alone (setfsuid)", |p, _| has_id(p, "Uid", "0"), [SECCOMP, USER]),
     own("effective-capabilities", "capabilities it has", |p, _| nonzero(p, "CapEff"), [CAPS, USER])
         .by("rest", Argument::None),
     own("permitted-capabilities", "capabilities it may take", |p, _| nonzero(p, "CapPrm"), [CAPS, USER])

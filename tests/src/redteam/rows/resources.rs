@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Row] = &[
         "signal-bomb",
         "5000 queued signals",
         Judge::Crowd(|crowd| crowd.iter().any(|p| queued(p) > 4096)),
-        ["RLIMIT_SIGPENDING", ""],
+        ["seccomp", "RLIMIT_SIGPENDING"],
     ),
     row(
         "fill-tmp",
