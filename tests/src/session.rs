@@ -226,6 +226,14 @@ impl Session {
         self.stdin = None;
     }
 
+    /// Whether the started process has ended.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_some()
+    }
+
     /// Closes its standard input and waits for its end.
     #[must_use]
     pub fn finish(mut self) -> Ended {

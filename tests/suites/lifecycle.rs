@@ -206,10 +206,10 @@ fn killing_any_process_of_ours_leaves_nothing() {
 fn killing_the_supervisor_ends_a_server_that_has_left_its_session() {
     arena::run(|arena| {
         let marker = format!("linger-{}", std::process::id());
-        arena.program("hostile");
+        arena.program("redteam");
         arena.writable_folder("images");
         arena.folder("shown");
-        let mut session = Run::new(arena, &policies::hostile()).command([format!("{ROOT}/bin/hostile")]).start();
+        let mut session = Run::new(arena, &policies::hostile()).command([format!("{ROOT}/bin/redteam")]).start();
         session.initialize();
         let told = session.call("probe", json!({"name": "daemonise", "argument": marker}));
         let lingering = || processes::with_argument(&marker);

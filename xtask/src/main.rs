@@ -50,6 +50,20 @@ enum Task {
         /// Only protections whose name contains this.
         filter: Option<String>,
     },
+    /// Try every attack of the threat model bare, under us and under bubblewrap where it is installed, and print the table.
+    Redteam {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+        /// Only this group: network, files, process, kernel, resources or lifecycle.
+        #[arg(long)]
+        group: Option<String>,
+        /// Under us alone, without this protection (or these, with commas): which rows open.
+        #[arg(long)]
+        without: Option<String>,
+        /// Only rows whose name contains this.
+        filter: Option<String>,
+    },
     /// Fuzz the policy language on the stable toolchain; what it finds is in fuzz/target.
     Fuzz {
         /// How long each target runs.
@@ -71,6 +85,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Probes { arguments } => probes::run(&arguments),
         Task::Mutate { filter } => mutate::run(filter.as_deref()),
+        Task::Redteam { json, group, without, filter } => suites::redteam(json, group, without, filter),
         Task::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Task::Bench => suites::bench(),
     };

@@ -4,7 +4,7 @@ use std::env;
 use std::process::Command;
 
 use crate::shell::{Outcome, as_root, cargo, has, is_root, output, run};
-use crate::{say, setup};
+use crate::{mutate, say, setup};
 
 /// `cargo xtask test`.
 pub(crate) fn test(full: bool, unprivileged: bool) -> Outcome {
@@ -39,6 +39,35 @@ pub(crate) fn bench() -> Outcome {
     run(rooted(cargo(&arguments))?)
 }
 
+/// `cargo xtask redteam`. The table alone goes to standard output.
+pub(crate) fn redteam(json: bool, group: Option<String>, without: Option<String>, filter: Option<String>) -> Outcome {
+    setup::ensure()?;
+    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--bins"];
+    let tests = ["--quiet", "--package", "intercept-sandbox-tests", "--bin", "redteam_table"];
+    // A protection can be dropped in a build that knows how, in a target directory of its own.
+    let feature: &[&str] = if without.is_some() { &["--features", mutate::FEATURE] } else { &[] };
+    // Both packages on both lines: cargo would otherwise settle on other features, and build twice.
+    let mut build = cargo(&[&["build"][..], &packages, feature].concat());
+    let mut start = rooted(cargo(&[&["run"][..], &tests, feature].concat()))?;
+    if let Some(protections) = &without {
+        let target = mutate::target();
+        build.env("CARGO_TARGET_DIR", &target);
+        start.env("CARGO_TARGET_DIR", &target).env("ISB_WEAKEN", protections);
+    }
+    run(build)?;
+    start.arg("--");
+    if json {
+        start.arg("--json");
+    }
+    for (flag, value) in [("--group", group), ("--without", without)] {
+        start.args(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
+    }
+    run({
+        start.args(filter);
+        start
+    })
+}
+
 /// Lets cargo build as the caller and run what it built as root, through `sudo -n` where that is needed.
 fn rooted(mut cargo: Command) -> Outcome<Command> {
     if is_root() {
@@ -49,7 +78,7 @@ fn rooted(mut cargo: Command) -> Outcome<Command> {
         return Err("this needs root: run it as root, or let `sudo -n` work, or pass --unprivileged to test".into());
     }
     let architecture = env::consts::ARCH.to_uppercase();
-    let keep = "--preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,RUST_BACKTRACE,NO_COLOR,ISB_BIN";
+    let keep = "--preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,RUST_BACKTRACE,NO_COLOR,ISB_BIN,ISB_WEAKEN";
     cargo.env(format!("CARGO_TARGET_{architecture}_UNKNOWN_LINUX_GNU_RUNNER"), format!("sudo -n {keep}"));
     Ok(cargo)
 }

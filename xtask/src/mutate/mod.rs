@@ -20,7 +20,8 @@ pub(crate) use table::TABLE;
 const TEST_SECONDS_MAX: u32 = 120;
 /// What `timeout` exits with (coreutils).
 const TIMED_OUT: i32 = 124;
-const FEATURE: &str = "intercept-sandbox/weaken";
+/// What lets a build drop protections.
+pub(crate) const FEATURE: &str = "intercept-sandbox/weaken";
 
 /// A protection and the test that must notice its absence.
 pub(crate) struct Row {
@@ -84,9 +85,14 @@ enum Verdict {
     TimedOut,
 }
 
+/// Where weakenable builds stand, apart from the others.
+pub(crate) fn target() -> PathBuf {
+    workspace().join("target/weaken")
+}
+
 /// Builds everything once, weakenable; gives the test programs by target name.
 fn build() -> Outcome<BTreeMap<String, PathBuf>> {
-    let target = workspace().join("target/weaken");
+    let target = target();
     let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--features", FEATURE];
     let with_target = |arguments: &[&str]| {
         let mut command = cargo(&[arguments, &packages].concat());
