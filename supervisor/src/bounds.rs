@@ -315,6 +315,8 @@ pub const POLICY_SERVER_LINE_BYTES_MAX: u64 = 256 << 20;
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.
 pub const POLICY_MOUNTS_MAX: usize = 256;
+/// Most programs in `process.exec`: a server starts a handful; each is a rule of Landlock.
+pub const POLICY_PROGRAMS_MAX: usize = 256;
 // Approvals.
 
 /// Most questions to a person that one session lists. More than a person reads; an agent that asks more is refused.

@@ -48,7 +48,25 @@ impl Filter {
     /// # Errors
     /// A mistake in the table.
     pub fn workload() -> Result<Self, FilterError> {
+        Self::over(rules(workload::TABLE)?)
+    }
+
+    /// The same for a server whose programs are listed (`process.exec`): no memory files. execveat(2) with `AT_EMPTY_PATH`
+    /// stays: with no such file to be had it reaches what execve(2) reaches, and Landlock judges both alike.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn workload_of_listed_programs() -> Result<Self, FilterError> {
         let mut rules = rules(workload::TABLE)?;
+        if crate::weaken::in_force("exec-memory-files") {
+            for call in workload::MEMORY_FILES.calls {
+                rules.insert(call.number, workload::MEMORY_FILES.rule);
+            }
+        }
+        Self::over(rules)
+    }
+
+    fn over(mut rules: BTreeMap<u32, table::Rule>) -> Result<Self, FilterError> {
         if !crate::weaken::in_force("seccomp-setid-modes") {
             forgive(&mut rules, &["open", "openat", "creat", "chmod", "fchmod", "fchmodat", "fchmodat2", "mkdir"]);
             forgive(&mut rules, &["mkdirat", "mknod", "mknodat"]);
