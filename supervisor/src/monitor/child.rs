@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
 
 use crate::sys::{pidfd, process};
@@ -25,6 +26,8 @@ pub enum Role {
     Egress,
     /// Connects to a shared limit store.
     Link,
+    /// Counts writable folders.
+    Meter,
 }
 
 impl Role {
@@ -36,6 +39,7 @@ impl Role {
             Self::Relay => "isb-relay",
             Self::Egress => "isb-egress",
             Self::Link => "isb-link",
+            Self::Meter => "isb-meter",
         }
     }
 }
@@ -88,6 +92,7 @@ pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     reaped: bool,
+    exit_code: Option<i32>,
 }
 
 impl Child {
@@ -108,7 +113,9 @@ impl Child {
                 }
                 process::exit_now(i32::from(body(Ready { fd: ready })))
             }
-            process::Fork::Parent(pid) => Self { role, pid, pidfd: pidfd::open(pid).map_err(start)?, reaped: false },
+            process::Fork::Parent(pid) => {
+                Self { role, pid, pidfd: pidfd::open(pid).map_err(start)?, reaped: false, exit_code: None }
+            }
         };
         drop(ready);
         let mut byte = [0];
@@ -135,6 +142,12 @@ impl Child {
         self.pidfd.as_fd()
     }
 
+    /// What it exited with; `None` before it is reaped, and where a signal ended it.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
+    }
+
     /// Kills it and waits until it is gone.
     ///
     /// # Errors
@@ -159,7 +172,9 @@ impl Child {
     pub fn reap(&mut self) -> Result<(), Errno> {
         if !self.reaped {
             self.reaped = true;
-            pidfd::reap(self.fd())?;
+            if let WaitStatus::Exited(_, code) = pidfd::reap(self.fd())? {
+                self.exit_code = Some(code);
+            }
         }
         Ok(())
     }

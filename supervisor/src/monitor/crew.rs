@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::child::{Child, ForkError, Ready, Role};
 use super::janitor;
 use super::ledger::RelayLog;
+use super::meter::{self, MeterError};
 use super::store_link::{self, Dial, LinkError, StoreLink};
 use crate::egress::channel::{Channel, ChannelError};
 use crate::egress::kernel_events::KernelEvents;
@@ -57,6 +58,9 @@ pub enum CrewError {
         /// The store, without its password.
         place: String,
     },
+    /// The writable folders cannot be counted, or hold too much already.
+    #[error(transparent)]
+    Meter(#[from] MeterError),
     /// The control socket.
     #[error("the control socket failed")]
     Control(#[source] std::io::Error),
@@ -138,6 +142,7 @@ impl Crew {
         let child = Child::fork(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
         crew.children.push(child);
         crew.fork_link(plan)?;
+        crew.children.extend(meter::fork(&plan.filesystem, leaf)?);
         Ok(crew)
     }
 

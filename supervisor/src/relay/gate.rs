@@ -408,6 +408,12 @@ impl ServerEnd {
         };
         match self.cause {
             EndCause::Server => format!("The server ended: {ended}."),
+            EndCause::WriteLimit => {
+                let code = self.cause.code();
+                format!(
+                    "The session was ended ({code}): a writable folder held more than its `max`. The server: {ended}."
+                )
+            }
             cause => format!("The session was ended ({}); the server: {ended}.", cause.code()),
         }
     }

@@ -48,10 +48,14 @@ pub enum EndCause {
     JanitorDied = 9,
     /// The server could not be executed.
     ExecFailed = 10,
+    /// A writable folder holds more than its `max`.
+    WriteLimit = 11,
+    /// The process that counts writable folders died.
+    MeterDied = 12,
 }
 
 impl EndCause {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Server,
         Self::Client,
         Self::Signal,
@@ -62,6 +66,8 @@ impl EndCause {
         Self::RelayDied,
         Self::JanitorDied,
         Self::ExecFailed,
+        Self::WriteLimit,
+        Self::MeterDied,
     ];
 
     /// The code that stands in `session.end`.
@@ -78,6 +84,8 @@ impl EndCause {
             Self::RelayDied => "relay_died",
             Self::JanitorDied => "janitor_died",
             Self::ExecFailed => "exec_failed",
+            Self::WriteLimit => "write_limit",
+            Self::MeterDied => "meter_died",
         }
     }
 

@@ -16,6 +16,7 @@ pub mod running;
 pub mod seccomp;
 pub mod selftest;
 pub mod step;
+pub mod usage;
 
 mod dns;
 mod exec;

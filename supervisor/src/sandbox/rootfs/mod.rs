@@ -25,7 +25,7 @@ use crate::sys::mount::{Depth, attach, attr, new_filesystem, set_attributes};
 pub(super) use base::SETTINGS;
 pub(super) use etc::{HOST_NAME, INSIDE_ID};
 use place::Root;
-pub use source::unreadable;
+pub use source::{countable, unreadable};
 
 /// Where the new root is put together; it hides this directory of the host's in our mount namespace alone.
 const STAGE: &str = "/tmp";

@@ -118,6 +118,14 @@ impl Filter {
         Self::ours(Who::Janitor, own, "confine-janitor-seccomp")
     }
 
+    /// The meter's filter, for the process `own`.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn meter(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Meter, own, "confine-meter-seccomp")
+    }
+
     /// Installs the filter on the calling thread, which needs no_new_privs. It cannot be taken off, and holds over exec.
     ///
     /// # Errors
@@ -168,7 +176,8 @@ pub fn workload_groups() -> impl Iterator<Item = &'static Group> {
 /// The name of a call by its number on this architecture, as far as the tables know it.
 #[must_use]
 pub fn name_of(number: u32) -> Option<&'static str> {
-    let ours = [Who::Relay, Who::Egress, Who::Link, Who::Janitor].into_iter().flat_map(|who| who.groups().iter());
+    let ours =
+        [Who::Relay, Who::Egress, Who::Link, Who::Janitor, Who::Meter].into_iter().flat_map(|who| who.groups().iter());
     workload::TABLE
         .iter()
         .chain(ours)
