@@ -293,7 +293,16 @@ const METER: &[Group] = &[
         "folders, to be listed: it sees every name and no content",
     ),
     allowed(calls![SYS_getdents64], "listing them"),
-    ruled(calls![SYS_fcntl], &[when(&[is(1, libc::F_GETFL as u32)], Action::Allow)], VIOLATION, "fdopendir(3)"),
+    ruled(
+        calls![SYS_fcntl],
+        &[
+            when(&[is(1, libc::F_GETFL as u32)], Action::Allow),
+            when(&[is(1, libc::F_GETFD as u32)], Action::Allow),
+            when(&[is(1, libc::F_SETFD as u32)], Action::Allow),
+        ],
+        VIOLATION,
+        "fdopendir(3) reads flags and sets close-on-exec",
+    ),
 ];
 
 #[cfg(target_arch = "x86_64")]
