@@ -408,12 +408,7 @@ impl ServerEnd {
         };
         match self.cause {
             EndCause::Server => format!("The server ended: {ended}."),
-            EndCause::WriteLimit => {
-                let code = self.cause.code();
-                format!(
-                    "The session was ended ({code}): a writable folder held more than its `max`. The server: {ended}."
-                )
-            }
+            EndCause::WriteLimit => "The session was ended (write_limit): a folder is over its `max`.".to_owned(),
             cause => format!("The session was ended ({}); the server: {ended}.", cause.code()),
         }
     }
