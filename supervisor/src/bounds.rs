@@ -228,6 +228,18 @@ pub const CGROUP_LOCK_WAIT_MS: u64 = 2_000;
 pub const CGROUP_LOCK_RETRY_MS: u64 = 5;
 /// Descriptors that relay may hold: pipes, segment, store, event loop.
 pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
+/// Descriptors that the meter may hold: the writable folders, one for each level of a walk, a few of its own.
+pub const METER_DESCRIPTORS_MAX: u64 = (POLICY_MOUNTS_MAX + USAGE_DEPTH_MAX) as u64 + 64;
+/// Folders in folders that a writable folder with `max` may hold; each is a descriptor of the walk.
+pub const USAGE_DEPTH_MAX: usize = 128;
+/// Names that a writable folder with `max` may hold: a walk over so many takes about two seconds.
+pub const USAGE_NAMES_MAX: u64 = 1 << 20;
+/// What a name counts at least, bytes: an empty file takes an inode and a part of its folder.
+pub const USAGE_NAME_BYTES: u64 = 4096;
+/// Shortest pause between two counts of writable folders, milliseconds.
+pub const METER_PAUSE_MS_MIN: u64 = 20;
+/// Longest pause between two counts of writable folders, milliseconds.
+pub const METER_PAUSE_MS_MAX: u64 = 1000;
 /// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
 pub const EGRESS_DESCRIPTORS_MAX: u64 = 2 * GATEWAY_CONNECTIONS_MAX as u64 + 256;
 // egress/wall
@@ -334,6 +346,8 @@ pub const POLICY_SERVER_LINE_BYTES_MAX: u64 = 256 << 20;
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.
 pub const POLICY_MOUNTS_MAX: usize = 256;
+/// Most programs in `process.exec`: a server starts a handful; each is a rule of Landlock.
+pub const POLICY_PROGRAMS_MAX: usize = 256;
 // Approvals.
 
 /// Most questions to a person that one session lists. More than a person reads; an agent that asks more is refused.

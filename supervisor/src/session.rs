@@ -114,6 +114,7 @@ fn live(
     let walled = wall.answers();
     let Wall { netns: _netns, listeners, mut probes } = wall;
     crew.fork_egress(plan, listeners, &mut probes)?; // and the link
+    crew.fork_meter(plan, cage.leaf())?;
     let (session_dir, people) = ControlDir::create(Path::new(control::DIRECTORY), &plan.session)?; // for approvals
     let policy = governing.policy.clone();
     let lock = governing.lock.as_mut().map(|lock| std::mem::take(&mut lock.bytes));

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
 
 use crate::sys::{pidfd, process};
@@ -25,6 +26,8 @@ pub enum Role {
     Egress,
     /// Connects to a shared limit store.
     Link,
+    /// Counts writable folders.
+    Meter,
 }
 
 impl Role {
@@ -36,6 +39,7 @@ impl Role {
             Self::Relay => "isb-relay",
             Self::Egress => "isb-egress",
             Self::Link => "isb-link",
+            Self::Meter => "isb-meter",
         }
     }
 }
@@ -90,6 +94,7 @@ pub struct Child {
     reaped: bool,
     /// Where it says that it is confined, until it has.
     unheard: Option<OwnedFd>,
+    exit_code: Option<i32>,
 }
 
 impl Child {
@@ -122,7 +127,7 @@ impl Child {
             }
             process::Fork::Parent(pid) => {
                 let pidfd = pidfd::open(pid).map_err(start)?;
-                Ok(Self { role, pid, pidfd, reaped: false, unheard: Some(said) })
+                Ok(Self { role, pid, pidfd, reaped: false, unheard: Some(said), exit_code: None })
             }
         }
     }
@@ -159,6 +164,12 @@ impl Child {
         self.pidfd.as_fd()
     }
 
+    /// What it exited with; `None` before it is reaped, and where a signal ended it.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
+    }
+
     /// Kills it and waits until it is gone.
     ///
     /// # Errors
@@ -183,7 +194,9 @@ impl Child {
     pub fn reap(&mut self) -> Result<(), Errno> {
         if !self.reaped {
             self.reaped = true;
-            pidfd::reap(self.fd())?;
+            if let WaitStatus::Exited(_, code) = pidfd::reap(self.fd())? {
+                self.exit_code = Some(code);
+            }
         }
         Ok(())
     }

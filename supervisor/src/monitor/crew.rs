@@ -13,6 +13,7 @@ use nix::unistd::{Pid, pipe2};
 use super::child::{Child, ForkError, Ready, Role};
 use super::janitor;
 use super::ledger::RelayLog;
+use super::meter::{self, MeterError};
 use super::store_link::{self, Dial, LinkError, StoreLink};
 use crate::egress::channel::{Channel, ChannelError};
 use crate::egress::kernel_events::KernelEvents;
@@ -59,6 +60,9 @@ pub enum CrewError {
         /// The store, without its password.
         place: String,
     },
+    /// The writable folders cannot be counted, or hold too much already.
+    #[error(transparent)]
+    Meter(#[from] MeterError),
     /// The control socket.
     #[error("the control socket failed")]
     Control(#[source] std::io::Error),
@@ -148,6 +152,15 @@ impl Crew {
         self.children.push(child);
         self.channel = Some(relays);
         self.fork_link(plan)
+    }
+
+    /// Forks the meter, where a writable folder has a `max`.
+    ///
+    /// # Errors
+    /// [`CrewError::Meter`].
+    pub fn fork_meter(&mut self, plan: &Plan, leaf: &Leaf) -> Result<(), CrewError> {
+        self.children.extend(meter::fork(&plan.filesystem, leaf)?);
+        Ok(())
     }
 
     /// Waits until every one of them is confined; the gateway then serves, and the relay has its limit store.

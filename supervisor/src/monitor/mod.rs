@@ -8,6 +8,7 @@ pub mod crew;
 pub mod janitor;
 pub mod ledger;
 pub mod lock_file;
+pub mod meter;
 pub mod pin_store;
 pub mod policy_watch;
 pub mod reload;

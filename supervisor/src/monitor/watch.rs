@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use super::child::{Child, Role};
 use super::client_end::ClientEnd;
 use super::ledger::Ledger;
+use super::meter;
 use super::pin_store::PinStore;
 use super::reload::{ReloadError, Reloader};
 use super::signals::Signals;
@@ -260,6 +261,8 @@ impl Watch<'_> {
         let cause = match child.role() {
             Role::Janitor => EndCause::JanitorDied,
             Role::Egress => EndCause::EgressDied,
+            Role::Meter if child.exit_code() == Some(i32::from(meter::OVER)) => EndCause::WriteLimit,
+            Role::Meter => EndCause::MeterDied,
             // The relay keeps the connection that it has; without one, calls with a limit are refused.
             Role::Link => {
                 if state.phase != Phase::Draining && state.relay_alive {

@@ -401,6 +401,7 @@ impl ServerEnd {
         };
         match self.cause {
             EndCause::Server => format!("The server ended: {ended}."),
+            EndCause::WriteLimit => "The session was ended (write_limit): a folder is over its `max`.".to_owned(),
             cause => format!("The session was ended ({}); the server: {ended}.", cause.code()),
         }
     }

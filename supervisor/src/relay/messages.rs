@@ -50,10 +50,14 @@ pub enum EndCause {
     ExecFailed = 10,
     /// The relay did not say in time that the client is gone, or did not end the log in time.
     RelaySilent = 11,
+    /// A writable folder holds more than its `max`.
+    WriteLimit = 12,
+    /// The process that counts writable folders died.
+    MeterDied = 13,
 }
 
 impl EndCause {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Server,
         Self::Client,
         Self::Signal,
@@ -65,6 +69,8 @@ impl EndCause {
         Self::JanitorDied,
         Self::ExecFailed,
         Self::RelaySilent,
+        Self::WriteLimit,
+        Self::MeterDied,
     ];
 
     /// The code that stands in `session.end`.
@@ -82,6 +88,8 @@ impl EndCause {
             Self::JanitorDied => "janitor_died",
             Self::ExecFailed => "exec_failed",
             Self::RelaySilent => "relay_silent",
+            Self::WriteLimit => "write_limit",
+            Self::MeterDied => "meter_died",
         }
     }
 

@@ -149,7 +149,10 @@ impl Cage {
     pub fn build(plan: &Plan) -> Result<Self, CageError> {
         rootfs::refuse_reserved(&plan.filesystem)?;
         let image = Image::of(plan).ok_or(CageError::Command)?;
-        let filter = Filter::workload()?;
+        let filter = match &plan.filesystem.exec {
+            Some(_) => Filter::workload_of_listed_programs()?,
+            None => Filter::workload()?,
+        };
         let init = init::sealed().map_err(CageError::Init)?;
         let identity = RunIdentity::take()?;
         let mut idmaps = Vec::with_capacity(plan.filesystem.write.len());
@@ -353,6 +356,9 @@ fn refuse_missing(layers: &[LayerReport], plan: &Plan) -> Result<(), LaunchError
             Some(Answer::Unsupported(reason)) => reason.clone(),
             None => "no answer".to_owned(),
         };
+        let for_a_list = layer == Layer::Landlock && plan.filesystem.exec.is_some();
+        let reason =
+            if for_a_list { format!("{reason}; without it `process.exec` cannot be enforced") } else { reason };
         return Err(LaunchError::Layer { layer, reason });
     }
     Ok(())
@@ -406,6 +412,9 @@ mod tests {
         assert!(refuse_missing(&layers, &plan).is_ok());
         plan.require.push(Layer::Landlock);
         assert!(refuse_missing(&layers, &plan).is_err());
+        plan.filesystem.exec = Some(Vec::new());
+        let refused = refuse_missing(&layers, &plan).unwrap_err().to_string();
+        assert!(refused.contains("old kernel; without it `process.exec`"), "{refused}");
     }
 
     #[test]

@@ -192,11 +192,7 @@ fn build_view(blueprint: &Blueprint<'_>, held: &Held) -> Result<OwnedFd, Failure
         None => view.hidden_file(init::IMAGE, init::MODE).map_err(named(Step::Rootfs))?,
     };
     view.enter().map_err(named(Step::Pivot))?;
-    let answer = if blueprint.plan.filesystem.write.is_empty() {
-        Answer::Enforced
-    } else {
-        Answer::Partial("writable folders have no size limit of their own".to_owned())
-    };
+    let answer = blueprint.plan.filesystem.answer();
     held.report.send(&Message::Layer(LayerReport { layer: Layer::Rootfs, answer })).at(Step::Rootfs)?;
     Ok(program)
 }

@@ -40,6 +40,8 @@ fn confine(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> 
     reset_signals().at(Step::Signals)?;
     umask(Mode::from_bits_truncate(0o022));
     rlimits::apply(&blueprint.plan.resources).map_err(|error| said(Step::Rlimits)(chain(&error)))?;
+    rlimits::apply_to_files(blueprint.plan.filesystem.file_bytes_max())
+        .map_err(|error| said(Step::Rlimits)(chain(&error)))?;
     if in_force("close-range") {
         close_from(DESCRIPTORS).at(Step::CloseRange)?;
     }

@@ -1,5 +1,6 @@
 //! The helper process: a plan from the command line, a namespace with `lo` alone, one launch.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +13,7 @@ use intercept_sandbox::policy::{Durability, TlsMode};
 use intercept_sandbox::sandbox::plan::{
     AuditPlan, FilesystemPlan, NetworkPlan, PlannedHost, ResourcesPlan, WritableFolder,
 };
-use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan};
+use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan, programs};
 
 use super::network::{Flaw, LISTED, network};
 
@@ -34,6 +35,7 @@ struct Wishes {
     facts: Option<PathBuf>,
     read: Vec<PathBuf>,
     write: Vec<WritableFolder>,
+    exec: Option<BTreeSet<String>>,
     cwd: Option<PathBuf>,
     executable: Option<PathBuf>,
     pids_max: Option<u64>,
@@ -55,7 +57,16 @@ fn wishes(arguments: &mut impl Iterator<Item = OsString>) -> Wishes {
             "--read" => wishes.read.push(text().into()),
             "--write" => {
                 let (inside, source, owner) = (text().into(), text().into(), text().parse().unwrap());
-                wishes.write.push(WritableFolder { inside, source, owner_uid: owner, owner_gid: owner });
+                wishes.write.push(WritableFolder {
+                    inside,
+                    source,
+                    owner_uid: owner,
+                    owner_gid: owner,
+                    max_bytes: None,
+                });
+            }
+            "--exec" => {
+                wishes.exec.get_or_insert_default().insert(text());
             }
             "--cwd" => wishes.cwd = Some(text().into()),
             "--executable" => wishes.executable = Some(text().into()),
@@ -77,7 +88,7 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
     let mut random = [0; 16];
     File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
     let executable = wishes.executable.clone().unwrap_or_else(|| PathBuf::from(&argv[0]));
-    Plan {
+    let mut plan = Plan {
         session: random.iter().map(|byte| format!("{byte:02x}")).collect(),
         argv,
         executable,
@@ -87,7 +98,12 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
             .into(),
         secret_names: Vec::new(),
         secrets: intercept_sandbox::wire::secrets::Secrets::default(),
-        filesystem: FilesystemPlan { read: wishes.read.clone(), write: wishes.write.clone(), tmp_bytes: 16 << 20 },
+        filesystem: FilesystemPlan {
+            read: wishes.read.clone(),
+            write: wishes.write.clone(),
+            exec: None,
+            tmp_bytes: 16 << 20,
+        },
         network: NetworkPlan { hosts: if wishes.listed { vec![listed()] } else { Vec::new() }, connect_to: Vec::new() },
         resources: ResourcesPlan {
             memory_bytes: 256 << 20,
@@ -102,7 +118,10 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
         observe: false,
         state_dsn: None,
         unseen: Vec::new(),
-    }
+    };
+    let listed = wishes.exec.as_ref();
+    plan.filesystem.exec = listed.map(|listed| programs::resolve(&plan.executable, listed, &plan.filesystem).unwrap());
+    plan
 }
 
 fn listed() -> PlannedHost {

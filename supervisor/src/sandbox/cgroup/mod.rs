@@ -203,6 +203,24 @@ impl Leaf {
         files::open_for_writing(&self.v2.join("cgroup.kill")).map(OwnedFd::from)
     }
 
+    /// `cgroup.freeze`, opened for writing: writing `1` stops every member until it is killed, also from a process that has no
+    /// right to open the file (Linux 5.2).
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn freeze_fd(&self) -> Result<File, CgroupError> {
+        files::open_for_writing(&self.v2.join("cgroup.freeze"))
+    }
+
+    /// `cgroup.threads`, opened for reading: every thread of the run, one number a line, each time from the start.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn threads_fd(&self) -> Result<File, CgroupError> {
+        let path = self.v2.join("cgroup.threads");
+        File::open(&path).map_err(|source| CgroupError::Read { path, source })
+    }
+
     /// `cgroup.events`: poll(2) reports `POLLPRI` when `populated` changes.
     ///
     /// # Errors
