@@ -71,7 +71,7 @@ pub(crate) fn status(pid: i32, field: &str) -> String {
 }
 
 /// How much slower than a real machine this one may be: `cargo xtask vm-test` sets it for its emulated processor.
-fn patience() -> u32 {
+pub(crate) fn patience() -> u32 {
     std::env::var("ISB_TEST_PATIENCE").map_or(1, |text| text.parse().unwrap())
 }
 

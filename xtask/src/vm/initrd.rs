@@ -51,7 +51,8 @@ pub(super) fn make(kernel: &Kernel, supervisor: &Path, suites: &[Suite], patienc
 
 fn line(suite: &Suite) -> Outcome<String> {
     let (folder, program) = (in_guest(&suite.folder)?, in_guest(&suite.program)?);
-    Ok(format!("suite {} {folder} {} {program}", suite.name, suite.seconds))
+    let kind = if suite.is_own_harness { "cases" } else { "suite" };
+    Ok(format!("{kind} {} {folder} {} {program}", suite.name, suite.seconds))
 }
 
 /// A path that the guest has too, and that a shell script can hold.

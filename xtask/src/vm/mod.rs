@@ -20,7 +20,7 @@ use said::Said;
 use suites::Suite;
 
 /// What the emulated processor may be slower than a real one, when nothing else is asked for: bounds of the tests are multiplied by it.
-pub(crate) const PATIENCE: u32 = 10;
+pub(crate) const PATIENCE: u32 = 20;
 
 /// What to run and how.
 pub(crate) struct Terms {

@@ -1,4 +1,4 @@
-# Runs in the guest's real root, as its first process. @JOBS@ are lines `suite NAME FOLDER SECONDS PROGRAM`.
+# Runs in the guest's real root, as its first process. `cargo xtask vm-test` fills in the names between two @.
 B=/vm/busybox
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 NO_COLOR=1
 export ISB_TEST_PATIENCE=@PATIENCE@
@@ -6,7 +6,8 @@ exec </dev/null >/dev/ttyS1 2>/dev/ttyS0
 
 say() { echo "vm: $*"; }
 
-# One test program: its own lines on standard output; what the programs it starts say besides goes to a file, shown after it.
+# suite NAME FOLDER SECONDS PROGRAM. A test program's own lines are on its standard output; what the programs it starts say besides
+# goes to a file, shown after it. `cases` is the same for those that are their own harness: they say everything on standard error.
 suite() {
     say "begin $1"
     cd "$2" || { say "end $1 125"; return; }
@@ -16,6 +17,14 @@ suite() {
     echo
     $B sed 's/^/vm: stderr /' /tmp/vm-stderr
     say "end $1 $code"
+    cd /
+}
+
+cases() {
+    say "begin $1"
+    cd "$2" || { say "end $1 125"; return; }
+    $B timeout -k 10 "$3" "$4" 2>&1
+    say "end $1 $?"
     cd /
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Suite {
     pub(super) folder: PathBuf,
     /// The program.
     pub(super) program: PathBuf,
+    /// Whether it is a program without libtest (`harness = false`).
+    pub(super) is_own_harness: bool,
     /// Longest time that it may take in the guest.
     pub(super) seconds: u32,
 }
@@ -42,6 +44,9 @@ const SUITES: [(&str, u32); 21] = [
     ("scan", 900),
     ("redis", 600),
 ];
+
+/// Those with `harness = false`.
+const OWN_HARNESS: [&str; 2] = ["cage_root", "wall_root"];
 
 /// Test targets that a guest does not run, and why. They ask nothing of the kernel that the others do not.
 pub(super) const LEFT_OUT: [(&str, &str); 4] = [
@@ -72,7 +77,8 @@ pub(super) fn build(chosen: &[String]) -> Outcome<(PathBuf, Vec<Suite>)> {
         .map(|(name, seconds)| {
             let found = built.iter().find(|(suite, ..)| suite == name);
             let (name, folder, program) = found.cloned().ok_or_else(|| format!("no test target {name} was built"))?;
-            Ok(Suite { name, folder, program, seconds })
+            let is_own_harness = OWN_HARNESS.contains(&name.as_str());
+            Ok(Suite { name, is_own_harness, folder, program, seconds })
         })
         .collect::<Outcome<_>>()?;
     Ok((workspace().join("target/debug/intercept-sandbox"), suites))
