@@ -12,7 +12,7 @@ suite() {
     say "begin $1"
     cd "$2" || { say "end $1 125"; return; }
     # One test at a time: two would share the emulated processor, and a deadline that is missed then tells nothing.
-    $B timeout -k 10 "$3" "$4" --test-threads=1 2>/tmp/vm-stderr
+    $B timeout -k 10 "$3" "$4" --color=never --test-threads=1 2>/tmp/vm-stderr
     code=$?
     echo
     $B sed 's/^/vm: stderr /' /tmp/vm-stderr

@@ -32,7 +32,8 @@ impl Said {
         if let Some(own) = line.strip_prefix(MARK) {
             return self.own(own);
         }
-        if let Some(rest) = line.strip_prefix("test ") {
+        // libtest's last line begins like that of a test.
+        if let Some(rest) = line.strip_prefix("test ").filter(|rest| !rest.starts_with("result: ")) {
             let (name, outcome) = rest.split_once(" ... ").unwrap_or((rest.trim_end_matches(" ..."), ""));
             self.give_up_pending();
             self.pending = Some(name.to_owned());
