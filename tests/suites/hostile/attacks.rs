@@ -9,7 +9,7 @@ pub(crate) enum Judge {
     StandIn,
     /// A secret in the answer: `shadow`, `private`, `inherited`.
     Leak(&'static str),
-    /// A descriptor of the server whose description contains this.
+    /// A descriptor of the server whose description contains this. The null device, bound over a file of /proc, is not that file.
     Descriptor(&'static str),
     /// A file in the writable folder, or this path.
     Appears(&'static str),

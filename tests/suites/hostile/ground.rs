@@ -1,7 +1,7 @@
 //! The ground that both runs stand on, and the host's eyes.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +16,9 @@ use crate::attacks::{Argument, Judge};
 
 /// Process limit of the hostile policy; the bare fork bomb makes 200.
 const PROCESSES_MAX: usize = 64;
+
+/// Device number of /dev/null (devices.txt: character 1:3).
+const NULL_DEVICE: u64 = 1 << 8 | 3;
 
 /// What both runs stand on.
 pub(crate) struct Ground {
@@ -55,6 +58,15 @@ impl Ground {
     }
 }
 
+/// Whether a descriptor of `process` is described by `part`. The null device bound over a file still shows that file's path.
+fn holds(process: &Process, part: &str) -> bool {
+    let is_null = |number: &u32| {
+        let open = fs::metadata(format!("/proc/{}/fd/{number}", process.pid));
+        open.is_ok_and(|open| open.file_type().is_char_device() && open.rdev() == NULL_DEVICE)
+    };
+    process.descriptors().iter().any(|(number, text)| text.contains(part) && !is_null(number))
+}
+
 impl Visit<'_> {
     pub(crate) fn call(&mut self, probe: &str, argument: Argument) -> String {
         let argument = match argument {
@@ -72,9 +84,7 @@ impl Visit<'_> {
             Judge::Canary(name) => self.ground.canaries.take(name),
             Judge::StandIn => self.ground.stand_in.connections() - connections_before,
             Judge::Leak(name) => usize::from(told.contains(self.ground.secret(name))),
-            Judge::Descriptor(part) => {
-                server().filter(|process| process.descriptors().values().any(|text| text.contains(part))).count()
-            }
+            Judge::Descriptor(part) => server().filter(|process| holds(process, part)).count(),
             Judge::Appears(name) => usize::from(appears(name)),
             Judge::Linked => usize::from(fs::metadata("/mnt/arena/shown/note").expect("planted").nlink() > 1),
             Judge::Mounted => {

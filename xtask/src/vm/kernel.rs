@@ -43,15 +43,19 @@ impl Kernel {
         let release = package.trim_start_matches("linux-image-").to_owned();
         let home = folder().join(&release);
         let image = home.join("vmlinuz");
-        if !image.is_file() {
+        // Written last: where it is, all is. Another list of modules makes it void.
+        let stamp = home.join("made-from");
+        let made_from = modules::WANTED.join(" ");
+        if !fs::read_to_string(&stamp).is_ok_and(|text| text == made_from) {
             fetch(package, &release, &home)?;
+            fs::write(&stamp, made_from).map_err(|error| format!("{}: {error}", stamp.display()))?;
         }
         let order = modules::load_order(&home.join("modules"))?;
         Ok(Self { release, image, modules: order })
     }
 }
 
-/// Downloads a package and keeps the image and the modules that a guest needs. The image comes last: where it is, all is.
+/// Downloads a package and keeps the image and the modules that a guest needs.
 fn fetch(package: &str, release: &str, home: &Path) -> Outcome {
     let unpacked = home.join("unpacked");
     let failed = |error: std::io::Error| format!("{}: {error}", home.display());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::shell::{Outcome, command, run};
 
 /// Disk, 9p, and the protocol families that hostile programs try: without them an attack would fail for want of a module.
-const WANTED: [&str; 16] = [
+pub(super) const WANTED: [&str; 18] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_rng",
@@ -23,6 +23,8 @@ const WANTED: [&str; 16] = [
     "algif_hash",
     "algif_aead",
     "sctp",
+    "dccp_ipv4",
+    "dccp_ipv6",
     "tun",
 ];
 

@@ -142,6 +142,7 @@ fn plain_http() -> Told {
 
 fn say(address: SocketAddr, bytes: &[u8]) -> Told {
     let fd: RawFd = socket(libc::AF_INET, STREAM, 0)?;
+    raw::wait_for_answer(fd);
     connect(fd, &bytes_of(address))?;
     send(fd, bytes)?;
     Ok(hear(fd))

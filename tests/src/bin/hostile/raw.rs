@@ -50,13 +50,21 @@ pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<RawF
     // SAFETY: no pointers.
     let fd = Errno::result(unsafe { libc::socket(family, kind, protocol) }).at("socket")?;
     for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
-        let wait = Duration::from_millis(400);
-        let time = libc::timeval { tv_sec: 0, tv_usec: wait.subsec_micros().into() };
-        let size = size_of_val(&time) as libc::socklen_t;
-        // SAFETY: `time` lives across the call and `size` is its size. A family without timeouts refuses: no matter.
-        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const time).cast(), size) };
+        set_wait(fd, option, Duration::from_millis(400));
     }
     Ok(fd)
+}
+
+/// Lets the socket wait long for an answer that is sure to come, on an emulated processor too.
+pub(crate) fn wait_for_answer(fd: RawFd) {
+    set_wait(fd, libc::SO_RCVTIMEO, Duration::from_secs(8));
+}
+
+fn set_wait(fd: RawFd, option: c_int, wait: Duration) {
+    let time = libc::timeval { tv_sec: wait.as_secs().cast_signed(), tv_usec: wait.subsec_micros().into() };
+    let size = size_of_val(&time) as libc::socklen_t;
+    // SAFETY: `time` lives across the call and `size` is its size. A family without timeouts refuses: no matter.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const time).cast(), size) };
 }
 
 /// A socket address as the kernel reads it.
