@@ -123,8 +123,9 @@ pub const SHM_BYTES_MAX: u64 = 64 << 20;
 pub const TMPFS_INODES_MAX: u32 = 1 << 16;
 /// Size of the tmpfs that holds the generated root, bytes: some directories and a few small files.
 pub const ROOT_BYTES_MAX: u64 = 4 << 20;
-/// Longest wait for one answer in the network self-test, milliseconds.
-pub const SELF_TEST_WAIT_MS: u16 = 2_000;
+/// Longest wait for one answer in the network self-test, milliseconds. Running out of it refuses the start, so it is long enough for a
+/// machine that is busy or emulated, and below [`LAUNCH_WAIT_MS`].
+pub const SELF_TEST_WAIT_MS: u16 = 8_000;
 
 // wire
 

@@ -9,6 +9,7 @@ mod setup;
 mod shell;
 mod suites;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,21 @@ enum Task {
         /// Only this target.
         target: Option<String>,
     },
+    /// Boot stock Debian kernels under QEMU and run the root suites there: pure cgroup version 2, BPF LSM on.
+    VmTest {
+        /// `6.1`, `6.12` or `all`.
+        #[arg(long, default_value = "all")]
+        kernel: String,
+        /// Only this suite; may be given several times.
+        #[arg(long = "suite")]
+        suites: Vec<String>,
+        /// Factor on the time bounds of the tests, for the emulated processor is slow.
+        #[arg(long, default_value_t = vm::PATIENCE)]
+        patience: u32,
+        /// Use the processor's virtualisation instead of emulating.
+        #[arg(long)]
+        kvm: bool,
+    },
     /// Measure a call's and a launch's cost, side by side in one run, and write docs/performance.md.
     Bench,
 }
@@ -87,6 +103,7 @@ fn main() -> ExitCode {
         Task::Mutate { filter } => mutate::run(filter.as_deref()),
         Task::Redteam { json, group, without, filter } => suites::redteam(json, group, without, filter),
         Task::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
+        Task::VmTest { kernel, suites, patience, kvm } => vm::run(&vm::Terms { kernel, suites, patience, kvm }),
         Task::Bench => suites::bench(),
     };
     match outcome {

@@ -12,7 +12,7 @@ use crate::raw::{At, bytes_of, connect, hear, patience, send, send_to, socket};
 use crate::{Probe, Told};
 
 /// Longest wait for the gateway: it dials before it answers.
-const GATEWAY_WAIT: Duration = Duration::from_secs(3);
+const GATEWAY_WAIT: Duration = Duration::from_secs(8);
 const TXT: u8 = 16;
 const NULL: u8 = 10;
 const A: u8 = 1;
