@@ -4,7 +4,7 @@ use std::env;
 use std::process::Command;
 
 use crate::shell::{Outcome, as_root, cargo, has, is_root, output, run};
-use crate::{say, setup};
+use crate::{mutate, say, setup};
 
 /// `cargo xtask test`.
 pub(crate) fn test(full: bool, unprivileged: bool) -> Outcome {
@@ -16,6 +16,7 @@ pub(crate) fn test(full: bool, unprivileged: bool) -> Outcome {
         say::line("left out, for they need root: the end-to-end suites (tests/suites, supervisor/tests)");
         return Ok(());
     }
+    mutate::build_programs()?; // for the suite that plants a bug; `mutate` builds on it
     let mut suites = rooted(cargo(&["test", "--workspace", "--no-fail-fast", "--test", "*"]))?;
     if full {
         suites.args(["--", "--include-ignored"]);

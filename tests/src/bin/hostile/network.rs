@@ -19,6 +19,8 @@ const LOOT: &[u8] = b"loot";
 
 pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("tls-allowed", |_| hello(ALLOWED, 443, Some(ALLOWED))),
+    ("say-to-allowed", say_to_allowed),
+    ("spin", |_| spin()),
     ("tcp-literal", |_| tcp(libc::AF_INET, 0, "1.1.1.1:443")),
     ("tcp-other-name", |_| tcp_name("exfil.example", 443)),
     ("tcp-other-port", |_| tcp_name(ALLOWED, 8443)),
@@ -75,6 +77,27 @@ fn lookup(name: &str, port: u16) -> Result<SocketAddr, raw::Failure> {
 
 fn tcp_name(name: &str, port: u16) -> Told {
     tcp_to(libc::AF_INET, 0, lookup(name, port)?)
+}
+
+/// Bytes of the suite's choice, as the first ones to the allowed host.
+fn say_to_allowed(text: &str) -> Told {
+    let fd = socket(libc::AF_INET, STREAM, 0)?;
+    connect(fd, &bytes_of(lookup(ALLOWED, 443)?))?;
+    send(fd, text.as_bytes())?;
+    Ok(hear(fd))
+}
+
+/// Leaves a child that tries the allowed road and two others without end.
+fn spin() -> Told {
+    // SAFETY: this program is single-threaded.
+    if let nix::unistd::ForkResult::Child = unsafe { nix::unistd::fork() }.at("fork")? {
+        loop {
+            let _ = tcp(libc::AF_INET, 0, "1.1.1.1:443");
+            let _ = udp(libc::AF_INET, "8.8.8.8:53", LOOT);
+            let _ = hello(ALLOWED, 443, Some(ALLOWED));
+        }
+    }
+    Ok("spinning".into())
 }
 
 fn resolve(name: &str) -> Told {
