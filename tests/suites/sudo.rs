@@ -135,7 +135,7 @@ fn the_drop_in_allows_nothing_else() {
         profile(arena, "other");
         let program = program.to_str().expect("a plain path");
         let copy = arena.folder("sbin").join("intercept-sandbox");
-        symlink(PROGRAM, &copy).expect("own folder");
+        fs::copy(PROGRAM, &copy).expect("own folder"); // under another path: not what the rule names
         let copy = copy.to_str().expect("a plain path");
         let good = ["run", "--profile", "together-ai"];
         let with = |more: &[&'static str]| [&[PROGRAM][..], &good, more].concat();
@@ -159,14 +159,14 @@ fn the_drop_in_allows_nothing_else() {
             vec![copy, "run", "--profile", "together-ai"],
             vec!["/bin/sh", "-c", "id"],
             vec!["-E", PROGRAM, good[0], good[1], good[2]],
-            vec!["--preserve-env=LD_PRELOAD", PROGRAM, good[0], good[1], good[2]],
+            vec!["--preserve-env=NODE_OPTIONS", PROGRAM, good[0], good[1], good[2]],
             vec!["LD_PRELOAD=/mnt/arena/isb-evil.so", PROGRAM, good[0], good[1], good[2]],
             vec!["-u", "#0", "-g", "root", PROGRAM, good[0], good[1], good[2]],
             vec!["-s"],
         ];
         let start = |member, arguments: &[&str]| {
             let mut command = sudo(member, arguments);
-            command.env("TOGETHER_API_KEY", KEY).env("LD_PRELOAD", "");
+            command.env("TOGETHER_API_KEY", KEY).env("NODE_OPTIONS", "--require=/mnt/arena/isb-evil.js");
             Session::start(command).finish()
         };
         for arguments in &refused {

@@ -52,7 +52,7 @@ pub(crate) enum Judge {
     Listens(SocketAddr),
     /// Another process' end.
     Ended(Process),
-    /// The monitor's end by SIGKILL; when it is the monitor that ends the session, it exits.
+    /// The monitor's end by SIGKILL; when the monitor itself ends the session, it exits.
     MonitorKilled,
     /// Somebody traces the monitor.
     MonitorTraced,
@@ -119,7 +119,7 @@ pub(crate) fn deeds(target: Target, ground: &Ground) -> Vec<Deed> {
             deed("connect to a host", "connect", "203.0.113.9:443", Judge::Hit("tcp 203.0.113.9:443")),
             deed("send a datagram", "send", "8.8.8.8:53", Judge::Hit("udp 8.8.8.8:53")),
         ]),
-        Target::Egress => all.push(deed("write into the pipes", "pipes", PIPE_WORD, Judge::Client(PIPE_WORD))),
+        Target::Egress => all.push(deed("speak to the client", "client", PIPE_WORD, Judge::Client(PIPE_WORD))),
     }
     // Last: it ends the session that the others look at.
     let victim = ground.other(target.comm());
@@ -138,7 +138,7 @@ impl Judge {
             Self::Hit(name) => ground.canaries.take(name) > 0,
             Self::Listens(door) => TcpStream::connect(door).is_ok(),
             Self::Ended(victim) => !victim.is_alive(),
-            Self::MonitorKilled => false, // told by how it ended
+            Self::MonitorKilled => monitor().is_none(), // by whom, its exit code says
             Self::MonitorTraced => monitor().and_then(|it| it.status("TracerPid")).is_some_and(|tracer| tracer != "0"),
             Self::Child => process.is_alive() && processes::tree(process.pid).len() > 1,
             Self::Root => second(process, "Uid").is_some_and(|uid| uid == "0"),

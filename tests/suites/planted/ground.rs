@@ -16,10 +16,12 @@ use crate::deeds::{Deed, Judge, Target, maps};
 
 /// The key that signs notes.
 pub(crate) const KEY: &str = "/etc/intercept-sandbox/keys/signing.key";
-/// What is written into every pipe that can be found.
+/// What is written to the client.
 pub(crate) const PIPE_WORD: &str = "isb-into-the-pipe";
 /// How long an attempt may take to be seen, or its process to answer or die.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+/// How much later than the process' own word the host may see it.
+const EFFECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Laid once a run.
 pub(crate) struct Ground {
@@ -109,9 +111,13 @@ impl Ground {
         });
         assert!(decided, "{}: neither done nor refused: {}", deed.name, session.stderr());
         let told = told(&session.stderr(), &said);
-        let is_over = Process::find(monitor).is_none();
-        let killed = matches!(deed.judge, Judge::MonitorKilled) && is_over && session.ended().code == 128 + 9;
-        Outcome { seen: seen || killed, told }
+        if !seen && session.stderr().contains(&said) && !told.starts_with("error") {
+            seen = wait::becomes_true(EFFECT_LIMIT, || deed.judge.sees(self, &mut session, &process, maps_before));
+        }
+        if matches!(deed.judge, Judge::MonitorKilled) {
+            seen = seen && session.ended().code == 128 + 9;
+        }
+        Outcome { seen, told }
     }
 }
 
