@@ -48,15 +48,11 @@ fn anything() -> String {
     format!("%intercept-sandbox ALL = (root) NOPASSWD: SETENV: {PROGRAM}\n")
 }
 
-/// `sudo -n ARGUMENTS` as nobody, a member of the group, or not.
+/// `sudo -n ARGUMENTS` as nobody, the group's one member, or as daemon. sudo asks the group's entry, not the process alone.
 fn sudo(member: bool, arguments: &[&str]) -> Command {
+    let (id, group) = if member { ("65534", GROUP) } else { ("1", 1) };
     let mut command = run::as_real_root("setpriv".into());
-    command.args(["--reuid", "65534", "--regid", "65534"]);
-    if member {
-        command.args(["--groups", &GROUP.to_string()]);
-    } else {
-        command.arg("--clear-groups");
-    }
+    command.args(["--reuid", id, "--regid", id, "--groups", &group.to_string()]);
     command.args(["sudo", "-n"]).args(arguments);
     command
 }
@@ -161,7 +157,8 @@ fn the_drop_in_allows_nothing_else() {
             vec!["-E", PROGRAM, good[0], good[1], good[2]],
             vec!["--preserve-env=NODE_OPTIONS", PROGRAM, good[0], good[1], good[2]],
             vec!["LD_PRELOAD=/mnt/arena/isb-evil.so", PROGRAM, good[0], good[1], good[2]],
-            vec!["-u", "#0", "-g", "root", PROGRAM, good[0], good[1], good[2]],
+            vec!["-u", "daemon", PROGRAM, good[0], good[1], good[2]],
+            vec!["-g", "shadow", PROGRAM, good[0], good[1], good[2]],
             vec!["-s"],
         ];
         let start = |member, arguments: &[&str]| {

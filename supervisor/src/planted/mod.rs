@@ -29,7 +29,7 @@ pub fn bug(who: Who, input: &[u8]) {
     }
 }
 
-#[cfg(feature = "weaken")]
+#[cfg(any(test, feature = "weaken"))]
 fn order(who: Who, input: &[u8]) -> Option<(&str, &str)> {
     let name = match who {
         Who::Relay => "relay",
@@ -42,7 +42,7 @@ fn order(who: Who, input: &[u8]) -> Option<(&str, &str)> {
     std::str::from_utf8(&rest[..end]).ok()?.split_once(' ')
 }
 
-#[cfg(all(test, feature = "weaken"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
