@@ -1,14 +1,18 @@
 //! Beginnings and ends: exit codes, shutdown, and what is left when a part of us dies.
 
 use std::fs;
+use std::io::Read;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::arena::{self, Arena, ROOT};
+use harness::arena::{self, API_ADDRESS, API_HOST, Arena, ROOT};
+use harness::canary::Canaries;
 use harness::processes::{self, Process};
 use harness::run::Run;
-use harness::session::Session;
+use harness::session::{ANSWER_LIMIT, Session};
+use harness::stand_in::StandIn;
 use harness::{policies, records, table, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -200,6 +204,52 @@ fn killing_any_process_of_ours_leaves_nothing() {
         table::print("kill -9", &["killed", "exit code", "after"], &rows);
         assert_eq!(rows.len(), count);
     });
+}
+
+/// A server that tries to connect without a pause is there when each of ours is killed, confined as it is. Its cgroup is
+/// killed soon; until then no road is open that was not.
+#[test]
+fn the_network_stays_closed_when_any_process_of_ours_is_killed() {
+    arena::run(|arena| {
+        arena.program("redteam");
+        arena.writable_folder("images");
+        arena.folder("shown");
+        let canaries = Canaries::open(&arena.folder("private").join("canary.sock"));
+        let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
+        let run = Run::new(arena, &policies::hostile()).connect_to(&stand_in).command([format!("{ROOT}/bin/redteam")]);
+        for comm in ["monitor", "isb-janitor", "isb-relay", "isb-egress", "memfd:sandbox-i"] {
+            let before = stand_in.connections();
+            let mut session = run.start();
+            session.initialize();
+            session.call("probe", json!({"name": "spin", "argument": ""}));
+            let open = wait::becomes_true(ANSWER_LIMIT, || stand_in.connections() > before);
+            assert!(open, "{comm}: the allowed road is open: {}", session.stderr());
+            let crowd = session.processes();
+            let monitor = session.pid();
+            let is_victim = |one: &&Process| one.comm == comm || comm == "monitor" && one.pid == monitor;
+            let victim = crowd.iter().find(is_victim).unwrap_or_else(|| panic!("no {comm} in {crowd:?}"));
+            let filter = victim.status("Seccomp");
+            assert!(comm == "monitor" || filter.as_deref() == Some("2"), "{comm} is confined: {filter:?}");
+            kill(Pid::from_raw(i32::try_from(victim.pid).expect("pids are small")), Signal::SIGKILL).expect("it runs");
+            assert!(wait::becomes_true(GONE_LIMIT, || !victim.is_alive()), "{comm} is killed");
+            let known = accepted(&stand_in);
+            assert_ne!(session.ended().code, 0, "{comm}: a broken session does not end as a good one");
+            assert_nothing_left(&crowd, comm);
+            let late = accepted(&stand_in) - known - 1;
+            // The others may finish a dial that was recorded before; without egress nobody dials at all.
+            assert!(comm != "isb-egress" || late == 0, "{late} connections after egress was dead");
+            assert_eq!(canaries.take_all().into_iter().collect::<Vec<_>>(), [], "{comm}: canaries");
+        }
+    });
+}
+
+/// Connections that the stand-in has taken, one of our own behind all others included.
+fn accepted(stand_in: &StandIn) -> usize {
+    let mut last = TcpStream::connect(stand_in.address()).expect("it listens");
+    last.shutdown(Shutdown::Write).expect("our own connection");
+    // It closes when it has accepted; what was queued before is accepted before. A reset says the same.
+    let _ = last.read(&mut [0]);
+    stand_in.connections()
 }
 
 #[test]

@@ -23,7 +23,6 @@ use crate::limits::Store;
 use crate::limits::pace::Paces;
 use crate::policy::Policy;
 use crate::relay::messages::EndCause;
-use crate::weaken;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Refusal, Request, RequestId, Response};
@@ -31,6 +30,7 @@ use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 use crate::wire::reply;
 use crate::wire::schema::Schema;
 use crate::wire::secrets::Secrets;
+use crate::{planted, weaken};
 
 /// Our own JSON-RPC error: the session is over. Outside -32768..-32000, which JSON-RPC 2.0 and MCP reserve.
 pub(super) const SESSION_OVER: i32 = -31_001;
@@ -254,6 +254,7 @@ impl Gate {
     }
 
     fn client_line(&mut self, step: &mut Step<'_, '_>) -> Result<(), AuditError> {
+        planted::bug(planted::Who::Relay, step.line);
         let read = match jsonrpc::read_line(step.line) {
             Ok(read) => read,
             Err(refusal) => return refuse_line(step, &refusal),

@@ -8,7 +8,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -90,16 +90,22 @@ pub(crate) fn target() -> PathBuf {
     workspace().join("target/weaken")
 }
 
+/// Builds the programs, weakenable. The suite `planted` starts this supervisor too.
+pub(crate) fn build_programs() -> Outcome {
+    run_command(with_target(&["build", "--bins"]))
+}
+
+/// cargo on both packages, with the feature and a target directory of its own.
+fn with_target(arguments: &[&str]) -> Command {
+    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--features", FEATURE];
+    let mut command = cargo(&[arguments, &packages].concat());
+    command.env("CARGO_TARGET_DIR", target());
+    command
+}
+
 /// Builds everything once, weakenable; gives the test programs by target name.
 fn build() -> Outcome<BTreeMap<String, PathBuf>> {
-    let target = target();
-    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--features", FEATURE];
-    let with_target = |arguments: &[&str]| {
-        let mut command = cargo(&[arguments, &packages].concat());
-        command.env("CARGO_TARGET_DIR", &target);
-        command
-    };
-    run_command(with_target(&["build", "--bins"]))?;
+    build_programs()?;
     run_command(with_target(&["test", "--no-run"]))?;
     let listed = output(with_target(&["test", "--no-run", "--message-format=json"]))?;
     let mut programs = BTreeMap::new();

@@ -195,4 +195,6 @@ pub(crate) const TABLE: &[Row] = &[
     row("confine-pdeathsig", "mechanisms", "a_confined_process_dies_with_its_parent"),
     row("confine-relay-landlock", "mechanisms", "relay_keeps_what_it_is_given_and_nothing_else"),
     row("confine-relay-seccomp", "layers", "our_own_processes_are_confined"),
+    row("confine-relay-seccomp", "planted", "a_relay_that_was_taken_over_gets_nothing"),
+    row("confine-egress-seccomp", "planted", "an_egress_that_was_taken_over_gets_nothing"),
 ];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::hello;
-use crate::network::{ALLOWED, DGRAM, LOOT, STREAM, lookup};
+use crate::network::{ALLOWED, DGRAM, LOOT, STREAM, lookup, tcp, udp};
 use crate::raw::{At, bytes_of, connect, hear, patience, send, send_to, socket};
 use crate::{Probe, Told};
 
@@ -20,6 +20,8 @@ const ANY: u8 = 255;
 
 pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("tls-allowed", |_| say(&hello::record(&name(ALLOWED)))),
+    ("spin", |_| spin()),
+    ("say-to-allowed", |text| say(text.as_bytes())),
     ("sni-other", |_| say(&hello::record(&name("exfil.example")))),
     ("sni-none", |_| say(&hello::record(&[]))),
     ("sni-split", |_| say(&hello::split(&name("exfil.example"), 16))),
@@ -60,6 +62,19 @@ fn name(name: &str) -> Vec<u8> {
 
 fn say(bytes: &[u8]) -> Told {
     say_at(lookup(ALLOWED, 443)?, bytes)
+}
+
+/// Leaves a child that tries the allowed road and two others without end.
+fn spin() -> Told {
+    // SAFETY: this program is single-threaded.
+    if let nix::unistd::ForkResult::Child = unsafe { nix::unistd::fork() }.at("fork")? {
+        loop {
+            let _ = tcp(libc::AF_INET, 0, "1.1.1.1:443");
+            let _ = udp(libc::AF_INET, "8.8.8.8:53", LOOT);
+            let _ = say(&hello::record(&name(ALLOWED)));
+        }
+    }
+    Ok("spinning".into())
 }
 
 fn say_at(address: SocketAddr, bytes: &[u8]) -> Told {

@@ -50,7 +50,7 @@ fn literal(address: &str) -> SocketAddr {
     address.parse().expect("a literal of the suite")
 }
 
-fn tcp(family: i32, protocol: i32, address: &str) -> Told {
+pub(crate) fn tcp(family: i32, protocol: i32, address: &str) -> Told {
     tcp_to(family, protocol, literal(address))
 }
 
