@@ -145,9 +145,6 @@ pub const TASK_TOKENS_MAX: usize = 64;
 pub const CONTINUATIONS_MAX: usize = 256;
 /// How often one charged call may be sent again with the input that the server asked for. Forms need one or two.
 pub const CALL_ROUNDS_MAX: u32 = 8;
-/// Most inputs that a server may ask for at once, if the call is to be continued by their answers. A form has one or two; what goes
-/// beyond is charged as a call of its own.
-pub const INPUT_REQUESTS_MAX: usize = 64;
 /// How long a call may wait for that input, seconds: a person may have to give it.
 pub const CONTINUATION_SECONDS: u64 = 600;
 /// Cancelled requests remembered so that their late answers are dropped quietly.

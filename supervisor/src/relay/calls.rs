@@ -57,11 +57,7 @@ impl Gate {
         // A hidden tool does not show what its arguments are called: the policy refuses it below.
         let is_visible = self.observe || policy.visibility(call.name) == Visibility::Listed;
         if is_visible && let Some(text) = ambiguous(call, &policy, self.schemas.lookup(call.name)) {
-            return self.refuse_malformed(step, opened, ("ambiguous_argument", &text));
-        }
-        if self.continuations.is_unasked(call, step.now.boot_ns) {
-            let text = "\"inputResponses\" answers what the server did not ask for";
-            return self.refuse_malformed(step, opened, ("unasked_input", text));
+            return self.refuse_ambiguous(step, opened, &text);
         }
         let (observe, now) = (self.observe, step.now);
         let (store, paces, session) = (self.store.as_mut(), &mut self.paces, self.session.as_str());
@@ -238,18 +234,13 @@ impl Gate {
         Ok(())
     }
 
-    /// Refuses a call with a key that servers may read in two ways, or that answers nothing, whatever the policy would say of it: a
-    /// denial like any other in the log and the counts, and no tool result, because the call is malformed.
-    fn refuse_malformed(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        opened: Opened<'_>,
-        (code, text): (&str, &str),
-    ) -> Result<(), AuditError> {
+    /// Refuses a call with a key that servers may read in two ways, whatever the policy would say of it: a denial like any
+    /// other in the log and the counts, and no tool result, because the call is malformed.
+    fn refuse_ambiguous(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>, text: &str) -> Result<(), AuditError> {
         let Opened { request, ours, .. } = opened;
         let corr = corr(ours);
         let event = self.call_event(Kind::McpRequest, step, &opened, &corr).with_effect(Effect::Denied);
-        let event = event.with_reason(code, text);
+        let event = event.with_reason("ambiguous_argument", text);
         reply::error_reply(Some(&request.id), INVALID_PARAMS, text, step.outbox.client());
         step.outbox.client().push(b'\n');
         step.record(&event)?;

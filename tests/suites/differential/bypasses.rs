@@ -36,7 +36,7 @@ fn tried(servers: &[Server], attack: &str) {
 /// Under us: no finding, and a good call behind the attack is executed and answered.
 fn held(stage: &Stage<'_>, server: &Server, attack: &[Line]) {
     let good = DENIED.replace("denied", "allowed").replace("900", "\"good\"").replace("L000001", "L000002");
-    let lines: Vec<Line> = attack.iter().cloned().chain([line(&good, true)]).collect();
+    let lines: Vec<Line> = attack.iter().cloned().chain([Line { tag: "good".into(), ..line(&good, true) }]).collect();
     let policed = stage.policed(&lines);
     let findings = judged::findings(server, &policed.calls, &policed.records, &policed.redactor);
     assert!(findings.is_empty(), "{}: {}", server.name, findings.join("\n"));
