@@ -3,6 +3,7 @@
 use std::env;
 use std::process::Command;
 
+use crate::mutate::weakenable;
 use crate::shell::{Outcome, as_root, cargo, has, is_root, output, run};
 use crate::{say, setup};
 
@@ -20,7 +21,14 @@ pub(crate) fn test(full: bool, unprivileged: bool) -> Outcome {
     if full {
         suites.args(["--", "--include-ignored"]);
     }
-    run(suites)
+    run(suites)?;
+    if full { faults() } else { Ok(()) }
+}
+
+/// A fault at every step of a launch: the one suite that needs a supervisor which can be weakened.
+pub(crate) fn faults() -> Outcome {
+    run(weakenable(&["build", "--bins"]))?;
+    run(rooted(weakenable(&["test", "--test", "faults"]))?)
 }
 
 /// `cargo xtask demo`.

@@ -14,6 +14,7 @@ use nix::sys::stat::fstat;
 use super::netlink::{LOOPBACK_INDEX, Netlink, NetlinkError, Route};
 use super::probes::{Features, Loaded, ProbeError, Probes};
 use super::sockets::{self, SocketError};
+use crate::fault::Stage;
 use crate::sandbox::plan::NetworkPlan;
 use crate::sandbox::{Answer, Layer, LayerReport};
 use crate::weaken;
@@ -96,9 +97,12 @@ impl Wall {
     /// As [`Self::raise`].
     pub fn raise_with(network: &NetworkPlan, cgroup: BorrowedFd<'_>, features: Features) -> Result<Self, WallError> {
         let loaded = Loaded::load(network, features)?;
+        Stage::Probes.passed().map_err(WallError::Unshare)?;
         let ports = if features.sk_lookup { Vec::new() } else { policy_ports(network) };
         let (netns, listeners) = in_new_namespace(|| Ok((open_namespace()?, build(&ports)?)))?;
+        Stage::Network.passed().map_err(WallError::Unshare)?;
         let probes = loaded.attach(cgroup, netns.as_fd(), &listeners.gateway)?;
+        Stage::Attached.passed().map_err(WallError::Unshare)?;
         Ok(Self { netns, listeners, probes })
     }
 

@@ -19,6 +19,7 @@ use crate::egress::probes::{ProbeError, Probes};
 use crate::egress::system_dns::{SystemDns, SystemDnsError};
 use crate::egress::wall::Listeners;
 use crate::egress::{EgressError, EgressParts};
+use crate::fault::Stage;
 use crate::limits::redis::{RedisStore, Source};
 use crate::limits::{SqliteStore, Store, StoreError};
 use crate::policy::Policy;
@@ -124,6 +125,7 @@ impl Crew {
     /// [`CrewError`]; what was forked is killed.
     pub fn fork(plan: &Plan, leaf: &Leaf, listeners: Listeners, probes: &mut Probes) -> Result<Self, CrewError> {
         let janitor = janitor::fork(leaf)?;
+        Stage::JanitorForked.passed().map_err(unforked(Role::Janitor))?;
         let upstream_dns = SystemDns::read()?;
         let (relays, egresses) = Channel::pair()?;
         let mut crew = Self { children: vec![janitor.child], alive: janitor.alive, channel: Some(relays), link: None };
@@ -137,6 +139,7 @@ impl Crew {
         };
         let child = Child::fork(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
         crew.children.push(child);
+        Stage::EgressForked.passed().map_err(unforked(Role::Egress))?;
         crew.fork_link(plan)?;
         Ok(crew)
     }
@@ -179,9 +182,11 @@ impl Crew {
         let timeout = PollTimeout::from(APPLIED_TIMEOUT_MS);
         let spoke = pidfd::readable(ours.as_fd(), timeout).map_err(control)?;
         match spoke.then(|| FromRelay::receive(ours.as_fd())).transpose().map_err(CrewError::Control)?.flatten() {
-            Some((FromRelay::Applied, _)) => Ok(ours),
-            _ => Err(CrewError::NotApplied),
+            Some((FromRelay::Applied, _)) => {}
+            _ => return Err(CrewError::NotApplied),
         }
+        Stage::RelayForked.passed().map_err(unforked(Role::Relay))?;
+        Ok(ours)
     }
 
     /// The gateway's answer: egress serves, confined, or there is no crew. The self-test has asked its stub a name.
@@ -197,11 +202,16 @@ impl Crew {
     }
 }
 
+fn unforked(role: Role) -> impl FnOnce(Errno) -> ForkError {
+    move |source| ForkError::Start { role: role.name(), source }
+}
+
 /// The egress process: confined, then serving until the relay hangs up.
 fn egress(parts: EgressParts<KernelEvents>, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
     let mut keep = parts.descriptors(KernelEvents::descriptors);
     keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
     let _ = confine::egress(&Terms { uid: EGRESS, gid: EGRESS, parent: monitor, keep: &keep })?;
+    Stage::Egress.passed()?;
     ready.say()?;
     crate::egress::serve(parts)?;
     Ok(())
@@ -249,6 +259,7 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         }
         _ => return Err(ServeError::NoStore),
     };
+    Stage::Relay.passed()?;
     ready.say()?;
     // As the session starts: a later policy that says otherwise is refused.
     let lines = &brief.policy.sandbox.resources;

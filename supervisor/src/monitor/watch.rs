@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
+use super::ceilings::Ceilings;
 use super::child::{Child, Role};
 use super::ledger::Ledger;
 use super::pin_store::PinStore;
@@ -71,6 +72,8 @@ pub struct Watch<'s> {
     pub wall: Option<Duration>,
     /// The server's cgroup.
     pub leaf: &'s Leaf,
+    /// What happens at its ceilings.
+    pub ceilings: Ceilings,
     /// The log's side that signs.
     pub ledger: &'s mut Ledger,
     /// Where the pins are kept, where they are.
@@ -102,6 +105,8 @@ enum Source {
     Server,
     /// The policy file, or what leads to it.
     Policy,
+    /// A counter at the run's ceilings.
+    Ceilings,
     /// Its place in the crew.
     Crew(usize),
 }
@@ -144,11 +149,15 @@ impl Watch<'_> {
                     Source::Signals => self.hear_signals(&mut state)?,
                     Source::Control => self.hear_relay(&mut state)?,
                     Source::Server => self.server_gone(&mut state)?,
+                    Source::Ceilings => self.look_at_ceilings(&state),
                     Source::Policy => self.reload.hear_changes(clock::now().boot_ns),
                     Source::Crew(index) => self.child_gone(index, &mut state)?,
                 }
             }
             self.clock(&mut state)?;
+            if self.ceilings.due_ns().is_some_and(|due| clock::now().boot_ns >= due) {
+                self.look_at_ceilings(&state);
+            }
             self.look_at_policy(&mut state)?;
         }
         // The namespace dies with its pid 1; the cgroup catches whatever was never in it.
@@ -163,10 +172,12 @@ impl Watch<'_> {
         wanted.extend(state.relay_alive.then(|| (Source::Control, self.control.as_fd())));
         wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
         wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
+        wanted.extend(self.ceilings.fds().map(|fd| (Source::Ceilings, fd)));
         wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
-        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(source, fd)| PollFd::new(*fd, source.flags())).collect();
         let reload_ns = self.reload.due_ns().filter(|_| state.takes_policies());
-        match poll(&mut polled, timeout(state, reload_ns)) {
+        let due_ns = [reload_ns, self.ceilings.due_ns()].into_iter().flatten().min();
+        match poll(&mut polled, timeout(state, due_ns)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -184,6 +195,7 @@ impl Watch<'_> {
         let cause = *state.cause.get_or_insert(EndCause::Server);
         state.phase = Phase::Draining;
         state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
+        self.look_at_ceilings(state); // before the relay says how it ended
         if state.relay_alive {
             ToRelay::Finish { cause, status: ending.wait_status() }.send(self.control.as_fd())?;
         }
@@ -273,6 +285,15 @@ impl Watch<'_> {
         Ok(())
     }
 
+    /// What the kernel counted at the run's ceilings, told to the relay where it grew.
+    fn look_at_ceilings(&mut self, state: &State) {
+        let seen = self.ceilings.look(self.leaf, clock::now().boot_ns).filter(|_| state.relay_alive);
+        if let Some(Err(error)) = seen.map(|seen| ToRelay::Ceilings(seen).send(self.control.as_fd())) {
+            // A relay that is gone: its pidfd says the rest.
+            tracing::warn!("relay: {error}");
+        }
+    }
+
     /// A policy file that changed, or that somebody asks about, is read and handed to the relay.
     fn look_at_policy(&mut self, state: &mut State) -> Result<(), WatchError> {
         if !state.takes_policies() {
@@ -354,6 +375,16 @@ impl Watch<'_> {
     }
 }
 
+impl Source {
+    /// What poll(2) is asked. A file of the cgroup is always readable; that it changed is `POLLPRI`.
+    const fn flags(self) -> PollFlags {
+        match self {
+            Self::Ceilings => PollFlags::POLLPRI,
+            _ => PollFlags::POLLIN,
+        }
+    }
+}
+
 impl State {
     /// While the server runs and the relay listens: a session that is being ended keeps its policy.
     fn takes_policies(&self) -> bool {
@@ -368,8 +399,8 @@ impl State {
     }
 }
 
-fn timeout(state: &State, reload_ns: Option<u64>) -> PollTimeout {
-    let Some(due) = [state.due_ns, state.wall_ns, reload_ns].into_iter().flatten().min() else {
+fn timeout(state: &State, other_ns: Option<u64>) -> PollTimeout {
+    let Some(due) = [state.due_ns, state.wall_ns, other_ns].into_iter().flatten().min() else {
         return PollTimeout::NONE;
     };
     let left_ms = due.saturating_sub(clock::now().boot_ns).div_ceil(1_000_000);

@@ -20,6 +20,7 @@ use super::seccomp::{Filter, FilterError};
 use super::step::{Failure, Message, receive};
 use super::{Layer, LayerReport, Plan, idmap, init, rootfs};
 use crate::bounds::LAUNCH_WAIT_MS;
+use crate::fault::{self, Stage};
 use crate::sys::clone::clone3;
 use crate::sys::{fds, pidfd};
 
@@ -152,6 +153,7 @@ impl Cage {
         let filter = Filter::workload()?;
         let init = init::sealed().map_err(CageError::Init)?;
         let identity = RunIdentity::take()?;
+        Stage::Identity.passed().map_err(CageError::Init)?;
         let mut idmaps = Vec::with_capacity(plan.filesystem.write.len());
         for folder in &plan.filesystem.write {
             let mapping = idmap::Mapping {
@@ -162,6 +164,7 @@ impl Cage {
             };
             let owner = |source| CageError::Owner { path: folder.source.clone(), source };
             idmaps.push(idmap::namespace(mapping).map_err(owner)?);
+            Stage::Owners.passed().map_err(owner)?;
         }
         // Last: it is the one thing here that outlives an error.
         let leaf = Leaf::create(&plan.session, &plan.resources)?;
@@ -215,8 +218,10 @@ impl Cage {
             clone3(namespaces::AT_CLONE, Some(self.leaf.v2_dir()), || namespaces::run(&blueprint, &ends))
                 .map_err(LaunchError::parent("clone the sandboxed child"))?;
         let guard = Guard::new(pid, child);
+        Stage::Cloned.passed().map_err(LaunchError::parent("clone the sandboxed child"))?;
         drop((io, report_write, go_read, lifeline_read, status_write));
         self.leaf.adopt(pid.as_raw())?;
+        Stage::Adopted.passed().map_err(LaunchError::parent("move the child into its cgroup"))?;
         let mut layers = self.accompany(pid, &report, &go)?;
         await_init(&status)?;
         layers.push(LayerReport { layer: Layer::Cgroup, answer: self.leaf.answer() });
@@ -225,6 +230,7 @@ impl Cage {
         })?);
         layers.sort_by_key(|report| report.layer);
         refuse_missing(&layers, plan)?;
+        Stage::AtGate.passed().map_err(LaunchError::parent("bring the child to the gate"))?;
         Ok(Server { guard, layers, report, go, status, lifeline, executable: plan.executable.clone() })
     }
 
@@ -250,6 +256,7 @@ impl Cage {
                     namespaces::write_maps(pid.as_raw(), self.identity.uid()).map_err(|error| {
                         LaunchError::parent("write the id maps")(crate::sys::process::errno_of(&error))
                     })?;
+                    Stage::Mapped.passed().map_err(LaunchError::parent("write the id maps"))?;
                     say(go)?;
                 }
                 Some(Message::Layer(layer)) => layers.push(layer),
@@ -305,6 +312,7 @@ fn refuse_missing(layers: &[LayerReport], plan: &Plan) -> Result<(), LaunchError
     ];
     for layer in OURS.into_iter().filter(|layer| layer.is_core() || plan.require.contains(layer)) {
         let reason = match layers.iter().find(|report| report.layer == layer).map(|report| &report.answer) {
+            _ if fault::lacks(layer.name()) => "a test took it away".to_owned(),
             Some(Answer::Enforced | Answer::Partial(_)) => continue,
             Some(Answer::Unsupported(reason)) => reason.clone(),
             None => "no answer".to_owned(),

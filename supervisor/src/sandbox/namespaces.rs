@@ -134,6 +134,7 @@ fn take_over(ends: &Ends<'_>) -> Result<Held, Errno> {
 }
 
 fn enter(blueprint: &Blueprint<'_>, held: Held) -> Result<Infallible, Failure> {
+    Ok::<_, Failure>(()).at(Step::Descriptors)?; // taken over by our caller, who could not yet say so
     die_with_parent()?;
     reset_signals().at(Step::Signals)?;
     // A caller may be exempt from the OOM killer (-1000); what runs here must not be.
@@ -143,7 +144,7 @@ fn enter(blueprint: &Blueprint<'_>, held: Held) -> Result<Infallible, Failure> {
     let program = build_view(blueprint, &held)?;
     // Meanwhile the parent has moved us into the v1 cgroups, which takes longer than all of this (an RCU grace period);
     // only now, or the root of the new namespace would not be our leaf.
-    await_word(&held.go, Step::Release)?;
+    await_word(&held.go, Step::Release).at(Step::Release)?;
     unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
     drop((held.netns, held.idmaps));
     become_unprivileged_namespace(&held.report, &held.go)?;
@@ -179,12 +180,12 @@ fn build_view(blueprint: &Blueprint<'_>, held: &Held) -> Result<OwnedFd, Failure
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).at(Step::Propagation)?;
     let named =
         |step| move |error: rootfs::RootfsError| Failure { step, errno: Some(error.errno), detail: error.to_string() };
-    let view = rootfs::build(blueprint.plan, &held.idmaps).map_err(named(Step::Rootfs))?;
+    let view = rootfs::build(blueprint.plan, &held.idmaps).map_err(named(Step::Rootfs)).at(Step::Rootfs)?;
     let program = match &held.init {
         Some(sealed) => sealed.try_clone().at(Step::InitExec)?,
         None => view.hidden_file(init::IMAGE, init::MODE).map_err(named(Step::Rootfs))?,
     };
-    view.enter().map_err(named(Step::Pivot))?;
+    view.enter().map_err(named(Step::Pivot)).at(Step::Pivot)?;
     let answer = if blueprint.plan.filesystem.write.is_empty() {
         Answer::Enforced
     } else {

@@ -8,7 +8,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -20,7 +20,8 @@ pub(crate) use table::TABLE;
 const TEST_SECONDS_MAX: u32 = 120;
 /// What `timeout` exits with (coreutils).
 const TIMED_OUT: i32 = 124;
-const FEATURE: &str = "intercept-sandbox/weaken";
+/// The feature by which the supervisor can be weakened; its tests have one of the same name.
+const FEATURE: &str = "intercept-sandbox-tests/weaken";
 
 /// A protection and the test that must notice its absence.
 pub(crate) struct Row {
@@ -84,18 +85,19 @@ enum Verdict {
     TimedOut,
 }
 
+/// Cargo on both packages, weakenable, in a target directory of its own: what it builds must never be taken for the product.
+pub(crate) fn weakenable(arguments: &[&str]) -> Command {
+    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--features", FEATURE];
+    let mut command = cargo(&[arguments, &packages].concat());
+    command.env("CARGO_TARGET_DIR", workspace().join("target/weaken"));
+    command
+}
+
 /// Builds everything once, weakenable; gives the test programs by target name.
 fn build() -> Outcome<BTreeMap<String, PathBuf>> {
-    let target = workspace().join("target/weaken");
-    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--features", FEATURE];
-    let with_target = |arguments: &[&str]| {
-        let mut command = cargo(&[arguments, &packages].concat());
-        command.env("CARGO_TARGET_DIR", &target);
-        command
-    };
-    run_command(with_target(&["build", "--bins"]))?;
-    run_command(with_target(&["test", "--no-run"]))?;
-    let listed = output(with_target(&["test", "--no-run", "--message-format=json"]))?;
+    run_command(weakenable(&["build", "--bins"]))?;
+    run_command(weakenable(&["test", "--no-run"]))?;
+    let listed = output(weakenable(&["test", "--no-run", "--message-format=json"]))?;
     let mut programs = BTreeMap::new();
     for line in String::from_utf8_lossy(&listed.stdout).lines() {
         let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
