@@ -74,7 +74,8 @@ fn a_fault_at_any_step_refuses_the_run_and_leaves_nothing() {
         for (place, refusal, exit) in stages.into_iter().chain(steps) {
             let ended = stage.with(&format!("fail:{place}"));
             assert_eq!((ended.code, code(&ended).as_str()), (exit, refusal), "{place}: {}", ended.stderr);
-            let step = place.strip_prefix("sandbox/").filter(|_| exit == 125);
+            // At the gate the parent has turned to other things: it may miss the child before it hears it.
+            let step = place.strip_prefix("sandbox/").filter(|step| exit == 125 && *step != Step::Gate.name());
             assert!(
                 step.is_none_or(|step| ended.stderr.contains(&format!("step {step}:"))),
                 "{place}: {}",

@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::bounds::CEILING_REST_MS;
+use crate::bounds::{CEILING_LOOK_MS, CEILING_REST_MS};
+use crate::clock;
 use crate::sandbox::cgroup::{Incidents, Leaf};
 
 /// The counters of a run and what was told of them.
@@ -15,8 +16,10 @@ use crate::sandbox::cgroup::{Incidents, Leaf};
 pub struct Ceilings {
     files: Vec<File>,
     told: Incidents,
-    /// Until then nothing is looked at.
-    rest_until_ns: Option<u64>,
+    /// When to look next; until then no descriptor is waited for.
+    next_ns: Option<u64>,
+    /// Time between two looks where the kernel does not tell of a change.
+    every_ns: Option<u64>,
     broken: bool,
 }
 
@@ -24,7 +27,9 @@ impl Ceilings {
     /// Opens the counters of `leaf`. Where they cannot be had, the run is watched without them, and that is said.
     #[must_use]
     pub fn watch(leaf: &Leaf) -> Self {
-        let mut own = Self { files: Vec::new(), told: Incidents::default(), rest_until_ns: None, broken: false };
+        let every_ns = (!leaf.tells_of_incidents()).then_some(CEILING_LOOK_MS * 1_000_000);
+        let next_ns = every_ns.map(|every| clock::now().boot_ns.saturating_add(every));
+        let mut own = Self { files: Vec::new(), told: Incidents::default(), next_ns, every_ns, broken: false };
         match leaf.incident_fds() {
             Ok(fds) => own.files = fds.into_iter().map(File::from).collect(),
             Err(error) => own.give_up(&error),
@@ -33,20 +38,20 @@ impl Ceilings {
         own
     }
 
-    /// What to poll for `POLLPRI`; nothing while it rests.
+    /// What to poll for `POLLPRI`; nothing while the time of the next look is set.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.files.iter().filter(|_| self.rest_until_ns.is_none()).map(AsFd::as_fd)
+        self.files.iter().filter(|_| self.next_ns.is_none()).map(AsFd::as_fd)
     }
 
     /// When [`Ceilings::look`] has something to do without a descriptor's word, nanoseconds since boot.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
-        self.rest_until_ns
+        self.next_ns
     }
 
     /// The counters, where they rose since the last look. Then it rests.
     pub fn look(&mut self, leaf: &Leaf, now_ns: u64) -> Option<Incidents> {
-        self.rest_until_ns = None;
+        self.next_ns = self.every_ns.filter(|_| !self.broken).map(|every| now_ns.saturating_add(every));
         self.arm();
         let seen = match leaf.incidents() {
             Ok(seen) => seen,
@@ -59,7 +64,7 @@ impl Ceilings {
             return None;
         }
         self.told = seen;
-        self.rest_until_ns = Some(now_ns.saturating_add(CEILING_REST_MS.saturating_mul(1_000_000)));
+        self.next_ns = Some(now_ns.saturating_add(CEILING_REST_MS * 1_000_000));
         Some(seen)
     }
 
@@ -75,6 +80,7 @@ impl Ceilings {
 
     fn give_up(&mut self, error: &dyn std::error::Error) {
         self.files.clear();
+        self.next_ns = None;
         if !std::mem::replace(&mut self.broken, true) {
             tracing::warn!("what happens at the run's ceilings is not recorded: {}", crate::report::chain(error));
         }

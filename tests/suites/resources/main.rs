@@ -120,7 +120,7 @@ fn processes_end_at_the_ceiling_and_the_log_says_so_while_the_server_lives() {
         assert!((10..=20).contains(&of_run), "{of_run} processes");
         assert!(server.is_alive());
         let recorded = || !alerts("process_limit").is_empty();
-        assert!(wait::becomes_true(Duration::from_secs(5), recorded), "no alert");
+        assert!(wait::becomes_true(Duration::from_secs(10), recorded), "no alert");
         let told = alerts("process_limit")[0]["reason"]["text"].to_string();
         assert!(told.contains("process.max"), "{told}");
         assert_eq!(session.finish().code, 0);
