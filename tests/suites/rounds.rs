@@ -58,7 +58,6 @@ fn strike(session: &mut Session, dice: &mut Dice) -> String {
 fn rounds(arena: &Arena, count: u64) {
     let seed = std::env::var("ISB_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) << 32 | 0x9e37_79b9);
-    println!("ISB_SEED={seed} repeats this");
     let before = Before::look();
     let (run, mut dice) = (run(arena, &before), Dice(seed));
     let mut victims: BTreeMap<String, u32> = BTreeMap::new();
@@ -83,8 +82,10 @@ fn rounds(arena: &Arena, count: u64) {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert_eq!(before.after(GONE_LIMIT, Before::all), [] as [String; 0], "seed {seed}");
     let rows: Vec<_> = victims.into_iter().map(|(victim, times)| vec![victim, times.to_string()]).collect();
-    table::print("launch and kill", &["killed", "times"], &rows);
-    println!("{count} rounds in {took:.1?}, slowest end {slowest:.1?}, nothing left");
+    let title = format!(
+        "launch and kill: {count} rounds in {took:.1?}, slowest end {slowest:.1?}, nothing left; ISB_SEED={seed} repeats it"
+    );
+    table::print(&title, &["killed", "times"], &rows);
 }
 
 #[test]
@@ -103,7 +104,6 @@ fn a_thousand_rounds_of_launch_and_kill_leave_nothing() {
 fn at_once(arena: &Arena, count: usize) {
     let before = Before::look();
     let run = run(arena, &before);
-    let memory_before = available_kib();
     let begun = Instant::now();
     let mut sessions: Vec<Session> = Vec::with_capacity(count);
     for _ in 0..count {
@@ -118,17 +118,18 @@ fn at_once(arena: &Arena, count: usize) {
         let answer = session.call("echo", json!({"text": "x"}));
         assert!(answer["result"].is_object(), "session {number}: {answer}");
     }
-    let of_us: usize = sessions.iter().map(|session| session.processes().len()).sum();
-    let taken_mib = memory_before.saturating_sub(available_kib()) / 1024;
     let answered = begun.elapsed();
+    let of_us: Vec<Process> = sessions.iter().flat_map(Session::processes).collect();
+    let taken_mib = of_us.iter().map(pss_kib).sum::<u64>() / 1024;
+    let of_us = of_us.len();
     for session in sessions {
         let ended = session.finish();
         assert_eq!(ended.code, 0, "{}", ended.stderr);
     }
     assert_eq!(before.after(GONE_LIMIT, Before::all), [] as [String; 0]);
-    println!(
-        "{count} sessions at once: started in {started:.1?}, all answered after {answered:.1?}, {of_us} processes, about {taken_mib} MiB"
-    );
+    let row = vec![format!("{started:.1?}"), format!("{answered:.1?}"), of_us.to_string(), format!("{taken_mib} MiB")];
+    let title = format!("{count} sessions at once");
+    table::print(&title, &["all started after", "all answered after", "processes", "their memory"], &[row]);
 }
 
 /// The uid of a session's pid 1.
@@ -138,10 +139,11 @@ fn uid(session: &Session) -> String {
     init.status("Uid").expect("it runs")
 }
 
-fn available_kib() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").expect("procfs");
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).expect("Linux 3.14");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number of KiB")
+/// Its share of memory, pages that others have too counted in parts (proc_pid_smaps(5)).
+fn pss_kib(process: &Process) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid)).unwrap_or_default();
+    let number = text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok());
+    number.unwrap_or(0)
 }
 
 #[test]
