@@ -54,10 +54,18 @@ pub const PIN_DIFF_PLACES_MAX: usize = 24;
 pub const PIN_DIFF_CHARS_MAX: usize = 240;
 /// Tools whose refusal gets a record of its own, of one reading of the list; the rest is counted.
 pub const PIN_RECORDS_MAX: usize = 64;
-/// Most bytes of calls that wait for the server's schemas.
+/// Longest wait of a call for its tool's pin to be written, milliseconds. The pin of a tool that is called goes first, and a write
+/// takes some milliseconds; a disk, or a monitor, that takes longer has failed.
+pub const PIN_WAIT_MS: u64 = 5_000;
+/// Most bytes of calls that wait for the server's schemas, or for a pin.
 pub const PARKED_BYTES_MAX: usize = 16 << 20;
 /// Lines a second of a server's non-MCP output that get a record of their own.
 pub const NOISE_RECORDS_A_SECOND: u32 = 100;
+/// Most work of reading lists of tools, and compiling their schemas, that may be owed when another one is asked for: in steps of
+/// reading a byte, some ten nanoseconds. So some seconds at once, and a large list that does not change may be read some twenty times.
+pub const LIST_WORK_MAX: u64 = 256 << 20;
+/// How long one such step is owed, nanoseconds: a server whose list changes all the time costs a twentieth of the relay's time.
+pub const LIST_WORK_PAUSE_NS: u64 = 200;
 /// Most pages of tools/list that are read for the schemas.
 pub const SCHEMA_PAGES_MAX: usize = 100;
 /// Largest `max` of a sliding window, calls.
@@ -88,10 +96,18 @@ pub const CLIENT_HELLO_WAIT_MS: u64 = 10_000;
 pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
 /// Bytes that wait for a slow reader before we stop reading what would add to them; one message may overshoot.
 pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
+/// Size of the pipe to the server, bytes: a large call in few steps. Larger ones are slower: reader and writer no longer work side by side.
+pub const SERVER_PIPE_BYTES: i32 = 256 << 10;
 /// Lines of the server from this size on, bytes, go to the client in the buffer that they were read into; a smaller one is cheaper copied.
 pub const HAND_OVER_BYTES_MIN: usize = 64 << 10;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
+
+// monitor
+
+/// Longest wait for the relay's word that the client is gone, milliseconds from when the client's end was closed. The relay reads
+/// what a pipe still holds first: in 64 KiB some 600 calls, each with a record on disk. Past it the relay hangs, and the session ends.
+pub const RELAY_WORD_WAIT_MS: u64 = 10_000;
 
 // sandbox: cage
 
@@ -107,8 +123,9 @@ pub const SHM_BYTES_MAX: u64 = 64 << 20;
 pub const TMPFS_INODES_MAX: u32 = 1 << 16;
 /// Size of the tmpfs that holds the generated root, bytes: some directories and a few small files.
 pub const ROOT_BYTES_MAX: u64 = 4 << 20;
-/// Longest wait for one answer in the network self-test, milliseconds.
-pub const SELF_TEST_WAIT_MS: u16 = 2_000;
+/// Longest wait for one answer in the network self-test, milliseconds. Running out of it refuses the start, so it is long enough for a
+/// machine that is busy or emulated, and below [`LAUNCH_WAIT_MS`].
+pub const SELF_TEST_WAIT_MS: u16 = 8_000;
 
 // wire
 
@@ -128,6 +145,9 @@ pub const TASK_TOKENS_MAX: usize = 64;
 pub const CONTINUATIONS_MAX: usize = 256;
 /// How often one charged call may be sent again with the input that the server asked for. Forms need one or two.
 pub const CALL_ROUNDS_MAX: u32 = 8;
+/// Most inputs that a server may ask for at once, if the call is to be continued by their answers. A form has one or two; what goes
+/// beyond is charged as a call of its own.
+pub const INPUT_REQUESTS_MAX: usize = 64;
 /// How long a call may wait for that input, seconds: a person may have to give it.
 pub const CONTINUATION_SECONDS: u64 = 600;
 /// Cancelled requests remembered so that their late answers are dropped quietly.
@@ -213,6 +233,18 @@ pub const CGROUP_LOCK_WAIT_MS: u64 = 2_000;
 pub const CGROUP_LOCK_RETRY_MS: u64 = 5;
 /// Descriptors that relay may hold: pipes, segment, store, event loop.
 pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
+/// Descriptors that the meter may hold: the writable folders, one for each level of a walk, a few of its own.
+pub const METER_DESCRIPTORS_MAX: u64 = (POLICY_MOUNTS_MAX + USAGE_DEPTH_MAX) as u64 + 64;
+/// Folders in folders that a writable folder with `max` may hold; each is a descriptor of the walk.
+pub const USAGE_DEPTH_MAX: usize = 128;
+/// Names that a writable folder with `max` may hold: a walk over so many takes about two seconds.
+pub const USAGE_NAMES_MAX: u64 = 1 << 20;
+/// What a name counts at least, bytes: an empty file takes an inode and a part of its folder.
+pub const USAGE_NAME_BYTES: u64 = 4096;
+/// Shortest pause between two counts of writable folders, milliseconds.
+pub const METER_PAUSE_MS_MIN: u64 = 20;
+/// Longest pause between two counts of writable folders, milliseconds.
+pub const METER_PAUSE_MS_MAX: u64 = 1000;
 /// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
 pub const EGRESS_DESCRIPTORS_MAX: u64 = 2 * GATEWAY_CONNECTIONS_MAX as u64 + 256;
 // egress/wall
@@ -319,6 +351,8 @@ pub const POLICY_SERVER_LINE_BYTES_MAX: u64 = 256 << 20;
 pub const HOST_PORTS_MAX: usize = 64;
 /// Most folders in `filesystem.read` and in `filesystem.write`, each.
 pub const POLICY_MOUNTS_MAX: usize = 256;
+/// Most programs in `process.exec`: a server starts a handful; each is a rule of Landlock.
+pub const POLICY_PROGRAMS_MAX: usize = 256;
 // Approvals.
 
 /// Most questions to a person that one session lists. More than a person reads; an agent that asks more is refused.

@@ -9,8 +9,9 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// One step of a launch outside the sandboxed child, in the order in which they are taken. Each resource is one: it is held
-/// when the step is passed, and somebody has to give it back.
+/// One step of a launch outside the sandboxed child, in the order in which they are begun: our processes and the child go
+/// on by themselves while the monitor goes on. Each resource is one: it is held when the step is passed, and somebody has to
+/// give it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Signals are blocked, and read from a descriptor.
@@ -27,45 +28,51 @@ pub enum Stage {
     Owners,
     /// The cgroup is there, with its ceilings.
     Cgroup,
-    /// The eBPF programs are loaded.
-    Probes,
     /// The network namespace and its listeners are there.
     Network,
-    /// The programs are attached.
-    Attached,
-    /// The janitor is confined (in the janitor).
-    Janitor,
     /// The janitor is there (in the monitor).
     JanitorForked,
-    /// Egress is confined (in egress).
-    Egress,
-    /// Egress is there (in the monitor).
-    EgressForked,
+    /// The janitor is confined (in the janitor).
+    Janitor,
     /// The pipes between relay and server are there.
     Pipes,
-    /// The sandboxed child is cloned.
+    /// The sandboxed child is cloned. It builds its view while the launch goes on.
     Cloned,
-    /// It stands in every tree of its cgroup.
+    /// The eBPF programs are loaded.
+    Probes,
+    /// The programs are attached.
+    Attached,
+    /// Egress is there (in the monitor).
+    EgressForked,
+    /// Egress is confined (in egress).
+    Egress,
+    /// The meter is there, where a folder needs one (in the monitor).
+    MeterForked,
+    /// The meter is confined (in the meter).
+    Meter,
+    /// The session's directory and control socket are there.
+    Control,
+    /// The relay is there (in the monitor).
+    RelayForked,
+    /// The relay is confined (in the relay).
+    Relay,
+    /// The child was found in every tree of its cgroup.
     Adopted,
     /// Its id maps are written.
     Mapped,
     /// It waits at the gate.
     AtGate,
-    /// The session's directory and control socket are there.
-    Control,
-    /// The relay is confined (in the relay).
-    Relay,
     /// `sandbox.applied` is on disk (in the relay).
     Applied,
-    /// The relay is there, and has said so (in the monitor).
-    RelayForked,
-    /// The policy file is watched.
+    /// The relay has said so (in the monitor).
+    Recorded,
+    /// The reloader is there.
     Reload,
 }
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Signals,
         Self::Swept,
         Self::Log,
@@ -73,22 +80,25 @@ impl Stage {
         Self::Identity,
         Self::Owners,
         Self::Cgroup,
-        Self::Probes,
         Self::Network,
-        Self::Attached,
-        Self::Janitor,
         Self::JanitorForked,
-        Self::Egress,
-        Self::EgressForked,
+        Self::Janitor,
         Self::Pipes,
         Self::Cloned,
+        Self::Probes,
+        Self::Attached,
+        Self::EgressForked,
+        Self::Egress,
+        Self::MeterForked,
+        Self::Meter,
+        Self::Control,
+        Self::RelayForked,
+        Self::Relay,
         Self::Adopted,
         Self::Mapped,
         Self::AtGate,
-        Self::Control,
-        Self::Relay,
         Self::Applied,
-        Self::RelayForked,
+        Self::Recorded,
         Self::Reload,
     ];
 
@@ -103,22 +113,25 @@ impl Stage {
             Self::Identity => "identity",
             Self::Owners => "owners",
             Self::Cgroup => "cgroup",
-            Self::Probes => "probes",
             Self::Network => "network",
-            Self::Attached => "attached",
-            Self::Janitor => "janitor",
             Self::JanitorForked => "janitor-forked",
-            Self::Egress => "egress",
-            Self::EgressForked => "egress-forked",
+            Self::Janitor => "janitor",
             Self::Pipes => "pipes",
             Self::Cloned => "cloned",
+            Self::Probes => "probes",
+            Self::Attached => "attached",
+            Self::EgressForked => "egress-forked",
+            Self::Egress => "egress",
+            Self::MeterForked => "meter-forked",
+            Self::Meter => "meter",
+            Self::Control => "control",
+            Self::RelayForked => "relay-forked",
+            Self::Relay => "relay",
             Self::Adopted => "adopted",
             Self::Mapped => "mapped",
             Self::AtGate => "at-gate",
-            Self::Control => "control",
-            Self::Relay => "relay",
             Self::Applied => "applied",
-            Self::RelayForked => "relay-forked",
+            Self::Recorded => "recorded",
             Self::Reload => "reload",
         }
     }
@@ -135,9 +148,12 @@ impl Stage {
             | Self::JanitorForked
             | Self::Egress
             | Self::EgressForked
+            | Self::Meter
+            | Self::MeterForked
             | Self::Relay
+            | Self::RelayForked
             | Self::Applied
-            | Self::RelayForked => "ISB-R012",
+            | Self::Recorded => "ISB-R012",
             Self::Cloned | Self::Adopted | Self::Mapped | Self::AtGate => "ISB-R013",
             Self::Signals | Self::Swept | Self::Pipes | Self::Reload => "ISB-R017",
             Self::Control => "ISB-R019",

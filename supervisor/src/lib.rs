@@ -23,6 +23,8 @@ pub mod report;
 pub mod layers;
 pub mod trust;
 
+pub mod planted;
+
 pub mod sys;
 
 pub mod weaken;

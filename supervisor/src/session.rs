@@ -8,9 +8,10 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::clock;
-use crate::egress::wall::Wall;
+use crate::egress::wall::{Enclosure, Wall};
 use crate::fault::{self, Stage};
 use crate::monitor::ceilings::Ceilings;
+use crate::monitor::client_end::ClientEnd;
 use crate::monitor::control_dir::{self, ControlDir};
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::ledger::{Ledger, RelayLog};
@@ -108,13 +109,15 @@ fn live(
     for path in rootfs::unreadable(plan, cage.identity().uid()) {
         tracing::warn!("the server cannot read {}: its uid has no right to", path.display());
     }
-    let wall = Wall::raise(&plan.network, cage.leaf().v2_dir())?; // no route; probes attached
-    let walled = wall.answers();
-    let Wall { netns, listeners, mut probes } = wall;
-    let mut crew = Crew::fork(plan, cage.leaf(), listeners, &mut probes)?; // janitor, egress, link: confined, serving
+    let enclosure = Enclosure::build(&plan.network)?; // a network without a route
+    let mut crew = Crew::begin(cage.leaf())?; // the janitor
     let Stdio { server: inside, pipes } = Stdio::open()?;
-    let server = cage.launch(plan, inside.over(&netns))?; // self-tested, waits at the gate
-    let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
+    let launching = cage.begin(plan, inside.over(&enclosure.netns))?; // builds its view; meanwhile:
+    let wall = enclosure.arm(&plan.network, cage.leaf().v2_dir())?; // probes attached
+    let walled = wall.answers();
+    let Wall { netns: _netns, listeners, mut probes } = wall;
+    crew.fork_egress(plan, listeners, &mut probes)?; // and the link
+    crew.fork_meter(plan, cage.leaf())?;
     let (session_dir, people) = ControlDir::create(Path::new(control::DIRECTORY), &plan.session)?; // for approvals
     let policy = governing.policy.clone();
     let lock = governing.lock.as_mut().map(|lock| std::mem::take(&mut lock.bytes));
@@ -127,12 +130,16 @@ fn live(
         limits_dir,
         pipes,
         people,
-        layers,
-        server_pid: server.init_pid(),
+        server_pid: launching.init_pid(),
     };
-    let control = crew.fork_relay(plan, brief)?; // confined; `sandbox.applied` is on disk
+    crew.fork_relay(plan, brief)?;
+    let server = launching.finish()?; // self-tested, waits at the gate
+    crew.await_confined()?; // all of ours
+    let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
+    let control = crew.record_layers(&layers)?; // `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
     let reload = Reloader::start(governing, session_dir.path(), opened_ns)?; // after the last fork: its watch is nobody else's
+    let client = ClientEnd::of_stdin()?; // looked at, never read
     let running = server.open_gate()?; // the server runs
     ToRelay::GateOpen { opened_ns }.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
@@ -141,6 +148,7 @@ fn live(
         alive,
         control,
         running: Some(running),
+        client,
         signals,
         wall: plan.resources.wall,
         leaf: cage.leaf(),

@@ -4,6 +4,9 @@
 //! `ISB_WEAKEN` takes several with commas between them: where two layers hold an attack, a row drops both.
 //! In a build without the cargo feature `weaken` every protection is in force and nothing here reads the environment.
 
+/// Whether this build can be weakened. No release can.
+pub const POSSIBLE: bool = cfg!(feature = "weaken");
+
 /// Whether `protection` is in force: always, unless this is a `weaken` build and `ISB_WEAKEN` names it.
 #[cfg(not(feature = "weaken"))]
 #[must_use]

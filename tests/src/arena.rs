@@ -40,15 +40,22 @@ pub const TOGETHER_SERVER: &str = "/opt/together-mcp";
 pub const TOGETHER_IMAGES: &str = "/var/lib/together/images";
 
 /// Addresses of `lo` that attacks aim at.
-const ADDRESSES: [&str; 8] = [
+const ADDRESSES: [&str; 15] = [
     "1.1.1.1/32",
     "8.8.8.8/32",
     "169.254.169.254/32",
     "10.0.0.5/32",
+    "172.16.7.7/32",
+    "192.168.7.7/32",
+    "100.100.100.200/32",
     "203.0.113.9/32",
     "203.0.113.10/32",
     "2001:db8::53/128",
     "2606:4700:4700::1111/128",
+    "::101:101/128",
+    "64:ff9b::101:101/128",
+    "2002:101:101::1/128",
+    "fd00:ec2::254/128",
 ];
 
 /// The namespaces that the current thread and its children live in.

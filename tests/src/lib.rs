@@ -14,6 +14,7 @@ pub mod policies;
 pub mod processes;
 pub mod records;
 pub mod redis;
+pub mod redteam;
 pub mod remains;
 pub mod run;
 pub mod session;

@@ -36,6 +36,21 @@ pub fn supervisor() -> PathBuf {
     path
 }
 
+/// The supervisor of a build with the feature `weaken`: the one of this build where it is such a build, else the one that
+/// `cargo xtask test` and `cargo xtask mutate` make in `target/weaken`.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn weakenable() -> PathBuf {
+    if intercept_sandbox::weaken::POSSIBLE {
+        return supervisor();
+    }
+    let path = workspace().join("target/weaken/debug/intercept-sandbox");
+    assert!(path.is_file(), "{} is missing: `cargo xtask test` builds it", path.display());
+    path
+}
+
 /// A helper program of this package, by name.
 ///
 /// # Panics

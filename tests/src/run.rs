@@ -12,6 +12,7 @@ use crate::stand_in::StandIn;
 /// A run about to be started.
 #[derive(Clone, Debug)]
 pub struct Run {
+    program: Option<PathBuf>,
     policy: PathBuf,
     flags: Vec<OsString>,
     command: Vec<OsString>,
@@ -28,7 +29,13 @@ impl Run {
     /// A run under a policy file that is there.
     #[must_use]
     pub fn with_file(policy: impl Into<PathBuf>) -> Self {
-        Self { policy: policy.into(), flags: Vec::new(), command: Vec::new(), environment: Vec::new() }
+        Self { program: None, policy: policy.into(), flags: Vec::new(), command: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Another supervisor than this build's.
+    #[must_use]
+    pub fn by(self, supervisor: PathBuf) -> Self {
+        Self { program: Some(supervisor), ..self }
     }
 
     /// Dials the stand-in where the API host is meant.
@@ -62,7 +69,7 @@ impl Run {
     /// The supervisor's command line.
     #[must_use]
     pub fn to_command(&self) -> Command {
-        let mut command = as_real_root(paths::supervisor());
+        let mut command = as_real_root(self.program.clone().unwrap_or_else(paths::supervisor));
         command.args(["run".as_ref(), "-c".as_ref(), self.policy.as_os_str()]).args(&self.flags);
         command.arg("--").args(&self.command);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

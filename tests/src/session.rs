@@ -158,7 +158,7 @@ impl Session {
     /// # Panics
     /// When none comes within [`ANSWER_LIMIT`], or it is not JSON.
     pub fn receive(&mut self) -> Value {
-        let Some(line) = self.try_line(ANSWER_LIMIT) else {
+        let Some(line) = self.try_line(wait::on_this_machine(ANSWER_LIMIT)) else {
             panic!("no line came; processes: {:?}\nstderr:\n{}", self.processes(), self.stderr())
         };
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("not JSON: {error}: {line:.300}"))
@@ -224,6 +224,14 @@ impl Session {
     /// Closes its standard input.
     pub fn close(&mut self) {
         self.stdin = None;
+    }
+
+    /// Whether the started process has ended.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_some()
     }
 
     /// Closes its standard input and waits for its end.

@@ -4,8 +4,13 @@ use std::io::Write;
 
 /// Prints rows under headings, columns aligned.
 pub fn print(title: &str, headings: &[&str], rows: &[Vec<String>]) {
+    print_lines(title, &lines(headings, rows));
+}
+
+/// Prints lines under a title.
+pub fn print_lines(title: &str, lines: &[String]) {
     let mut text = format!("\n{title}\n");
-    for line in lines(headings, rows) {
+    for line in lines {
         text += &format!("  {line}\n");
     }
     // A closed standard error loses the table, not the verdict.

@@ -1,14 +1,35 @@
 //! Waiting for a condition that nothing announces: looked at again and again until a deadline, never slept through.
 
+use std::env;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Looks at `condition` until it gives a value or `limit` is over.
+/// Multiplies what may take long on a machine that is emulated; a whole number, 1 when it is not set. `cargo xtask vm-test` sets
+/// and prints it. It stretches the harness' patience alone, never a bound of the product.
+pub const PATIENCE_VARIABLE: &str = "ISB_TEST_PATIENCE";
+
+/// A time bound on this machine.
+///
+/// # Panics
+/// When the variable is no whole number from 1 up: a bound that is not what was asked for tells nothing.
+#[must_use]
+pub fn on_this_machine(limit: Duration) -> Duration {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    let factor = FACTOR.get_or_init(|| {
+        let text = env::var(PATIENCE_VARIABLE).unwrap_or_else(|_| "1".into());
+        let factor = text.parse().ok().filter(|factor| *factor >= 1);
+        factor.unwrap_or_else(|| panic!("{PATIENCE_VARIABLE}={text}: a whole number from 1 up"))
+    });
+    limit * *factor
+}
+
+/// Looks at `condition` until it gives a value or `limit`, stretched by [`on_this_machine`], is over.
 pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + on_this_machine(limit);
     loop {
         if let Some(value) = condition() {
             return Some(value);

@@ -1,7 +1,7 @@
 //! A fault at every step of a launch, and a death at every step: the run refuses to start, the server's command is never
 //! executed, and the host finds nothing left. The steps are the program's own lists, so a new one is walked by itself.
 //!
-//! Needs the feature `weaken`: `cargo xtask test --full` and `cargo xtask ci` build it and run this.
+//! Starts the supervisor of a build with the feature `weaken`, which `cargo xtask test` makes: no other takes a fault.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use harness::arena::{self, Arena, ROOT};
 use harness::remains::Before;
 use harness::run::Run;
 use harness::session::Ended;
-use harness::{table, wait};
+use harness::{paths, table, wait};
 use intercept_sandbox::fault::Stage;
 use intercept_sandbox::sandbox::{Layer, Step};
 
@@ -28,11 +28,11 @@ struct Ground {
 fn stage(arena: &Arena) -> Ground {
     let canary = arena.writable_folder("images").join("canary");
     let policy = format!(
-        "version: \"1\"\nname: faults\ndefault: deny\ntools: {{}}\nsandbox:\n  filesystem:\n    write: [{ROOT}/images]\n"
+        "version: \"1\"\nname: faults\ndefault: deny\ntools: {{}}\nsandbox:\n  filesystem:\n    write: [{{path: {ROOT}/images, max: 16M}}]\n"
     );
     let script = format!("echo ran > {ROOT}/images/canary; read line; exit 0");
     let before = Before::look();
-    let run = Run::new(arena, &policy).command(["/bin/sh", "-c", &script, before.mark()]);
+    let run = Run::new(arena, &policy).by(paths::weakenable()).command(["/bin/sh", "-c", &script, before.mark()]);
     Ground { canary, run, before }
 }
 
@@ -93,7 +93,7 @@ fn a_fault_at_any_step_refuses_the_run_and_leaves_nothing() {
 fn a_death_at_any_step_executes_nothing_and_leaves_nothing() {
     arena::run(|arena| {
         let stage = stage(arena);
-        let in_crew = [Stage::Janitor, Stage::Egress, Stage::Relay, Stage::Applied];
+        let in_crew = [Stage::Janitor, Stage::Egress, Stage::Meter, Stage::Relay, Stage::Applied];
         let stages =
             Stage::ALL.map(|step| (format!("launch/{}", step.name()), (!in_crew.contains(&step)).then_some(step)));
         let steps = Step::ALL.map(|step| (format!("sandbox/{}", step.name()), None));

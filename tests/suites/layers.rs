@@ -11,10 +11,10 @@ use harness::{policies, records};
 use intercept_sandbox::sandbox::Layer;
 
 fn server(arena: &Arena) -> (Session, Process) {
-    arena.program("hostile");
+    arena.program("redteam");
     arena.writable_folder("images");
     arena.folder("shown");
-    let program = format!("{ROOT}/bin/hostile");
+    let program = format!("{ROOT}/bin/redteam");
     let mut session = Run::new(arena, &policies::hostile()).command([&program]).start();
     session.initialize();
     let server = session.server(&program);
@@ -118,10 +118,10 @@ fn the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid() {
 #[test]
 fn the_servers_environment_is_constructed_not_inherited() {
     arena::run(|arena| {
-        arena.program("hostile");
+        arena.program("redteam");
         arena.writable_folder("images");
         arena.folder("shown");
-        let program = format!("{ROOT}/bin/hostile");
+        let program = format!("{ROOT}/bin/redteam");
         let run = Run::new(arena, &policies::hostile()).env("ISB_TEST_SECRET", "isb-secret").command([&program]);
         let mut session = run.start();
         session.initialize();

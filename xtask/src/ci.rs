@@ -1,7 +1,7 @@
 //! What .ci/run checks besides the tests.
 
 use crate::shell::{self, Outcome, cargo, has};
-use crate::{fuzz, mutate, probes, suites, tidy};
+use crate::{fuzz, mutate, probes, tidy};
 
 /// How long each fuzz target runs.
 const FUZZ_SECONDS: u64 = 60;
@@ -17,6 +17,5 @@ pub(crate) fn run() -> Outcome {
     tidy::run()?;
     probes::check()?;
     mutate::run(None)?;
-    suites::faults()?;
     fuzz::fuzz(FUZZ_SECONDS, None)
 }

@@ -9,6 +9,7 @@ mod setup;
 mod shell;
 mod suites;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,20 @@ enum Task {
         /// Only protections whose name contains this.
         filter: Option<String>,
     },
+    /// Try every attack of the threat model bare, under us and under bubblewrap where it is installed, and print the table.
+    Redteam {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+        /// Only this group: network, files, process, kernel, resources or lifecycle.
+        #[arg(long)]
+        group: Option<String>,
+        /// Under us alone, without this protection (or these, with commas): which rows open.
+        #[arg(long)]
+        without: Option<String>,
+        /// Only rows whose name contains this.
+        filter: Option<String>,
+    },
     /// Fuzz the policy language on the stable toolchain; what it finds is in fuzz/target.
     Fuzz {
         /// How long each target runs.
@@ -57,6 +72,21 @@ enum Task {
         seconds: u64,
         /// Only this target.
         target: Option<String>,
+    },
+    /// Boot stock Debian kernels under QEMU and run the root suites there: pure cgroup version 2, BPF LSM on.
+    VmTest {
+        /// `6.1`, `6.12` or `all`.
+        #[arg(long, default_value = "all")]
+        kernel: String,
+        /// Only this suite; may be given several times.
+        #[arg(long = "suite")]
+        suites: Vec<String>,
+        /// Factor on the time bounds of the tests, for the emulated processor is slow.
+        #[arg(long, default_value_t = vm::PATIENCE)]
+        patience: u32,
+        /// Use the processor's virtualisation instead of emulating.
+        #[arg(long)]
+        kvm: bool,
     },
     /// Measure a call's and a launch's cost, side by side in one run, and write docs/performance.md.
     Bench,
@@ -71,7 +101,9 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Probes { arguments } => probes::run(&arguments),
         Task::Mutate { filter } => mutate::run(filter.as_deref()),
+        Task::Redteam { json, group, without, filter } => suites::redteam(json, group, without, filter),
         Task::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
+        Task::VmTest { kernel, suites, patience, kvm } => vm::run(&vm::Terms { kernel, suites, patience, kvm }),
         Task::Bench => suites::bench(),
     };
     match outcome {

@@ -24,9 +24,26 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
 ];
 
+/// The same for the virtual machines of `vm-test`.
+const VM_PROGRAMS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("xz", "xz-utils"),
+];
+
 /// Installs what the demo and the bench lack; says nothing when nothing is missing.
 pub(crate) fn ensure() -> Outcome {
     prepare(false)
+}
+
+/// What `vm-test` needs besides: an emulator, and what an initial file system is made of.
+pub(crate) fn ensure_vm() -> Outcome {
+    let mut missing: Vec<&str> =
+        VM_PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    missing.dedup();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
 /// As [`ensure`], for the tests: with the servers of the differential suite.

@@ -1,7 +1,6 @@
 //! Loads the eBPF programs, attaches them to the server's cgroup and namespace, and holds their maps.
 //!
-//! Two steps, because the verifier should have spoken before a namespace is made: [`Loaded::load`] gives it the programs,
-//! [`Loaded::attach`] puts them in force. Links are unpinned: the
+//! Two steps: [`Loaded::load`] gives the verifier the programs, [`Loaded::attach`] puts them in force. Links are unpinned: the
 //! programs stay as long as some process holds the [`Probes`], and a forked child holds them too.
 
 use std::net::Ipv4Addr;

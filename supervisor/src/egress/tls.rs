@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::client_hello::{self, HelloError};
 use crate::bounds::{CLIENT_HELLO_BYTES_MAX, CLIENT_HELLO_WAIT_MS};
-use crate::weaken;
+use crate::{planted, weaken};
 
 /// Why a connection's hello is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -61,6 +61,7 @@ impl Sniffer {
     /// # Errors
     /// [`Refusal`] as soon as the bytes cannot become a ClientHello.
     pub fn push(&mut self, segment: &[u8]) -> Result<Option<Hello>, Refusal> {
+        planted::bug(planted::Who::Egress, segment);
         if self.bytes.len() + segment.len() > CLIENT_HELLO_BYTES_MAX {
             return Err(HelloError::TooLong.into());
         }

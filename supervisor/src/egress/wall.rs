@@ -46,6 +46,15 @@ pub struct Wall {
     pub probes: Probes,
 }
 
+/// A network namespace without a route, and our sockets inside it: all of the wall but the probes.
+#[derive(Debug)]
+pub struct Enclosure {
+    /// The namespace that the server joins.
+    pub netns: OwnedFd,
+    listeners: Listeners,
+    features: Features,
+}
+
 /// Why there is no wall. Nothing was started, and nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum WallError {
@@ -96,14 +105,7 @@ impl Wall {
     /// # Errors
     /// As [`Self::raise`].
     pub fn raise_with(network: &NetworkPlan, cgroup: BorrowedFd<'_>, features: Features) -> Result<Self, WallError> {
-        let loaded = Loaded::load(network, features)?;
-        Stage::Probes.passed().map_err(WallError::Unshare)?;
-        let ports = if features.sk_lookup { Vec::new() } else { policy_ports(network) };
-        let (netns, listeners) = in_new_namespace(|| Ok((open_namespace()?, build(&ports)?)))?;
-        Stage::Network.passed().map_err(WallError::Unshare)?;
-        let probes = loaded.attach(cgroup, netns.as_fd(), &listeners.gateway)?;
-        Stage::Attached.passed().map_err(WallError::Unshare)?;
-        Ok(Self { netns, listeners, probes })
+        Enclosure::build_with(network, features)?.arm(network, cgroup)
     }
 
     /// What this part of the sandbox answers. The gateway answers for itself, once it serves.
@@ -119,6 +121,36 @@ impl Wall {
             LayerReport { layer: Layer::CgroupBpf, answer: Answer::Enforced },
             LayerReport { layer: Layer::SkLookup, answer: redirection },
         ]
+    }
+}
+
+impl Enclosure {
+    /// Makes the namespace. The caller has one thread; it is in its own namespace again when this returns, whatever it
+    /// returns but [`WallError::NotBack`].
+    ///
+    /// # Errors
+    /// When any part is missing; nothing is left then.
+    pub fn build(network: &NetworkPlan) -> Result<Self, WallError> {
+        Self::build_with(network, Features::detect()?)
+    }
+
+    fn build_with(network: &NetworkPlan, features: Features) -> Result<Self, WallError> {
+        let ports = if features.sk_lookup { Vec::new() } else { policy_ports(network) };
+        let (netns, listeners) = in_new_namespace(|| Ok((open_namespace()?, build(&ports)?)))?;
+        Stage::Network.passed().map_err(WallError::Unshare)?;
+        Ok(Self { netns, listeners, features })
+    }
+
+    /// Loads the probes and puts them in force on the cgroup v2 directory `cgroup` and in the namespace.
+    ///
+    /// # Errors
+    /// When any part is missing; nothing is left in force then.
+    pub fn arm(self, network: &NetworkPlan, cgroup: BorrowedFd<'_>) -> Result<Wall, WallError> {
+        let loaded = Loaded::load(network, self.features)?;
+        Stage::Probes.passed().map_err(WallError::Unshare)?;
+        let probes = loaded.attach(cgroup, self.netns.as_fd(), &self.listeners.gateway)?;
+        Stage::Attached.passed().map_err(WallError::Unshare)?;
+        Ok(Wall { netns: self.netns, listeners: self.listeners, probes })
     }
 }
 

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
 
 use crate::sys::{pidfd, process};
@@ -25,6 +26,8 @@ pub enum Role {
     Egress,
     /// Connects to a shared limit store.
     Link,
+    /// Counts writable folders.
+    Meter,
 }
 
 impl Role {
@@ -36,6 +39,7 @@ impl Role {
             Self::Relay => "isb-relay",
             Self::Egress => "isb-egress",
             Self::Link => "isb-link",
+            Self::Meter => "isb-meter",
         }
     }
 }
@@ -88,18 +92,31 @@ pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     reaped: bool,
+    /// Where it says that it is confined, until it has.
+    unheard: Option<OwnedFd>,
+    exit_code: Option<i32>,
 }
 
 impl Child {
-    /// Forks; the child runs `body` and ends with its value as exit code. Returns when the child has said that it is
-    /// confined.
+    /// [`Child::start`], and waits until the child is confined.
     ///
     /// # Errors
     /// [`ForkError`].
     pub fn fork(role: Role, body: impl FnOnce(Ready) -> u8) -> Result<Self, ForkError> {
+        let mut child = Self::start(role, body)?;
+        child.await_confined()?;
+        Ok(child)
+    }
+
+    /// Forks; the child runs `body` and ends with its value as exit code. It confines itself meanwhile:
+    /// [`Child::await_confined`] comes before anything relies on it.
+    ///
+    /// # Errors
+    /// [`ForkError::Start`].
+    pub fn start(role: Role, body: impl FnOnce(Ready) -> u8) -> Result<Self, ForkError> {
         let start = |source| ForkError::Start { role: role.name(), source };
         let (said, ready) = pipe2(OFlag::O_CLOEXEC).map_err(start)?;
-        let child = match process::fork().map_err(start)? {
+        match process::fork().map_err(start)? {
             process::Fork::Child => {
                 drop(said);
                 if let Ok(name) = CString::new(role.name()) {
@@ -108,13 +125,25 @@ impl Child {
                 }
                 process::exit_now(i32::from(body(Ready { fd: ready })))
             }
-            process::Fork::Parent(pid) => Self { role, pid, pidfd: pidfd::open(pid).map_err(start)?, reaped: false },
-        };
-        drop(ready);
+            process::Fork::Parent(pid) => {
+                let pidfd = pidfd::open(pid).map_err(start)?;
+                Ok(Self { role, pid, pidfd, reaped: false, unheard: Some(said), exit_code: None })
+            }
+        }
+    }
+
+    /// Waits until the child has said that it is confined.
+    ///
+    /// # Errors
+    /// [`ForkError`].
+    pub fn await_confined(&mut self) -> Result<(), ForkError> {
+        let role = self.role.name();
+        let failed = |source| ForkError::Start { role, source };
+        let Some(said) = self.unheard.take() else { return Ok(()) };
         let mut byte = [0];
-        let spoke = pidfd::readable(said.as_fd(), PollTimeout::from(READY_TIMEOUT)).map_err(start)?
-            && nix::unistd::read(&said, &mut byte).map_err(start)? == 1;
-        if spoke { Ok(child) } else { Err(ForkError::Unconfined { role: role.name() }) }
+        let spoke = pidfd::readable(said.as_fd(), PollTimeout::from(READY_TIMEOUT)).map_err(failed)?
+            && nix::unistd::read(&said, &mut byte).map_err(failed)? == 1;
+        if spoke { Ok(()) } else { Err(ForkError::Unconfined { role }) }
     }
 
     /// Which process this is.
@@ -133,6 +162,12 @@ impl Child {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// What it exited with; `None` before it is reaped, and where a signal ended it.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
     }
 
     /// Kills it and waits until it is gone.
@@ -159,7 +194,9 @@ impl Child {
     pub fn reap(&mut self) -> Result<(), Errno> {
         if !self.reaped {
             self.reaped = true;
-            pidfd::reap(self.fd())?;
+            if let WaitStatus::Exited(_, code) = pidfd::reap(self.fd())? {
+                self.exit_code = Some(code);
+            }
         }
         Ok(())
     }

@@ -5,13 +5,15 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, pipe2};
 
 use super::child::{Child, ForkError, Ready, Role};
 use super::janitor;
 use super::ledger::RelayLog;
+use super::meter::{self, MeterError};
 use super::store_link::{self, Dial, LinkError, StoreLink};
 use crate::egress::channel::{Channel, ChannelError};
 use crate::egress::kernel_events::KernelEvents;
@@ -28,6 +30,7 @@ use crate::relay::{self, PinSource, Pipes, RelayError};
 use crate::sandbox::cgroup::Leaf;
 use crate::sandbox::confine::{self, ConfineError, Terms};
 use crate::sandbox::identity::{EGRESS, LINK, RELAY};
+use crate::sandbox::step::{receive_layers, send_layers};
 use crate::sandbox::{Answer, Layer, LayerReport, Plan};
 use crate::sys::pidfd;
 
@@ -58,6 +61,9 @@ pub enum CrewError {
         /// The store, without its password.
         place: String,
     },
+    /// The writable folders cannot be counted, or hold too much already.
+    #[error(transparent)]
+    Meter(#[from] MeterError),
     /// The control socket.
     #[error("the control socket failed")]
     Control(#[source] std::io::Error),
@@ -76,6 +82,8 @@ pub struct Crew {
     channel: Option<Channel>,
     /// The relay's end of the link to a shared limit store, likewise.
     link: Option<StoreLink>,
+    /// Our ends of the relay's control socket and of the pipe that tells it the layers' answers, until it has them.
+    relay: Option<(OwnedFd, OwnedFd)>,
 }
 
 /// What the relay is forked with.
@@ -92,8 +100,6 @@ pub struct RelayBrief {
     pub pipes: Pipes,
     /// The control socket, listening.
     pub people: UnixListener,
-    /// Every layer's answer.
-    pub layers: Vec<LayerReport>,
     /// The server's pid 1.
     pub server_pid: Pid,
 }
@@ -118,17 +124,24 @@ enum ServeError {
 }
 
 impl Crew {
-    /// Forks janitor, egress and, for a shared limit store, the link. The wall's listeners go with egress; the monitor keeps none of them. The probes' links
-    /// stay with the monitor.
+    /// Forks the janitor: first, so that nothing is without one.
     ///
     /// # Errors
-    /// [`CrewError`]; what was forked is killed.
-    pub fn fork(plan: &Plan, leaf: &Leaf, listeners: Listeners, probes: &mut Probes) -> Result<Self, CrewError> {
+    /// [`CrewError`].
+    pub fn begin(leaf: &Leaf) -> Result<Self, CrewError> {
         let janitor = janitor::fork(leaf)?;
         Stage::JanitorForked.passed().map_err(unforked(Role::Janitor))?;
+        Ok(Self { children: vec![janitor.child], alive: janitor.alive, channel: None, link: None, relay: None })
+    }
+
+    /// Forks egress and, for a shared limit store, the link. The wall's listeners go with egress; the monitor keeps none of
+    /// them. The probes' links stay with the monitor.
+    ///
+    /// # Errors
+    /// [`CrewError`]; what was forked is killed with the crew.
+    pub fn fork_egress(&mut self, plan: &Plan, listeners: Listeners, probes: &mut Probes) -> Result<(), CrewError> {
         let upstream_dns = SystemDns::read()?;
         let (relays, egresses) = Channel::pair()?;
-        let mut crew = Self { children: vec![janitor.child], alive: janitor.alive, channel: Some(relays), link: None };
         let monitor = Pid::this();
         let parts = EgressParts {
             listeners,
@@ -137,11 +150,28 @@ impl Crew {
             report: egresses.into_fd(),
             upstream_dns,
         };
-        let child = Child::fork(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
-        crew.children.push(child);
+        let child = Child::start(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
+        self.children.push(child);
         Stage::EgressForked.passed().map_err(unforked(Role::Egress))?;
-        crew.fork_link(plan)?;
-        Ok(crew)
+        self.channel = Some(relays);
+        self.fork_link(plan)
+    }
+
+    /// Forks the meter, where a writable folder has a `max`.
+    ///
+    /// # Errors
+    /// [`CrewError::Meter`].
+    pub fn fork_meter(&mut self, plan: &Plan, leaf: &Leaf) -> Result<(), CrewError> {
+        self.children.extend(meter::fork(&plan.filesystem, leaf)?);
+        Ok(Stage::MeterForked.passed().map_err(unforked(Role::Meter))?)
+    }
+
+    /// Waits until every one of them is confined; the gateway then serves, and the relay has its limit store.
+    ///
+    /// # Errors
+    /// [`CrewError::Fork`].
+    pub fn await_confined(&mut self) -> Result<(), CrewError> {
+        Ok(self.children.iter_mut().try_for_each(Child::await_confined)?)
     }
 
     /// Forks the link to the shared limit store that the plan names. It is there when it has connected once.
@@ -162,30 +192,45 @@ impl Crew {
         Ok(())
     }
 
-    /// Forks the relay and waits until `sandbox.applied` is on disk.
+    /// Forks the relay. It confines itself, opens the limit store, and waits for the layers' answers.
     ///
     /// # Errors
     /// [`CrewError`].
-    pub fn fork_relay(&mut self, plan: &Plan, brief: RelayBrief) -> Result<OwnedFd, CrewError> {
+    pub fn fork_relay(&mut self, plan: &Plan, brief: RelayBrief) -> Result<(), CrewError> {
         let control = |errno: Errno| CrewError::Control(errno.into());
         let kind = SockType::SeqPacket;
         let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).map_err(control)?;
+        let (layers, tell) = pipe2(OFlag::O_CLOEXEC).map_err(control)?;
         let channel = self.channel.take().ok_or(CrewError::NotApplied)?;
         let link = self.link.take();
         let monitor = Pid::this();
         let plan = plan.clone();
-        let child = Child::fork(Role::Relay, move |ready| {
-            let ends = RelayEnds { control: theirs, channel, link };
+        let child = Child::start(Role::Relay, move |ready| {
+            let ends = RelayEnds { control: theirs, channel, link, layers };
             exit(Role::Relay, self::relay(&plan, brief, ends, monitor, ready))
         })?;
         self.children.push(child);
+        Stage::RelayForked.passed().map_err(unforked(Role::Relay))?;
+        self.relay = Some((ours, tell));
+        Ok(())
+    }
+
+    /// Tells the relay what each layer answered, and waits until `sandbox.applied` is on disk. Gives its control socket.
+    ///
+    /// # Errors
+    /// [`CrewError`]; the relay's own message is on stderr.
+    pub fn record_layers(&mut self, answers: &[LayerReport]) -> Result<OwnedFd, CrewError> {
+        let control = |errno: Errno| CrewError::Control(errno.into());
+        let (ours, tell) = self.relay.take().ok_or(CrewError::NotApplied)?;
+        // One that is gone does not say that it has recorded them.
+        send_layers(tell, answers).or_else(|errno| if errno == Errno::EPIPE { Ok(()) } else { Err(control(errno)) })?;
         let timeout = PollTimeout::from(APPLIED_TIMEOUT_MS);
         let spoke = pidfd::readable(ours.as_fd(), timeout).map_err(control)?;
         match spoke.then(|| FromRelay::receive(ours.as_fd())).transpose().map_err(CrewError::Control)?.flatten() {
             Some((FromRelay::Applied, _)) => {}
             _ => return Err(CrewError::NotApplied),
         }
-        Stage::RelayForked.passed().map_err(unforked(Role::Relay))?;
+        Stage::Recorded.passed().map_err(unforked(Role::Relay))?;
         Ok(ours)
     }
 
@@ -232,14 +277,16 @@ struct RelayEnds {
     control: OwnedFd,
     channel: Channel,
     link: Option<StoreLink>,
+    layers: OwnedFd,
 }
 
 /// The relay process: confined, then pumping until the monitor ends the session.
 fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
-    let RelayEnds { control, channel, link } = ends;
+    let RelayEnds { control, channel, link, layers } = ends;
     let boot_id = boot_id()?;
     let mut keep: Vec<RawFd> = brief.pipes.descriptors();
     keep.extend([
+        layers.as_raw_fd(),
         control.as_raw_fd(),
         brief.people.as_raw_fd(),
         channel.as_fd().as_raw_fd(),
@@ -261,6 +308,8 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
     };
     Stage::Relay.passed()?;
     ready.say()?;
+    let answers = receive_layers(&layers)?;
+    drop(layers);
     // As the session starts: a later policy that says otherwise is refused.
     let lines = &brief.policy.sandbox.resources;
     let (client_line_bytes_max, server_line_bytes_max) = (lines.client_line_max(), lines.server_line_max());
@@ -277,7 +326,7 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         people: brief.people,
         egress: channel,
         secrets: plan.secrets.clone(),
-        layers: brief.layers,
+        layers: answers,
         server_pid: brief.server_pid.as_raw().unsigned_abs(),
         client_line_bytes_max,
         server_line_bytes_max,

@@ -34,7 +34,7 @@ enum JanitorError {
     System(#[from] Errno),
 }
 
-/// Forks the janitor.
+/// Forks the janitor; the caller waits until it is confined ([`Child::await_confined`]).
 ///
 /// # Errors
 /// [`ForkError`].
@@ -42,7 +42,7 @@ pub fn fork(leaf: &Leaf) -> Result<Janitor, ForkError> {
     let start = |source| ForkError::Start { role: Role::Janitor.name(), source };
     let (hup, alive) = pipe2(OFlag::O_CLOEXEC).map_err(start)?;
     let monitor = Pid::this();
-    let child = Child::fork(Role::Janitor, |ready| match watch(&hup, leaf, monitor, ready) {
+    let child = Child::start(Role::Janitor, |ready| match watch(&hup, leaf, monitor, ready) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("janitor: {}", crate::report::chain(&error));

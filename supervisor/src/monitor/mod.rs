@@ -3,11 +3,13 @@
 
 pub mod ceilings;
 pub mod child;
+pub mod client_end;
 pub mod control_dir;
 pub mod crew;
 pub mod janitor;
 pub mod ledger;
 pub mod lock_file;
+pub mod meter;
 pub mod pin_store;
 pub mod policy_watch;
 pub mod reload;

@@ -84,6 +84,14 @@ impl PolicyWatch {
         Ok(())
     }
 
+    /// Watches nothing any more; the descriptor stays.
+    pub fn leave(&mut self) {
+        for (wd, _) in self.watched.drain() {
+            // EINVAL: the kernel took it away with the directory.
+            let _ = self.inotify.rm_watch(wd);
+        }
+    }
+
     fn watch(&mut self, chain: &Chain) -> Result<(), Errno> {
         let mut watched: HashMap<WatchDescriptor, (PathBuf, BTreeSet<OsString>)> = HashMap::new();
         for (directory, names) in chain {

@@ -81,12 +81,22 @@ enum Handed {
     Rejection { refused: Refused, answers: bool },
 }
 
+/// The watch on the policy file.
+enum Watching {
+    /// It begins with the first turn. A session that ends before never pays for the end of a watch: closing an inotify
+    /// descriptor waits until every reader of its marks is gone, some 10 ms.
+    NotYet,
+    On(PolicyWatch),
+    /// It could not be had, or the session is over.
+    Off,
+}
+
 /// The monitor's side of reloading.
 pub struct Reloader {
     governing: Governing,
     /// Processes that the server's rlimits allow; they were set at start and nobody can raise them.
     processes_max: u64,
-    watch: Option<PolicyWatch>,
+    watch: Watching,
     directory: RuntimeDir,
     answered: u64,
     /// A change that has not been read: when it was first and last heard of, nanoseconds since boot.
@@ -99,8 +109,8 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Watches the policy file and says in the session's runtime directory who we are. Whatever changed since the file
-    /// was read at start is read at the first [`Reloader::turn`].
+    /// Says in the session's runtime directory who we are. The first [`Reloader::turn`], [`RELOAD_QUIET_MS`] from now,
+    /// begins the watch on the policy file; whatever changed since the start is a change from then on.
     ///
     /// A file that cannot be watched is told and is no error: SIGHUP still works.
     ///
@@ -109,14 +119,13 @@ impl Reloader {
     pub fn start(governing: Governing, session_dir: &Path, now_ns: u64) -> io::Result<Self> {
         let directory = RuntimeDir::begin(session_dir)?;
         crate::fault::Stage::Reload.passed_io()?;
-        let watch = PolicyWatch::new(&governing.path);
         let mut reloader = Self {
             processes_max: ResourcesPlan::of(&governing.policy.sandbox).pids_max,
-            watch: watch.map_err(|errno| unwatched(&governing.path, errno)).ok(),
+            watch: Watching::NotYet,
             governing,
             directory,
             answered: 0,
-            changed: Some((now_ns.saturating_sub(nanoseconds(RELOAD_WAIT_MAX_MS)), now_ns)),
+            changed: Some((now_ns, now_ns)),
             asked: false,
             handed: None,
             refused: None,
@@ -128,15 +137,27 @@ impl Reloader {
     /// The descriptor that tells of changes.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(PolicyWatch::fd)
+        match &self.watch {
+            Watching::On(watch) => Some(watch.fd()),
+            Watching::NotYet | Watching::Off => None,
+        }
     }
 
     /// Takes in what happened to the file.
     pub fn hear_changes(&mut self, now_ns: u64) {
-        match self.watch.as_mut().map_or(Ok(false), PolicyWatch::hear) {
+        let Watching::On(watch) = &mut self.watch else { return };
+        match watch.hear() {
             Ok(true) => self.changed = Some((self.changed.map_or(now_ns, |(first_ns, _)| first_ns), now_ns)),
             Ok(false) => {}
             Err(errno) => self.give_up_watching(errno),
+        }
+    }
+
+    /// The session is ending: nothing is heard any more. The kernel forgets the marks while the rest ends, or the close
+    /// of the watch would wait for that.
+    pub fn rest(&mut self) {
+        if let Watching::On(watch) = &mut self.watch {
+            watch.leave();
         }
     }
 
@@ -169,10 +190,15 @@ impl Reloader {
         let answers = std::mem::take(&mut self.asked);
         self.changed = None;
         // Watched first, read then: a change after this is heard.
-        if let Some(Err(errno)) = self.watch.as_mut().map(PolicyWatch::arm) {
-            self.give_up_watching(errno);
+        let begins = matches!(self.watch, Watching::NotYet);
+        self.watch_file();
+        let read = self.read();
+        if begins && !answers && !matches!(read, Read::Unchanged) {
+            // Nobody has heard yet whether it is still being written: it waits for the quiet that every change waits for.
+            self.changed = Some((now_ns, now_ns));
+            return Ok(());
         }
-        match self.read() {
+        match read {
             Read::Unchanged => {
                 if self.refused.take().is_some() || answers {
                     self.say(Verdict::Unchanged, answers);
@@ -316,9 +342,21 @@ impl Reloader {
         }
     }
 
+    fn watch_file(&mut self) {
+        let begun = match &mut self.watch {
+            Watching::Off => return,
+            Watching::On(watch) => watch.arm(),
+            Watching::NotYet => PolicyWatch::new(&self.governing.path).map(|watch| self.watch = Watching::On(watch)),
+        };
+        if let Err(errno) = begun {
+            self.give_up_watching(errno);
+        }
+    }
+
     fn give_up_watching(&mut self, errno: nix::errno::Errno) {
-        self.watch = None;
-        unwatched(&self.governing.path, errno);
+        self.watch = Watching::Off;
+        let path = self.governing.path.display();
+        tracing::warn!("{path} is not watched for changes ({errno}): `intercept-sandbox reload` or SIGHUP");
     }
 }
 
@@ -327,10 +365,6 @@ fn hand_lock(lock: LockFile, control: BorrowedFd<'_>) -> io::Result<LockFile> {
     let attached = Attached { bytes: lock.bytes.len() as u64, sha256: lock.sha256 };
     ToRelay::Lock(attached).send_with(control, sealed::seal(&lock.bytes)?.as_fd())?;
     Ok(LockFile { bytes: Vec::new(), sha256: lock.sha256 })
-}
-
-fn unwatched(path: &Path, errno: nix::errno::Errno) {
-    tracing::warn!("{} is not watched for changes ({errno}): `intercept-sandbox reload` or SIGHUP", path.display());
 }
 
 /// `sandbox.filesystem.read cannot change while the server runs: restart the session`.

@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 
 use super::ceilings::Ceilings;
 use super::child::{Child, Role};
+use super::client_end::ClientEnd;
 use super::ledger::Ledger;
+use super::meter;
 use super::pin_store::PinStore;
 use super::reload::{ReloadError, Reloader};
 use super::signals::Signals;
@@ -18,6 +20,7 @@ use crate::clock;
 use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use crate::sandbox::cgroup::{CgroupError, Leaf};
 use crate::sandbox::running::{Ending, Running};
+use crate::weaken;
 
 /// How long a server may take to end after its stdin closed, before SIGTERM.
 const STDIN_GRACE: Duration = Duration::from_millis(1000);
@@ -66,6 +69,8 @@ pub struct Watch<'s> {
     pub control: OwnedFd,
     /// The launched server; none once it is reaped.
     pub running: Option<Running>,
+    /// The client's end, polled for its closing.
+    pub client: ClientEnd,
     /// SIGTERM, SIGINT, SIGHUP.
     pub signals: &'s Signals,
     /// Longest life of the session.
@@ -103,6 +108,8 @@ enum Source {
     Signals,
     Control,
     Server,
+    /// The client's end is closed.
+    Client,
     /// The policy file, or what leads to it.
     Policy,
     /// A counter at the run's ceilings.
@@ -142,7 +149,8 @@ impl Watch<'_> {
             relay_alive: true,
             terminated: false,
         };
-        while !(state.phase == Phase::Draining && (state.last.is_some() || !state.relay_alive)) {
+        // A relay that has ended the log still delivers; its own end, or our patience, is the last of it.
+        while state.phase != Phase::Draining || state.relay_alive {
             // The crew backwards: a place stays what it is while later ones are taken out.
             for source in self.wait(&state)?.into_iter().rev() {
                 match source {
@@ -150,6 +158,7 @@ impl Watch<'_> {
                     Source::Control => self.hear_relay(&mut state)?,
                     Source::Server => self.server_gone(&mut state)?,
                     Source::Ceilings => self.look_at_ceilings(&state),
+                    Source::Client => self.client.closed(clock::now().boot_ns),
                     Source::Policy => self.reload.hear_changes(clock::now().boot_ns),
                     Source::Crew(index) => self.child_gone(index, &mut state)?,
                 }
@@ -159,6 +168,9 @@ impl Watch<'_> {
                 self.look_at_ceilings(&state);
             }
             self.look_at_policy(&mut state)?;
+            if !state.takes_policies() {
+                self.reload.rest();
+            }
         }
         // The namespace dies with its pid 1; the cgroup catches whatever was never in it.
         self.leaf.kill()?;
@@ -174,10 +186,13 @@ impl Watch<'_> {
         wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
         wanted.extend(self.ceilings.fds().map(|fd| (Source::Ceilings, fd)));
         wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
-        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(source, fd)| PollFd::new(*fd, source.flags())).collect();
+        if let Some(fd) = self.client.fd() {
+            wanted.push((Source::Client, fd));
+        }
+        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(source, fd)| PollFd::new(*fd, source.events())).collect();
         let reload_ns = self.reload.due_ns().filter(|_| state.takes_policies());
-        let due_ns = [reload_ns, self.ceilings.due_ns()].into_iter().flatten().min();
-        match poll(&mut polled, timeout(state, due_ns)) {
+        let client_ns = self.client.due_ns().filter(|_| state.phase == Phase::Running);
+        match poll(&mut polled, timeout(state, [reload_ns, client_ns, self.ceilings.due_ns()])) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -196,8 +211,12 @@ impl Watch<'_> {
         state.phase = Phase::Draining;
         state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
         self.look_at_ceilings(state); // before the relay says how it ended
-        if state.relay_alive {
-            ToRelay::Finish { cause, status: ending.wait_status() }.send(self.control.as_fd())?;
+        let finish = ToRelay::Finish { cause, status: ending.wait_status() };
+        if state.relay_alive
+            && let Err(error) = finish.send(self.control.as_fd())
+        {
+            tracing::error!("relay: {error}");
+            state.give_up(EndCause::RelaySilent);
         }
         Ok(())
     }
@@ -252,6 +271,8 @@ impl Watch<'_> {
         let cause = match child.role() {
             Role::Janitor => EndCause::JanitorDied,
             Role::Egress => EndCause::EgressDied,
+            Role::Meter if child.exit_code() == Some(i32::from(meter::OVER)) => EndCause::WriteLimit,
+            Role::Meter => EndCause::MeterDied,
             // The relay keeps the connection that it has; without one, calls with a limit are refused.
             Role::Link => {
                 if state.phase != Phase::Draining && state.relay_alive {
@@ -268,8 +289,13 @@ impl Watch<'_> {
                 EndCause::RelayDied
             }
         };
-        // Egress hangs up in order once the session is being finished.
-        if state.phase == Phase::Draining { Ok(()) } else { self.end(cause, state) }
+        match state.phase {
+            Phase::Draining if cause == EndCause::RelayDied => state.give_up(cause),
+            // Egress hangs up in order once the session is being finished.
+            Phase::Draining => {}
+            _ => self.end(cause, state)?,
+        }
+        Ok(())
     }
 
     fn hear_signals(&mut self, state: &mut State) -> Result<(), WatchError> {
@@ -355,6 +381,12 @@ impl Watch<'_> {
             state.cause.get_or_insert(EndCause::WallTime);
             self.terminate(state)?;
         }
+        let is_silent = state.phase == Phase::Running && self.client.due_ns().is_some_and(|due| now >= due);
+        if is_silent && weaken::in_force("relay-word") {
+            tracing::error!("the client is gone, and the relay does not say so: it hangs");
+            state.relay_alive = false;
+            self.end(EndCause::RelaySilent, state)?;
+        }
         if state.due_ns.is_none_or(|due| now < due) {
             return Ok(());
         }
@@ -366,10 +398,8 @@ impl Watch<'_> {
                 state.phase = Phase::Killed;
                 state.due_ns = None;
             }
-            Phase::Draining => {
-                // The client does not read: its last bytes are lost to it, the log is closed by the monitor.
-                state.relay_alive = false;
-            }
+            // The relay hangs, or the client does not read: its last bytes are lost to it.
+            Phase::Draining => state.give_up(EndCause::RelaySilent),
         }
         Ok(())
     }
@@ -377,9 +407,10 @@ impl Watch<'_> {
 
 impl Source {
     /// What poll(2) is asked. A file of the cgroup is always readable; that it changed is `POLLPRI`.
-    const fn flags(self) -> PollFlags {
+    const fn events(self) -> PollFlags {
         match self {
             Self::Ceilings => PollFlags::POLLPRI,
+            Self::Client => ClientEnd::EVENTS,
             _ => PollFlags::POLLIN,
         }
     }
@@ -391,6 +422,16 @@ impl State {
         self.relay_alive && matches!(self.phase, Phase::Running)
     }
 
+    /// Nothing more is expected of the relay. Where it has not ended the log, that is how the session ended.
+    fn give_up(&mut self, cause: EndCause) {
+        self.relay_alive = false;
+        if self.last.is_none()
+            && matches!(self.cause, None | Some(EndCause::Server | EndCause::Client | EndCause::Signal))
+        {
+            self.cause = Some(cause);
+        }
+    }
+
     fn enter(&mut self, phase: Phase, grace: Duration) {
         if self.phase == Phase::Running || (self.phase == Phase::Closing && phase == Phase::Terminating) {
             self.phase = phase;
@@ -399,8 +440,8 @@ impl State {
     }
 }
 
-fn timeout(state: &State, other_ns: Option<u64>) -> PollTimeout {
-    let Some(due) = [state.due_ns, state.wall_ns, other_ns].into_iter().flatten().min() else {
+fn timeout(state: &State, others: [Option<u64>; 3]) -> PollTimeout {
+    let Some(due) = [state.due_ns, state.wall_ns].into_iter().chain(others).flatten().min() else {
         return PollTimeout::NONE;
     };
     let left_ms = due.saturating_sub(clock::now().boot_ns).div_ceil(1_000_000);

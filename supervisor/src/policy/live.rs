@@ -93,6 +93,7 @@ fn sandbox_changes(old: &SandboxSection, new: &SandboxSection, changed: &mut Cha
         present: _,
         // A ceiling of the cgroup, which is written anew; the monitor judges how high it may go.
         processes_max: _,
+        exec,
         hosts,
         read,
         write,
@@ -116,6 +117,7 @@ fn sandbox_changes(old: &SandboxSection, new: &SandboxSection, changed: &mut Cha
     changed.note("sandbox.network.allow", !same(&old.hosts, hosts, host));
     changed.note("sandbox.filesystem.read", !same(&old.read, read, |path| path));
     changed.note("sandbox.filesystem.write", !same(&old.write, write, folder));
+    changed.note("sandbox.process.exec", old.exec != *exec);
     changed.note("sandbox.resources.open_files", old.resources.open_files != *open_files);
     changed.note("sandbox.resources.tmp", old.resources.tmp_bytes != *tmp_bytes);
     let lines = (old.resources.client_line_max(), old.resources.server_line_max());
@@ -141,9 +143,9 @@ fn host(rule: &HostRule) -> HostKey<'_> {
     (host, ports, *tls, reason.as_deref(), *max_bytes_out)
 }
 
-fn folder(rule: &WriteRule) -> (&Path, &Path, Option<&str>) {
-    let WriteRule { path, from, owner, line: _ } = rule;
-    (path, from, owner.as_deref())
+fn folder(rule: &WriteRule) -> (&Path, &Path, Option<&str>, Option<u64>) {
+    let WriteRule { path, from, owner, max_bytes, line: _ } = rule;
+    (path, from, owner.as_deref(), *max_bytes)
 }
 
 fn variable(pass: &EnvPass) -> (&str, bool) {
@@ -214,7 +216,8 @@ mod tests {
     const WHOLE: &str = "
 sandbox:
   network: {allow: [{host: a.b}, {host: c.d, ports: [1], tls: none, reason: r, max_bytes_out: 1K}]}
-  filesystem: {read: [/opt/a, /opt/b], write: [/opt/c, {path: /d, from: /opt/d, owner: ada}]}
+  filesystem: {read: [/opt/a, /opt/b], write: [/opt/c, {path: /d, from: /opt/d, owner: ada, max: 1M}]}
+  process: {max: 2, exec: [node, git]}
   env: {pass: [A, B], set: {C: x}}
   resources: {open_files: 64, tmp: 1M}
 ";
@@ -228,6 +231,10 @@ sandbox:
             ("max_bytes_out: 1K", "max_bytes_out: 2K", "sandbox.network.allow"),
             ("/opt/a, ", "", "sandbox.filesystem.read"),
             ("owner: ada", "owner: bob", "sandbox.filesystem.write"),
+            ("max: 1M}]", "max: 2M}]", "sandbox.filesystem.write"),
+            (", max: 1M}]", "}]", "sandbox.filesystem.write"),
+            ("exec: [node, git]", "exec: [node, sh]", "sandbox.process.exec"),
+            (", exec: [node, git]", "", "sandbox.process.exec"),
             ("pass: [A, B]", "pass: [A, A2]", "sandbox.env.pass"),
             ("C: x", "C: y", "sandbox.env.set"),
             ("open_files: 64", "open_files: 65", "sandbox.resources.open_files"),
@@ -244,6 +251,7 @@ sandbox:
         let moved = WHOLE
             .replace("[/opt/a, /opt/b]", "[/opt/b, /opt/a]")
             .replace("pass: [A, B]", "pass: [B, A]")
+            .replace("exec: [node, git]", "exec: [git, node]")
             .replace("sandbox:", "# a line more\nsandbox:");
         assert_eq!(fixed_changes(&loaded(WHOLE), &loaded(&moved)), [""; 0]);
     }

@@ -261,6 +261,9 @@ pub struct SandboxSection {
     pub write: Vec<WriteRule>,
     /// `process.max`, processes and threads; default 64.
     pub processes_max: Option<u64>,
+    /// `process.exec`: the programs that the server may execute besides its own command, as bare names or absolute paths,
+    /// in order and each once; `None`: whatever the view shows.
+    pub exec: Option<BTreeSet<String>>,
     /// `resources`.
     pub resources: Resources,
     /// `env.pass`.
@@ -307,6 +310,8 @@ pub struct WriteRule {
     pub from: PathBuf,
     /// User name or numeric uid that files written there belong to.
     pub owner: Option<String>,
+    /// `max`: bytes that the folder may hold, what stood there before counted in.
+    pub max_bytes: Option<u64>,
     /// Line of the entry, from 1.
     pub line: u32,
 }

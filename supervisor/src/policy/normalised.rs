@@ -191,7 +191,8 @@ fn sandbox(out: &mut Writer, section: &SandboxSection) {
     out.line(2, if section.write.is_empty() { "write: []" } else { "write:" });
     for write in &section.write {
         let owner = write.owner.as_ref().map(|owner| format!(", owner: {}", text(owner))).unwrap_or_default();
-        out.line(3, &format!("- {{path: {}, from: {}{owner}}}", path_text(&write.path), path_text(&write.from)));
+        let max = write.max_bytes.map(|bytes| format!(", max: {bytes}")).unwrap_or_default();
+        out.line(3, &format!("- {{path: {}, from: {}{owner}{max}}}", path_text(&write.path), path_text(&write.from)));
     }
     let (process, resources) = ceilings(section);
     out.line(1, &process);
@@ -229,7 +230,9 @@ fn ceilings(section: &SandboxSection) -> (String, String) {
         given.server_line_max(),
     );
     let max = section.processes_max.unwrap_or(Resources::DEFAULT_PROCESSES);
-    (format!("process: {{max: {max}}}"), resources)
+    let exec =
+        section.exec.as_ref().map(|programs| format!(", exec: {}", list(programs.iter().map(|name| text(name)))));
+    (format!("process: {{max: {max}{}}}", exec.unwrap_or_default()), resources)
 }
 
 fn host_rule(host: &HostRule) -> String {
@@ -323,8 +326,8 @@ limits: {scope: session}
 approvals: {timeout: 20s, valid: 0}
 sandbox:
   network: {allow: [{host: a.example, ports: [443, 8443], max_bytes_out: 1M}, {host: b.example, tls: none, reason: lab}]}
-  filesystem: {read: [/opt/a], write: [/srv/b, {path: /images, from: /srv/c, owner: images}]}
-  process: {max: 3}
+  filesystem: {read: [/opt/a], write: [/srv/b, {path: /images, from: /srv/c, owner: images, max: 512M}]}
+  process: {max: 3, exec: [node, /opt/a/b]}
   resources: {memory: 512M, cpu: 0.25, open_files: 64, tmp: 1G, wall: 1h}
   env: {pass: [A, {name: B, optional: true}], set: {C: "yes", D: 1.0}}
   require: [core, landlock]
@@ -341,6 +344,8 @@ cli: {allow: [connect-to]}
             "cpu: 0.250",
             "wall: 3600s",
             "window: 120s",
+            "owner: images, max: 536870912}",
+            "process: {max: 3, exec: [/opt/a/b, node]}",
             "rate_limit: 4/hour",
             "pace: {every: 250ms, burst: 3}",
             "pace: {every: 60s, burst: 1}",

@@ -177,7 +177,7 @@ impl Gate {
                 self.announced(result)
             }
             (Asked::Other { method }, Outcome::Result(result)) if method == "server/discover" => self.announced(result),
-            (Asked::Other { .. }, Outcome::Result(result)) => subscriptions::last_word(asked, result, origin),
+            (Asked::Listen(_), Outcome::Result(result)) => subscriptions::last_word(asked, result, origin),
             _ => None,
         };
         if changed.is_none() && elicitation::asks(&outcome) {
@@ -271,8 +271,8 @@ impl Gate {
 /// every result of 2026-07-28 and says nothing more.
 fn looks_into(asked: &Asked, answer: &Answer<'_>) -> bool {
     let by_question = match asked {
-        Asked::ToolsList | Asked::Initialize => true,
-        Asked::Other { method } => method == "server/discover" || method == LISTEN,
+        Asked::ToolsList | Asked::Initialize | Asked::Listen(_) => true,
+        Asked::Other { method } => method == "server/discover",
         Asked::Call { output, .. } => output.is_some() && answer.is_result(),
         Asked::OwnToolsList => false,
     };
@@ -304,6 +304,7 @@ pub(super) fn answer_event<'e>(
         }
         Asked::ToolsList => mcp.method = Some("tools/list"),
         Asked::Initialize => mcp.method = Some("initialize"),
+        Asked::Listen(_) => mcp.method = Some(LISTEN),
         Asked::Other { method } => mcp.method = Some(method),
         Asked::OwnToolsList => {}
     }

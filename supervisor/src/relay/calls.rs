@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::continuations::Turn;
 use super::events::request_event;
-use super::gate::{Asked, Gate, NOT_TAKEN, Parked, Step, corr, deny_request, record_id};
+use super::gate::{Asked, Gate, NOT_TAKEN, Step, corr, deny_request, record_id};
 use super::outbox::Outbox;
+use super::parking::{self, Awaits, Parked};
+use super::pins;
 use super::ruling::{Granted, Judge, Refused, Ruling, ambiguous, record_limit, record_rule};
 use super::schemas::{Listing, Lookup};
 use crate::audit::{self, AuditError, Effect, Event, Journal, Kind, Mcp};
-use crate::bounds::PARKED_BYTES_MAX;
 use crate::clock::Now;
 use crate::policy::{DenialCode, Visibility};
 use crate::wire::ids::Entry;
@@ -47,22 +48,36 @@ impl Gate {
 
     /// Decides an opened call; on anything but a forward its place in the table is given back or kept parked.
     fn rule_on(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>) -> Result<(), AuditError> {
+        self.rule_with(step, opened, Patience::Left)
+    }
+
+    fn rule_with(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>, patience: Patience) -> Result<(), AuditError> {
         let Opened { request, call, ours } = opened;
         let policy = Rc::clone(&self.policy);
         // A hidden tool does not show what its arguments are called: the policy refuses it below.
         let is_visible = self.observe || policy.visibility(call.name) == Visibility::Listed;
         if is_visible && let Some(text) = ambiguous(call, &policy, self.schemas.lookup(call.name)) {
-            return self.refuse_ambiguous(step, opened, &text);
+            return self.refuse_malformed(step, opened, ("ambiguous_argument", &text));
+        }
+        if self.continuations.is_unasked(call, step.now.boot_ns) {
+            let text = "\"inputResponses\" answers what the server did not ask for";
+            return self.refuse_malformed(step, opened, ("unasked_input", text));
         }
         let (observe, now) = (self.observe, step.now);
         let (store, paces, session) = (self.store.as_mut(), &mut self.paces, self.session.as_str());
         let continues = self.continuations.has(call, now.boot_ns);
         let mut judge = Judge { policy: &policy, store, paces, session, observe, continues, now };
         let in_hand = |print| self.approvals.in_hand(print, now.boot_ns).is_some();
-        let pin = self.pins.lookup(self.schemas.listing(), call.name);
+        let pin = match self.pins.lookup(self.schemas.listing(), call.name) {
+            pins::Lookup::Storing if patience == Patience::Over => {
+                pins::Lookup::Refused(DenialCode::PinUnavailable, pins::told(call.name, DenialCode::PinUnavailable))
+            }
+            pin => pin,
+        };
         let ruling = judge.rule(self.schemas.lookup(call.name), pin, call, in_hand);
         match if observe { ruling.observed() } else { ruling } {
-            Ruling::Wait => self.await_tools(step, request, ours),
+            Ruling::Wait(Awaits::Tools) => self.await_tools(step, request, ours),
+            Ruling::Wait(Awaits::Pin) => self.await_pin(step, opened),
             Ruling::Ask { rule, print } => self.ask_a_person(step, opened, rule, print),
             Ruling::Granted(granted) => self.let_go(step, opened, &granted),
             Ruling::Refused(refused) => self.refuse_call(step, opened, &refused, None),
@@ -78,7 +93,9 @@ impl Gate {
         };
         self.await_progress(request, &ours);
         let is_first = request.params.as_ref().and_then(|params| params.member("cursor")).is_none();
-        if self.pins.on() && (self.schemas.not_asked() || (is_first && !self.schemas.is_waiting())) {
+        // Where the pace forbids another reading, what the client is shown is still held against the pins, entry by entry.
+        let again = is_first && !self.schemas.is_waiting() && self.list_pace.is_free(step.now.boot_ns);
+        if self.pins.on() && (self.schemas.not_asked() || again) {
             self.ask_for_tools(step, None)?;
         }
         self.list_on(step, request, &ours)
@@ -88,7 +105,7 @@ impl Gate {
         match self.schemas.listing() {
             _ if !self.pins.on() => {}
             Listing::Known => {}
-            Listing::Pending => return self.park(step, request, ours),
+            Listing::Pending => return self.park_for_tools(step, request, ours),
             Listing::Unavailable => {
                 self.asked.abandon(ours);
                 let text = "the server does not say what tools it has, so none can be compared with its pin";
@@ -108,7 +125,7 @@ impl Gate {
         request: &Request<'_>,
         ours: &RequestId,
     ) -> Result<(), AuditError> {
-        self.park(step, request, ours)?;
+        self.park_for_tools(step, request, ours)?;
         let has_handshake = self.known_revision_of(request).is_none_or(Era::has_handshake);
         if (self.pins.on() || !has_handshake) && self.schemas.not_asked() {
             return self.ask_for_tools(step, None);
@@ -117,14 +134,39 @@ impl Gate {
         Ok(())
     }
 
-    fn park(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>, ours: &RequestId) -> Result<(), AuditError> {
-        let held: usize = self.parked.iter().map(|parked| parked.line.len()).sum();
-        if held + step.line.len() > PARKED_BYTES_MAX {
-            self.asked.abandon(ours);
-            return deny_request(step, request, NOT_TAKEN, "not_taken", "too much waits for the tools' schemas");
+    /// A call whose tool's pin is on its way to the disk: that pin goes next.
+    fn await_pin(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>) -> Result<(), AuditError> {
+        let Opened { request, call, ours } = opened;
+        if !self.parking.has_room(step.line.len()) {
+            return self.no_room(step, request, ours);
         }
-        self.parked.push_back(Parked { ours: ours.clone(), line: step.line.to_vec() });
+        let now_ns = step.now.boot_ns;
+        let came_ns = match self.asked.get_mut(ours) {
+            Some(Entry { payload: Asked::Call { since_ns, .. }, .. }) => *since_ns,
+            _ => now_ns,
+        };
+        self.pins.hurry(call.name);
+        let parked = Parked { ours: ours.clone(), line: step.line.to_vec() };
+        self.parking.for_pin(parked, call.name, parking::pin_due_ns(came_ns, now_ns));
         Ok(())
+    }
+
+    fn park_for_tools(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        request: &Request<'_>,
+        ours: &RequestId,
+    ) -> Result<(), AuditError> {
+        if !self.parking.has_room(step.line.len()) {
+            return self.no_room(step, request, ours);
+        }
+        self.parking.for_tools(Parked { ours: ours.clone(), line: step.line.to_vec() });
+        Ok(())
+    }
+
+    fn no_room(&mut self, step: &mut Step<'_, '_>, request: &Request<'_>, ours: &RequestId) -> Result<(), AuditError> {
+        self.asked.abandon(ours);
+        deny_request(step, request, NOT_TAKEN, "not_taken", "too much waits for the tools' schemas or their pins")
     }
 
     /// Forwards a call when its record is on disk.
@@ -196,13 +238,18 @@ impl Gate {
         Ok(())
     }
 
-    /// Refuses a call with a key that servers may read in two ways, whatever the policy would say of it: a denial like any
-    /// other in the log and the counts, and no tool result, because the call is malformed.
-    fn refuse_ambiguous(&mut self, step: &mut Step<'_, '_>, opened: Opened<'_>, text: &str) -> Result<(), AuditError> {
+    /// Refuses a call with a key that servers may read in two ways, or that answers nothing, whatever the policy would say of it: a
+    /// denial like any other in the log and the counts, and no tool result, because the call is malformed.
+    fn refuse_malformed(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        opened: Opened<'_>,
+        (code, text): (&str, &str),
+    ) -> Result<(), AuditError> {
         let Opened { request, ours, .. } = opened;
         let corr = corr(ours);
         let event = self.call_event(Kind::McpRequest, step, &opened, &corr).with_effect(Effect::Denied);
-        let event = event.with_reason("ambiguous_argument", text);
+        let event = event.with_reason(code, text);
         reply::error_reply(Some(&request.id), INVALID_PARAMS, text, step.outbox.client());
         step.outbox.client().push(b'\n');
         step.record(&event)?;
@@ -258,6 +305,16 @@ impl Gate {
         reread(line, |request, call| self.rule_on(&mut step, Opened { request, call, ours }))
     }
 
+    /// Refuses the calls that have waited long enough for their pins.
+    fn pins_overdue(&mut self, now: Now, journal: &mut Journal, outbox: &mut Outbox) -> Result<(), AuditError> {
+        while let Some(Parked { ours, line }) = self.parking.next_overdue(now.boot_ns) {
+            let mut step = Step { now, line: &line, journal: &mut *journal, outbox: &mut *outbox };
+            let ours = &ours;
+            reread(&line, |request, call| self.rule_with(&mut step, Opened { request, call, ours }, Patience::Over))?;
+        }
+        Ok(())
+    }
+
     /// Does what is due by time: schemas that did not come, calls and questions that nobody answered.
     ///
     /// # Errors
@@ -272,16 +329,29 @@ impl Gate {
             self.schemas.late();
             self.woken = true;
         }
+        self.list_due(now, journal, outbox)?;
         self.calls_overdue(now, journal, outbox)?;
         self.say_of_pins(now, journal)?;
         if std::mem::take(&mut self.woken) && self.schemas.settled() {
             // What still has to wait, for its pin or a late list, stands in line again.
-            for Parked { ours, line } in std::mem::take(&mut self.parked) {
+            for Parked { ours, line } in self.parking.take_for_tools() {
                 self.rule_again((&ours, &line), now, journal, outbox)?;
             }
         }
+        while let Some(Parked { ours, line }) = self.parking.next_woken() {
+            self.rule_again((&ours, &line), now, journal, outbox)?;
+        }
+        self.pins_overdue(now, journal, outbox)?;
         self.approvals_due(now, journal, outbox)
     }
+}
+
+/// Whether a call may wait for its tool's pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    Left,
+    /// It has waited as long as it may: what is not on the disk now counts as not to be had.
+    Over,
 }
 
 /// Reads a parked line again: it parsed when it came, and the same bytes parse again.

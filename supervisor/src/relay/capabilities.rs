@@ -36,6 +36,9 @@ const SERVER: [Family; 4] = [
     TASKS,
 ];
 
+/// Room for what is longer in our line than in the client's, mostly the id, bytes: it need not grow, and be moved, for that.
+const LONGER_BYTES: usize = 64;
+
 impl Gate {
     /// Stages a client's request for the server under our id: written from what was judged, never the bytes that came, and
     /// without the capabilities that the policy closes.
@@ -47,19 +50,18 @@ impl Gate {
             read.raw.pass_on(Some(ours), out);
             return out.push(b'\n');
         }
+        out.reserve(line.len() + LONGER_BYTES);
+        let place = place_of_capabilities(&request.method);
+        let announced = |params| place.iter().try_fold(params, |value: &Value<'_>, key| value.member(key));
         let is_closed = |family: &Family| !family.1.iter().any(|method| self.policy.opens_method(method));
-        if !CLIENT.iter().any(is_closed) {
+        // Few requests announce anything: the others, large ones among them, are not copied.
+        if request.params.as_ref().and_then(announced).is_none() || !CLIENT.iter().any(is_closed) {
             return write_request(request, ours, out);
         }
         let mut request = request.clone();
-        if let Some(params) = request.params.as_mut() {
-            let announced = match &*request.method {
-                "initialize" => params.member_mut("capabilities"),
-                _ => params.member_mut("_meta").and_then(|meta| meta.member_mut(CLIENT_CAPABILITIES)),
-            };
-            if let Some(announced) = announced {
-                strip(announced, &CLIENT, &self.policy);
-            }
+        let announced = |params| place.iter().try_fold(params, |value: &mut Value<'_>, key| value.member_mut(key));
+        if let Some(announced) = request.params.as_mut().and_then(announced) {
+            strip(announced, &CLIENT, &self.policy);
         }
         write_request(&request, ours, out);
     }
@@ -70,6 +72,11 @@ impl Gate {
         let changed = result.member_mut("capabilities").is_some_and(|all| strip(all, &SERVER, &self.policy));
         changed.then_some(result)
     }
+}
+
+/// The keys that lead from the params of a client's request to what it announces.
+fn place_of_capabilities(method: &str) -> &'static [&'static str] {
+    if method == "initialize" { &["capabilities"] } else { &["_meta", CLIENT_CAPABILITIES] }
 }
 
 /// Whether something was taken out.

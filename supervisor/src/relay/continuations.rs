@@ -7,8 +7,10 @@
 
 use std::collections::VecDeque;
 
+use sha2::{Digest, Sha256};
+
 use super::fingerprint::Fingerprint;
-use crate::bounds::{CALL_ROUNDS_MAX, CONTINUATION_SECONDS, CONTINUATIONS_MAX};
+use crate::bounds::{CALL_ROUNDS_MAX, CONTINUATION_SECONDS, CONTINUATIONS_MAX, INPUT_REQUESTS_MAX};
 use crate::weaken;
 use crate::wire::json::Value;
 use crate::wire::tools::ToolCall;
@@ -39,6 +41,8 @@ struct Continuation {
     turn: Turn,
     /// What of `requestState` has to come back; none where the server gave none.
     state: Option<Fingerprint>,
+    /// The keys of what the server asked for, hashed.
+    asked: Vec<[u8; 32]>,
     /// When it ends, nanoseconds since boot.
     until_ns: u64,
 }
@@ -58,7 +62,8 @@ impl Continuations {
         if turn.rounds >= CALL_ROUNDS_MAX && weaken::in_force("continuation-rounds") {
             return;
         }
-        if turn.policy != self.policy {
+        let asked = keys_of(result.member("inputRequests"));
+        if turn.policy != self.policy || asked.len() > INPUT_REQUESTS_MAX {
             return;
         }
         turn.rounds = turn.rounds.saturating_add(1);
@@ -67,21 +72,36 @@ impl Continuations {
             self.open.pop_front();
         }
         let until_ns = now_ns.saturating_add(CONTINUATION_SECONDS * 1_000_000_000);
-        self.open.push_back(Continuation { turn, state: state_of(result.member("requestState")), until_ns });
+        self.open.push_back(Continuation { turn, state: state_of(result.member("requestState")), asked, until_ns });
     }
 
-    /// The open call that `call` continues: the same but for what answers the server, with the `requestState` that it gave.
+    /// The open call that `call` continues: the same but for what answers the server, with the `requestState` that it gave and
+    /// answers to what it asked alone.
     fn find(&self, call: ToolCall<'_>, now_ns: u64) -> Option<usize> {
-        if call.input_responses.is_none() && call.request_state.is_none() {
-            return None;
-        }
-        let (print, state) = (Fingerprint::of_retried(call), state_of(call.request_state));
-        self.open.iter().position(|open| open.turn.print == print && open.state == state && now_ns < open.until_ns)
+        let keys = keys_of(call.input_responses);
+        self.same(call, now_ns)
+            .find(|(_, open)| keys.iter().all(|key| open.asked.contains(key)))
+            .map(|(place, _)| place)
+    }
+
+    /// The same, whatever it answers.
+    fn same(&self, call: ToolCall<'_>, now_ns: u64) -> impl Iterator<Item = (usize, &Continuation)> {
+        let is_retry = call.input_responses.is_some() || call.request_state.is_some();
+        let wanted = is_retry.then(|| (Fingerprint::of_retried(call), state_of(call.request_state)));
+        self.open.iter().enumerate().filter(move |(_, open)| {
+            let is_same = |(print, state): &(_, _)| open.turn.print == *print && open.state == *state;
+            wanted.as_ref().is_some_and(is_same) && now_ns < open.until_ns
+        })
     }
 
     /// Whether `call` continues one.
     pub(super) fn has(&self, call: ToolCall<'_>, now_ns: u64) -> bool {
         self.find(call, now_ns).is_some()
+    }
+
+    /// Whether `call` would continue one, but for answers to what the server did not ask.
+    pub(super) fn is_unasked(&self, call: ToolCall<'_>, now_ns: u64) -> bool {
+        self.find(call, now_ns).is_none() && self.same(call, now_ns).next().is_some()
     }
 
     /// Uses up what `call` continues.
@@ -103,6 +123,12 @@ impl Continuations {
 /// Whether a result asks for input.
 pub(super) fn asks_for_input(result: &Value<'_>) -> bool {
     result.member("resultType").and_then(Value::as_str) == Some("input_required")
+}
+
+/// The keys of an object, each as its hash: a server's may be as long as a line.
+fn keys_of(holder: Option<&Value<'_>>) -> Vec<[u8; 32]> {
+    let members = holder.and_then(Value::as_object).unwrap_or_default();
+    members.iter().map(|(key, _)| Sha256::digest(key.as_bytes()).into()).collect()
 }
 
 fn state_of(state: Option<&Value<'_>>) -> Option<Fingerprint> {

@@ -1,6 +1,5 @@
 //! One message at a time: read strictly, decide, record, stage. What is staged leaves when its record is on disk.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,14 +8,16 @@ use super::call_clock::CallClock;
 use super::ceilings;
 use super::continuations::{Continuations, Turn};
 use super::events::request_event;
+use super::list_pace::ListPace;
 use super::method_policy::deny_revision;
 use super::noise::Noise;
 use super::outbox::Outbox;
+use super::parking::Parking;
 use super::person::Counts;
 use super::pins::Pins;
 use super::progress::TaskTokens;
 use super::schemas::Schemas;
-use super::subscriptions::LISTEN;
+use super::subscriptions::{Filter, LISTEN};
 use crate::audit::{AuditError, Effect, Event, Journal, Kind, Mcp, McpId, Redactor};
 use crate::clock::Now;
 use crate::limits::Store;
@@ -24,7 +25,6 @@ use crate::limits::pace::Paces;
 use crate::policy::Policy;
 use crate::relay::messages::EndCause;
 use crate::sandbox::cgroup::Incidents;
-use crate::weaken;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Refusal, Request, RequestId, Response};
@@ -32,6 +32,7 @@ use crate::wire::methods::{Direction, Era, Kind as MethodKind};
 use crate::wire::reply;
 use crate::wire::schema::Schema;
 use crate::wire::secrets::Secrets;
+use crate::{planted, weaken};
 
 /// Our own JSON-RPC error: the session is over. Outside -32768..-32000, which JSON-RPC 2.0 and MCP reserve.
 pub(super) const SESSION_OVER: i32 = -31_001;
@@ -49,16 +50,12 @@ pub(super) enum Asked {
     ToolsList,
     /// Its initialize: the answer says the revision.
     Initialize,
+    /// Its subscriptions/listen, with what it asked to hear.
+    Listen(Filter),
     /// Anything else.
     Other { method: String },
     /// Our own tools/list, for the schemas.
     OwnToolsList,
-}
-
-/// A call that waits for the schemas.
-pub(super) struct Parked {
-    pub(super) ours: RequestId,
-    pub(super) line: Vec<u8>,
 }
 
 /// How the server ended.
@@ -95,11 +92,13 @@ pub(super) struct Gate {
     /// Calls that wait for the input that the server asked for.
     pub(super) continuations: Continuations,
     pub(super) schemas: Schemas,
+    pub(super) list_pace: ListPace,
     pub(super) pins: Pins,
-    pub(super) parked: VecDeque<Parked>,
+    /// What waits for the list of tools, or for a pin.
+    pub(super) parking: Parking,
     /// The calls that the server works on.
     pub(super) call_clock: CallClock,
-    /// What waits may go on: a list is settled, or a pin.
+    /// What waits for the list may go on: it is settled.
     pub(super) woken: bool,
     /// Calls that wait for a person, and answers that wait for a call.
     pub(super) approvals: Approvals,
@@ -224,8 +223,9 @@ impl Gate {
             task_tokens: TaskTokens::default(),
             continuations: Continuations::default(),
             schemas: Schemas::default(),
+            list_pace: ListPace::default(),
             pins,
-            parked: VecDeque::new(),
+            parking: Parking::default(),
             call_clock: CallClock::default(),
             woken: false,
             approvals: Approvals::default(),
@@ -259,6 +259,7 @@ impl Gate {
     }
 
     fn client_line(&mut self, step: &mut Step<'_, '_>) -> Result<(), AuditError> {
+        planted::bug(planted::Who::Relay, step.line);
         let read = match jsonrpc::read_line(step.line) {
             Ok(read) => read,
             Err(refusal) => return refuse_line(step, &refusal),
@@ -289,6 +290,7 @@ impl Gate {
         }
         let asked = match &*request.method {
             "initialize" => Asked::Initialize,
+            LISTEN => Asked::Listen(Filter::of(request.params.as_ref())),
             method => Asked::Other { method: method.to_owned() },
         };
         let ours = match self.asked.open(request.id.clone(), asked) {
@@ -303,8 +305,7 @@ impl Gate {
 
     /// Whether the server has not seen this call yet: it waits for schemas or a person.
     pub(super) fn is_parked(&self, ours: &RequestId) -> bool {
-        self.parked.iter().any(|parked| parked.ours == *ours)
-            || self.approvals.waiting().any(|waiting| waiting.ours == *ours)
+        self.parking.has(ours) || self.approvals.waiting().any(|waiting| waiting.ours == *ours)
     }
 
     fn client_response(&mut self, step: &mut Step<'_, '_>, response: &Response<'_>) -> Result<(), AuditError> {
@@ -344,9 +345,9 @@ impl Gate {
         self.policy.needs_schemas() || self.pins.on()
     }
 
-    /// Whether calls wait for the schemas.
+    /// Whether calls wait for the schemas, or for a pin.
     pub(super) fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
+        !self.parking.is_empty()
     }
 
     /// The client is gone: nobody could hear what a person decides.
@@ -356,8 +357,9 @@ impl Gate {
 
     /// When [`Gate::tick`] has something to do, nanoseconds since boot.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        let ours = [self.schemas.deadline_ns(), self.noise.deadline_ns(), self.approvals.deadline_ns()];
-        ours.into_iter().chain([self.call_deadline_ns()]).flatten().min()
+        let lists = [self.schemas.deadline_ns(), self.list_pace.deadline_ns(), self.parking.deadline_ns()];
+        let ours = [self.noise.deadline_ns(), self.approvals.deadline_ns()];
+        lists.into_iter().chain(ours).chain([self.call_deadline_ns()]).flatten().min()
     }
 
     /// The server is gone: every open question of the client gets an error, and `session.end` is written.
@@ -405,6 +407,7 @@ impl ServerEnd {
         };
         match self.cause {
             EndCause::Server => format!("The server ended: {ended}."),
+            EndCause::WriteLimit => "The session was ended (write_limit): a folder is over its `max`.".to_owned(),
             cause => format!("The session was ended ({}); the server: {ended}.", cause.code()),
         }
     }

@@ -41,7 +41,7 @@ impl Gate {
         };
         let mut event = Event::new(Kind::McpResponse).with_effect(Effect::Allowed);
         event.mcp = Some(Mcp { dir: "s2c", method: Some("tools/list"), kind: Some("own"), ..Mcp::default() });
-        let next = match page {
+        let mut next = match page {
             Some(page) => self.schemas.page(page, |tool| self.policy.wants_of_schemas(tool)),
             None => {
                 self.schemas.failed();
@@ -49,6 +49,12 @@ impl Gate {
                 None
             }
         };
+        self.list_pace.charge(self.schemas.take_work().saturating_add(step.line.len() as u64), step.now.boot_ns);
+        if next.is_some() && !self.list_pace.has_page(step.now.boot_ns) {
+            self.schemas.failed();
+            next = None;
+            event = event.with_effect(Effect::Denied).with_reason("bad_tools_list", "reading it takes too much work");
+        }
         match self.schemas.listing() {
             Listing::Known => self.pins.known(&self.policy, self.observe),
             Listing::Unavailable if !self.schemas.is_listing() => self.pins.failed(),
@@ -66,6 +72,9 @@ impl Gate {
     pub(super) fn ask_for_tools(&mut self, step: &mut Step<'_, '_>, cursor: Option<String>) -> Result<(), AuditError> {
         if cursor.is_none() {
             self.forget_own_questions(); // pages of the list before say nothing of this one
+            if self.puts_list_off(step.now) {
+                return Ok(());
+            }
         }
         let ours = match self.asked.open_own(Asked::OwnToolsList) {
             Ok(ours) => ours,

@@ -49,10 +49,16 @@ pub enum EndCause {
     JanitorDied = 9,
     /// The server could not be executed.
     ExecFailed = 10,
+    /// The relay did not say in time that the client is gone, or did not end the log in time.
+    RelaySilent = 11,
+    /// A writable folder holds more than its `max`.
+    WriteLimit = 12,
+    /// The process that counts writable folders died.
+    MeterDied = 13,
 }
 
 impl EndCause {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Server,
         Self::Client,
         Self::Signal,
@@ -63,6 +69,9 @@ impl EndCause {
         Self::RelayDied,
         Self::JanitorDied,
         Self::ExecFailed,
+        Self::RelaySilent,
+        Self::WriteLimit,
+        Self::MeterDied,
     ];
 
     /// The code that stands in `session.end`.
@@ -79,6 +88,9 @@ impl EndCause {
             Self::RelayDied => "relay_died",
             Self::JanitorDied => "janitor_died",
             Self::ExecFailed => "exec_failed",
+            Self::RelaySilent => "relay_silent",
+            Self::WriteLimit => "write_limit",
+            Self::MeterDied => "meter_died",
         }
     }
 
@@ -98,7 +110,7 @@ pub enum FromRelay {
     ClientGone,
     /// The relay cannot go on.
     Failed(EndCause),
-    /// `session.end` is written; this is the last record.
+    /// `session.end` is written; this is the last record. What it still does is to deliver to the client what is the client's.
     Finished(LogPoint),
     /// `policy.reload` is on disk and the policy with this SHA-256 decides from here on.
     PolicyTaken([u8; 32]),
@@ -290,7 +302,7 @@ impl FromRelay {
     /// # Errors
     /// When the monitor is gone.
     pub fn send(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        send_raw(socket, &self.raw())
+        send_raw(socket, &self.raw(), MsgFlags::empty())
     }
 
     /// Sends one message with its blob, sealed.
@@ -298,7 +310,7 @@ impl FromRelay {
     /// # Errors
     /// When the monitor is gone.
     pub fn send_with(self, socket: BorrowedFd<'_>, blob: BorrowedFd<'_>) -> io::Result<()> {
-        send_raw_with(socket, &self.raw(), blob)
+        send_raw_with(socket, &self.raw(), blob, MsgFlags::empty())
     }
 
     /// Receives one message, with the descriptor of its blob where it has one; `Ok(None)` when the relay has closed its end.
@@ -357,20 +369,20 @@ impl ToRelay {
         matches!(self, Self::Policy(_) | Self::Lock(_) | Self::Rejected(..) | Self::Pin(PinAnswer::Stood, _))
     }
 
-    /// Sends one message without a text.
+    /// Sends one message without a text. The monitor never waits for the relay to read.
     ///
     /// # Errors
-    /// When the relay is gone.
+    /// When the relay is gone, or has left so many messages unread that it hangs.
     pub fn send(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        send_raw(socket, &self.raw())
+        send_raw(socket, &self.raw(), MsgFlags::MSG_DONTWAIT)
     }
 
     /// Sends one message with its text, sealed.
     ///
     /// # Errors
-    /// When the relay is gone.
+    /// As [`ToRelay::send`].
     pub fn send_with(self, socket: BorrowedFd<'_>, text: BorrowedFd<'_>) -> io::Result<()> {
-        send_raw_with(socket, &self.raw(), text)
+        send_raw_with(socket, &self.raw(), text, MsgFlags::MSG_DONTWAIT)
     }
 
     /// Receives one message, with the descriptor of its text where it has one; `Ok(None)` when the monitor has closed its
@@ -399,9 +411,9 @@ fn unknown() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a message that is not one of ours")
 }
 
-fn send_raw(socket: BorrowedFd<'_>, raw: &Raw) -> io::Result<()> {
+fn send_raw(socket: BorrowedFd<'_>, raw: &Raw, flags: MsgFlags) -> io::Result<()> {
     loop {
-        match send(socket.as_raw_fd(), &raw.encode(), MsgFlags::MSG_NOSIGNAL) {
+        match send(socket.as_raw_fd(), &raw.encode(), flags | MsgFlags::MSG_NOSIGNAL) {
             Ok(MESSAGE_BYTES) => return Ok(()),
             Ok(_) => return Err(unknown()),
             Err(Errno::EINTR) => {}
@@ -410,11 +422,11 @@ fn send_raw(socket: BorrowedFd<'_>, raw: &Raw) -> io::Result<()> {
     }
 }
 
-fn send_raw_with(socket: BorrowedFd<'_>, raw: &Raw, text: BorrowedFd<'_>) -> io::Result<()> {
+fn send_raw_with(socket: BorrowedFd<'_>, raw: &Raw, text: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<()> {
     let (bytes, fds) = (raw.encode(), [text.as_raw_fd()]);
     let (data, rights) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&fds)]);
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &data, &rights, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(socket.as_raw_fd(), &data, &rights, flags | MsgFlags::MSG_NOSIGNAL, None) {
             Ok(MESSAGE_BYTES) => return Ok(()),
             Ok(_) => return Err(unknown()),
             Err(Errno::EINTR) => {}

@@ -65,7 +65,7 @@ impl Gate {
         };
         self.call_clock.done(&cancelled.ours);
         if self.is_parked(&cancelled.ours) {
-            self.parked.retain(|parked| parked.ours != cancelled.ours);
+            drop(self.parking.remove(&cancelled.ours));
             self.approvals.cancel(&cancelled.ours);
             return Cancelled::Parked;
         }

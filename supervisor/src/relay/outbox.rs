@@ -86,8 +86,8 @@ impl Outbox {
     ) -> std::io::Result<()> {
         let line = self.line.take();
         if std::mem::take(&mut self.recorded) {
-            send(&self.to_server, server)?;
-            send(&self.to_client, client)?;
+            send(&mut self.to_server, server)?;
+            send(&mut self.to_client, client)?;
             if let Some(parts) = line
                 && let Some(line) = take()
             {
@@ -112,6 +112,11 @@ impl Outbox {
     }
 }
 
-fn send(bytes: &[u8], sink: &mut Sink) -> std::io::Result<()> {
-    if bytes.is_empty() { Ok(()) } else { sink.write(bytes) }
+/// Writes `bytes`; a large buffer goes whole, so that what has to wait is not copied.
+fn send(bytes: &mut Vec<u8>, sink: &mut Sink) -> std::io::Result<()> {
+    match bytes.len() {
+        0 => Ok(()),
+        HAND_OVER_BYTES_MIN.. => sink.write_buffer(std::mem::take(bytes)),
+        _ => sink.write(bytes),
+    }
 }

@@ -62,7 +62,8 @@ impl Gate {
             }
             (PinAnswer::Stood, None) => return Err(SwapError::NoText),
         };
-        self.woken = true;
-        if self.pins.answered(attached.sha256, kept) { Ok(()) } else { Err(SwapError::NotAsked) }
+        let tool = self.pins.answered(attached.sha256, kept).ok_or(SwapError::NotAsked)?;
+        self.parking.wake(&tool);
+        Ok(())
     }
 }

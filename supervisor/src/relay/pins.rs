@@ -73,8 +73,10 @@ enum Standing {
 pub(super) enum Lookup<'a> {
     /// Nothing is pinned.
     Off,
-    /// The list, or the pin's way to the disk, is not done.
+    /// The list is not done.
     Pending,
+    /// The pin is on its way to the disk.
+    Storing,
     /// The list is not to be had.
     Unavailable,
     Refused(DenialCode, String),
@@ -93,6 +95,8 @@ pub(super) struct Pins {
     next_lock: Option<(BTreeMap<String, Definition>, [u8; 32])>,
     /// The last whole list.
     seen: Vec<(String, Definition)>,
+    /// Where a tool stands in it first.
+    seen_at: HashMap<String, usize>,
     /// The one that is being read, and the bytes of its definitions.
     reading: (Vec<(String, Definition)>, usize),
     standing: HashMap<String, Standing>,
@@ -130,6 +134,7 @@ impl Pins {
             unreadable,
             next_lock: None,
             seen: Vec::new(),
+            seen_at: HashMap::new(),
             reading: (Vec::new(), 0),
             standing: HashMap::new(),
             errands: Errands::default(),
@@ -170,6 +175,8 @@ impl Pins {
     /// The list is whole: every tool that the policy lets be called is judged.
     pub(super) fn known(&mut self, policy: &Policy, observe: bool) {
         self.seen = std::mem::take(&mut self.reading.0);
+        // Of two with a name the first stays: it comes last.
+        self.seen_at = self.seen.iter().enumerate().rev().map(|(at, (name, _))| (name.clone(), at)).collect();
         self.judge(policy, observe);
     }
 
@@ -177,6 +184,7 @@ impl Pins {
     pub(super) fn failed(&mut self) {
         self.asked();
         self.seen.clear();
+        self.seen_at.clear();
         self.standing.clear();
     }
 
@@ -340,14 +348,13 @@ impl Pins {
     }
 
     /// The monitor has kept what it was handed, or could not; or another session was first, with what stands there.
-    /// Whether it was what it was handed.
+    /// The tool of what it was handed; none when that was something else.
     #[must_use]
-    pub(super) fn answered(&mut self, key: [u8; 32], answer: Kept) -> bool {
-        let Some(errand) = self.out.take().filter(|errand| errand.key == key) else { return false };
-        if errand.proposed {
-            return true; // nothing rests on it
+    pub(super) fn answered(&mut self, key: [u8; 32], answer: Kept) -> Option<String> {
+        let Errand { tool, proposed, .. } = self.out.take().filter(|errand| errand.key == key)?;
+        if proposed {
+            return Some(tool); // nothing rests on it
         }
-        let tool = errand.tool;
         match answer {
             Kept::Yes => {
                 if let Some(standing @ Standing::Storing) = self.standing.get_mut(&tool) {
@@ -367,7 +374,12 @@ impl Pins {
             // The next list tries again.
             Kept::No => self.unpin(&tool, "its pin could not be written"),
         }
-        true
+        Some(tool)
+    }
+
+    /// A call waits for the pin of `tool`: it goes before those that nobody waits for.
+    pub(super) fn hurry(&mut self, tool: &str) {
+        self.errands.hurry(pin::key(tool), false);
     }
 
     fn unpin(&mut self, tool: &str, why: &str) {
@@ -385,7 +397,7 @@ impl Pins {
         if matches!(self.standing.get(tool), None | Some(Standing::Refused(_))) {
             return;
         }
-        let Some((_, listed)) = self.seen.iter().find(|(name, _)| name == tool).cloned() else { return };
+        let Some((_, listed)) = self.seen_at.get(tool).and_then(|at| self.seen.get(*at)).cloned() else { return };
         let standing = self.compare(tool, &listed);
         if let Standing::Refused(refusal) = &standing {
             self.tell(vec![(tool.to_owned(), refusal.clone())]);
@@ -403,7 +415,7 @@ impl Pins {
             Listing::Unavailable => Lookup::Unavailable,
             Listing::Known => match (self.standing.get(tool), self.pinned.get(tool)) {
                 (Some(Standing::Good), Some(pinned)) => Lookup::Good(&pinned.sha256),
-                (Some(Standing::Storing), _) => Lookup::Pending,
+                (Some(Standing::Storing), _) => Lookup::Storing,
                 (Some(Standing::Refused(refusal)), _) => Lookup::Refused(refusal.code, told(tool, refusal.code)),
                 (None | Some(Standing::Good), _) => {
                     Lookup::Refused(DenialCode::NotPinned, told(tool, DenialCode::NotPinned))
@@ -443,7 +455,7 @@ pub(super) enum Kept {
 }
 
 /// What the agent reads. Nothing of what the server wrote but the name that the agent gave itself.
-fn told(tool: &str, code: DenialCode) -> String {
+pub(super) fn told(tool: &str, code: DenialCode) -> String {
     let tool = tool_names::visible(tool);
     match code {
         DenialCode::NotPinned => {

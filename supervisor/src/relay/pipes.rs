@@ -203,27 +203,38 @@ impl Sink {
         Ok(())
     }
 
+    /// As [`Sink::write`], out of `buffer` itself.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    pub fn write_buffer(&mut self, buffer: Vec<u8>) -> io::Result<()> {
+        self.hold([Chunk::new(buffer)]);
+        self.flush()
+    }
+
     /// Writes a line after what waits: its parts, with an LF behind them, out of the buffer that it stands in.
     ///
     /// # Errors
     /// As [`Sink::write`].
     pub fn write_line(&mut self, line: OwnedLine, parts: HandOver) -> io::Result<()> {
-        if !self.is_open() {
-            return Ok(());
-        }
         let OwnedLine { buffer, line } = line;
         let buffer = Rc::new(buffer);
         let part = |place: Range<usize>| Chunk { buffer: Rc::clone(&buffer), part: place };
         let head = part(line.start + parts.head.start..line.start + parts.head.end);
         // The LF stands behind the line.
         let tail = part(line.start + parts.tail.start..line.start + parts.tail.end + 1);
-        for chunk in [head, Chunk::new(parts.id), tail] {
-            if !chunk.part.is_empty() {
+        self.hold([head, Chunk::new(parts.id), tail]);
+        self.flush()
+    }
+
+    /// Puts `chunks` behind what waits; a closed sink drops them.
+    fn hold(&mut self, chunks: impl IntoIterator<Item = Chunk>) {
+        if self.is_open() {
+            for chunk in chunks.into_iter().filter(|chunk| !chunk.part.is_empty()) {
                 self.waiting_bytes += chunk.part.len();
                 self.waiting.push_back(chunk);
             }
         }
-        self.flush()
     }
 
     /// Writes what waits, as far as the reader takes it.

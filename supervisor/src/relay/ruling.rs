@@ -1,6 +1,7 @@
 //! What becomes of a call: the policy's verdict, a person's approval where it asks for one, then the limits.
 
 use super::fingerprint::Fingerprint;
+use super::parking::Awaits;
 use super::pins;
 use super::schemas::Lookup;
 use crate::audit;
@@ -52,8 +53,8 @@ pub(super) struct Granted<'p> {
 /// What became of a call.
 pub(super) enum Ruling<'p> {
     Refused(Refused<'p>),
-    /// It waits for the schemas.
-    Wait,
+    /// It waits, and is decided when what it waits for is here.
+    Wait(Awaits),
     /// It waits for a person.
     Ask {
         rule: &'p Rule,
@@ -103,13 +104,14 @@ impl<'p> Judge<'p, '_> {
         };
         let allowance = match self.policy.judge(&Call { tool: call.name, arguments: call.arguments, schema }) {
             Verdict::Deny(denial) => return Ruling::Refused(Refused { denial, limit: None, retry_after_ms: None }),
-            Verdict::NeedsSchema => return Ruling::Wait,
+            Verdict::NeedsSchema => return Ruling::Wait(Awaits::Tools),
             Verdict::Allow(allowance) => allowance,
         };
         let pin = match pin {
             pins::Lookup::Off => None,
             pins::Lookup::Good(pin) => Some(pin),
-            pins::Lookup::Pending => return Ruling::Wait,
+            pins::Lookup::Pending => return Ruling::Wait(Awaits::Tools),
+            pins::Lookup::Storing => return Ruling::Wait(Awaits::Pin),
             pins::Lookup::Unavailable => {
                 let message = "The server has not listed its tools, so no definition can be compared.".to_owned();
                 return Ruling::Refused(Refused::plain(None, DenialCode::SchemaUnavailable, message));

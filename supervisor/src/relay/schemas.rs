@@ -1,12 +1,15 @@
 //! What the server advertises, asked by ourselves: calls are checked against this, never against what a client claims.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::compiled::Compiled;
 use crate::bounds::{SCHEMA_BYTES_MAX, SCHEMA_PAGES_MAX, SCHEMA_WAIT_MS};
 use crate::policy::Validate;
 use crate::report::printable;
 use crate::wire::advertised::Advertised;
-use crate::wire::schema::{Patterns, Unjudgeable};
+use crate::wire::json::Value;
+use crate::wire::schema::{Schema, Unjudgeable};
 use crate::wire::tools::{ListedTool, Page};
 
 /// What is known of the server's tools.
@@ -14,8 +17,8 @@ use crate::wire::tools::{ListedTool, Page};
 pub(super) struct Schemas {
     state: State,
     tools: HashMap<String, Advertised>,
-    /// The patterns of the schemas; kept when the list is read again, for it seldom changes.
-    patterns: Patterns,
+    /// Kept when the list is read again, for it seldom changes.
+    compiled: Compiled,
     pages: usize,
     /// Bytes of the names and schemas that are kept.
     bytes: usize,
@@ -64,14 +67,36 @@ pub(super) enum Lookup<'a> {
 impl Schemas {
     /// A fresh tools/list was sent: what was known no longer counts.
     pub(super) fn asked(&mut self, now_ns: u64) {
-        self.tools.clear();
-        if self.patterns.is_crowded() {
-            self.patterns = Patterns::default();
-        }
-        self.pages = 0;
-        self.bytes = 0;
+        self.compiled.next_list();
+        self.forget();
         // A list that changes all the time puts nobody's end of waiting off.
         self.wait_from(now_ns);
+    }
+
+    /// A fresh tools/list should be sent, and has to wait: what was known no longer counts either. Calls wait as for its answer, and
+    /// no longer where one was late already.
+    pub(super) fn put_off(&mut self, now_ns: u64) {
+        self.forget();
+        if self.state != State::Late {
+            self.wait_from(now_ns);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.tools.clear();
+        self.pages = 0;
+        self.bytes = 0;
+    }
+
+    /// The work of compiling since the last time, in steps of reading a byte.
+    pub(super) fn take_work(&mut self) -> u64 {
+        self.compiled.take_work()
+    }
+
+    /// How many schemas were compiled.
+    #[cfg(test)]
+    pub(super) fn compiled(&self) -> usize {
+        self.compiled.count
     }
 
     fn wait_from(&mut self, now_ns: u64) {
@@ -149,15 +174,22 @@ impl Schemas {
     fn keep(&mut self, tool: ListedTool<'_>, wanted: Validate) {
         let mut kept = Advertised::names(tool.schema);
         if wanted.schema {
-            kept.read_input(tool.definition, &mut self.patterns);
-            warn(&tool.name, "inputSchema", kept.input.as_ref().err());
+            kept.input = self.read(&tool.name, tool.definition.member("inputSchema"), "inputSchema");
         }
         if wanted.output {
-            kept.read_output(tool.definition, &mut self.patterns);
-            warn(&tool.name, "outputSchema", kept.output.as_ref().err());
+            kept.output = self.read(&tool.name, tool.definition.member("outputSchema"), "outputSchema");
         }
         self.bytes += tool.name.len() + kept.bytes();
         self.tools.insert(tool.name, kept);
+    }
+
+    /// One schema of a tool. People are told once why calls of it will be refused.
+    fn read(&mut self, tool: &str, schema: Option<&Value<'_>>, which: &str) -> Result<Arc<Schema>, Unjudgeable> {
+        let (schema, was_known) = self.compiled.get(schema);
+        if let (Err(why), false) = (&schema, was_known) {
+            tracing::warn!("the {which} of the tool {} cannot be judged: {why}", printable(tool));
+        }
+        schema
     }
 
     /// They cannot be had: calls that need them are refused.
@@ -192,13 +224,6 @@ impl Schemas {
     }
 }
 
-/// People are told why calls of a tool will be refused.
-fn warn(tool: &str, which: &str, why: Option<&Unjudgeable>) {
-    if let Some(why) = why {
-        tracing::warn!("the {which} of the tool {} cannot be judged: {why}", printable(tool));
-    }
-}
-
 fn deadline(now_ns: u64) -> u64 {
     now_ns.saturating_add(SCHEMA_WAIT_MS * 1_000_000)
 }
@@ -206,7 +231,7 @@ fn deadline(now_ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::json::{Value, parse};
+    use crate::wire::json::parse;
     use crate::wire::tools::{self, InputSchema};
 
     const NAMES: Validate = Validate { required_args: true, ..Validate::NOTHING };

@@ -3,6 +3,7 @@
 use super::answers::MISLEADING;
 use super::events::{notification_event, request_event};
 use super::gate::{Gate, NOT_TAKEN, Step, write_request};
+use super::subscriptions::OffStream;
 use super::{progress, subscriptions};
 use crate::audit::{AuditError, Effect, Event};
 use crate::wire::jsonrpc::{Notification, Raw, Request};
@@ -60,7 +61,14 @@ impl Gate {
         }
         let mut renamed = match self.on_its_stream(note) {
             Ok(renamed) => renamed,
-            Err(text) => return step.record(&event.with_reason("unknown_subscription", text)),
+            Err(why) => {
+                let (code, text) = match why {
+                    OffStream::Unnamed => ("unknown_subscription", "it names no subscription"),
+                    OffStream::Unknown => ("unknown_subscription", "nobody opened this subscription"),
+                    OffStream::NotAsked => ("unasked_notification", "this subscription was not opened for it"),
+                };
+                return step.record(&event.with_reason(code, text));
+            }
         };
         if note.method == "notifications/cancelled" {
             let cancelled = renamed.get_or_insert_with(|| note.clone());

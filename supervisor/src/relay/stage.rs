@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::gate::{Gate, Terms};
 use super::outbox::Outbox;
+use super::pins::{PinSource, Pins};
 use super::test_log;
 use crate::audit::{Journal, SessionDirectory};
 use crate::clock::Now;
@@ -36,6 +37,15 @@ pub(super) fn stage_of(terms: Terms) -> Stage {
     let session = "a".repeat(32);
     let journal = SessionDirectory::create(root.path(), &session, Durability::Write, at(0)).unwrap().journal;
     Stage { gate: Gate::new(terms, at(0)), journal, outbox: Outbox::default(), root }
+}
+
+/// A session whose pins are as the policy says; the list is for the test to give, and the monitor's answers too.
+pub(super) fn pinned_stage(text: &str, observe: bool) -> Stage {
+    let mut stage = stage(text, observe);
+    let policy = loaded(text);
+    let pins = Pins::new(&policy, PinSource::default()).unwrap();
+    stage.gate = Gate::new(Terms { observe, pins, policy, ..Terms::plain(loaded(text)) }, at(0));
+    stage
 }
 
 pub(super) fn at(seconds: u64) -> Now {

@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use super::gate::{Asked, Gate, Parked, Step};
+use super::gate::{Asked, Gate, Step};
 use super::messages::{Attached, FromRelay, Rejection, ToRelay};
 use super::outbox::Outbox;
+use super::parking::Parked;
 use super::sealed;
 use crate::audit::{self, AuditError, Effect, Event, Hash, Journal, Kind, Mcp};
 use crate::bounds::{LOCK_BYTES_MAX, POLICY_BYTES_MAX, RELOAD_REASON_BYTES_MAX};
@@ -122,7 +123,7 @@ impl Gate {
             self.ask_for_tools(&mut step, None)?;
         }
         // What waited under the old policy is judged by the new one; what still needs a schema waits on.
-        for Parked { ours, line } in std::mem::take(&mut self.parked) {
+        for Parked { ours, line } in self.parking.take_all() {
             self.rule_again((&ours, &line), now, journal, outbox)?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Every capability set empty, and the securebits that could refill one locked (capabilities(7)).
 
-use caps::CapSet;
+use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 
 use crate::sys::prctl;
@@ -75,6 +75,20 @@ pub(super) fn clear() -> Result<(), CapabilityError> {
         caps::clear(None, set).map_err(|source| CapabilityError::Clear { set: name, source })?;
     }
     assert_empty()
+}
+
+/// The second half for a process that needs `kept`: all others gone, these permitted and effective, none inheritable.
+pub(super) fn keep(kept: &CapsHashSet) -> Result<(), CapabilityError> {
+    for (set, name) in SETS {
+        let wanted =
+            if matches!(set, CapSet::Effective | CapSet::Permitted) { kept.clone() } else { CapsHashSet::new() };
+        caps::set(None, set, &wanted).map_err(|source| CapabilityError::Clear { set: name, source })?;
+        let held = caps::read(None, set).map_err(|source| CapabilityError::Clear { set: name, source })?;
+        if held != wanted {
+            return Err(CapabilityError::Left(name));
+        }
+    }
+    Ok(())
 }
 
 /// Looks whether every set of the calling thread is empty and the securebits are locked.

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
+use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::Signal;
@@ -14,7 +15,7 @@ use super::landlock::{LandlockError, Rules};
 use super::rlimits::{self, RlimitError};
 use super::seccomp::{Filter, FilterError};
 use super::{Answer, Layer};
-use crate::bounds::{EGRESS_DESCRIPTORS_MAX, RELAY_DESCRIPTORS_MAX};
+use crate::bounds::{EGRESS_DESCRIPTORS_MAX, METER_DESCRIPTORS_MAX, RELAY_DESCRIPTORS_MAX};
 use crate::sys::prctl::close_range;
 use crate::sys::sigsys;
 
@@ -93,7 +94,7 @@ pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineEr
     let filter = Filter::relay(Pid::this())?;
     begin(terms)?;
     rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
-    become_service(terms)?;
+    become_service(terms, &[])?;
     end("relay", &Rules::relay(limits_dir.to_owned()), &filter)
 }
 
@@ -105,7 +106,7 @@ pub fn relay_without_files(terms: &Terms<'_>) -> Result<Confined, ConfineError> 
     let filter = Filter::relay(Pid::this())?;
     begin(terms)?;
     rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
-    become_service(terms)?;
+    become_service(terms, &[])?;
     end("relay", &Rules::egress(), &filter)
 }
 
@@ -117,7 +118,7 @@ pub fn link(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
     let filter = Filter::link(Pid::this())?;
     begin(terms)?;
     rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
-    become_service(terms)?;
+    become_service(terms, &[])?;
     end("link", &Rules::egress(), &filter)
 }
 
@@ -129,7 +130,7 @@ pub fn egress(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
     let filter = Filter::egress(Pid::this())?;
     begin(terms)?;
     rlimits::apply_to_ourselves(EGRESS_DESCRIPTORS_MAX, 0)?;
-    become_service(terms)?;
+    become_service(terms, &[])?;
     end("egress", &Rules::egress(), &filter)
 }
 
@@ -148,6 +149,20 @@ pub fn janitor(terms: &Terms<'_>, directories: &[PathBuf]) -> Result<Confined, C
         capabilities::clear()?;
     }
     end("janitor", &Rules::janitor(directories), &filter)
+}
+
+/// Confines the calling process as meter: a service uid that may look into every folder and at the descriptors of other
+/// processes, and a filter that lets it open nothing but folders. Without Landlock: from inside a domain the descriptors of
+/// processes outside of it, the server's, cannot be seen (ptrace_access_check in security/landlock/task.c).
+///
+/// # Errors
+/// The step that failed.
+pub fn meter(terms: &Terms<'_>) -> Result<(), ConfineError> {
+    let filter = Filter::meter(Pid::this())?;
+    begin(terms)?;
+    rlimits::apply_to_ourselves(METER_DESCRIPTORS_MAX, 0)?;
+    become_service(terms, &[Capability::CAP_DAC_READ_SEARCH, Capability::CAP_SYS_PTRACE])?;
+    lock(&filter)
 }
 
 /// One thread, a session of its own, no descriptor that is not listed.
@@ -195,8 +210,8 @@ fn close_all_but(keep: &[RawFd]) -> Result<(), ConfineError> {
     call("close_range", close_range(next, u32::MAX))
 }
 
-/// The service uid without groups and capabilities, and an end together with the parent.
-fn become_service(terms: &Terms<'_>) -> Result<(), ConfineError> {
+/// The service uid without groups and with no capability but those `kept`, and an end together with the parent.
+fn become_service(terms: &Terms<'_>, kept: &[Capability]) -> Result<(), ConfineError> {
     if terms.uid == 0 || terms.gid == 0 {
         return Err(ConfineError::Root);
     }
@@ -210,7 +225,10 @@ fn become_service(terms: &Terms<'_>) -> Result<(), ConfineError> {
         call("setresuid", setresuid(uid, uid, uid))?;
     }
     if crate::weaken::in_force("confine-capabilities") {
-        capabilities::clear()?;
+        match kept {
+            [] => capabilities::clear()?,
+            kept => capabilities::keep(&kept.iter().copied().collect())?,
+        }
     }
     // After the change of ids, which clears it.
     if crate::weaken::in_force("confine-pdeathsig") {
@@ -224,14 +242,19 @@ fn become_service(terms: &Terms<'_>) -> Result<(), ConfineError> {
 
 /// What needs no privilege, the filter last: the steps before it make calls that it forbids.
 fn end(process: &'static str, rules: &Rules, filter: &Filter) -> Result<Confined, ConfineError> {
-    call("prctl(PR_SET_DUMPABLE)", set_dumpable(false))?;
     call("prctl(PR_SET_NO_NEW_PRIVS)", set_no_new_privs())?;
     let landlock = rules.restrict_self()?;
+    lock(filter)?;
+    Ok(Confined { process, landlock, calls_allowed: filter.allowed() })
+}
+
+fn lock(filter: &Filter) -> Result<(), ConfineError> {
+    call("prctl(PR_SET_DUMPABLE)", set_dumpable(false))?;
+    call("prctl(PR_SET_NO_NEW_PRIVS)", set_no_new_privs())?;
     if cfg!(debug_assertions) {
         call("sigaction", sigsys::report_violations())?;
     }
-    call("seccomp", filter.install())?;
-    Ok(Confined { process, landlock, calls_allowed: filter.allowed() })
+    call("seccomp", filter.install())
 }
 
 fn call<T>(call: &'static str, result: Result<T, Errno>) -> Result<T, ConfineError> {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::Plan;
+use super::{Plan, programs};
 
 /// Bytes of a program that are looked at: the kernel reads 256 for `#!`, ELF headers fit one page in practice.
-const HEAD_BYTES: u64 = 4096;
+pub(super) const HEAD_BYTES: u64 = 4096;
 
 /// The arguments of execve(2), made before the fork.
 #[derive(Debug)]
@@ -45,16 +45,28 @@ impl Image {
 pub(super) fn missing_interpreter(program: &Path) -> Option<PathBuf> {
     let mut head = Vec::new();
     File::open(program).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
-    let wanted = interpreter(&head)?;
+    let (Interpreter::Script { path: wanted, .. } | Interpreter::Loader(wanted)) = interpreter(&head)?;
     (!wanted.exists()).then_some(wanted)
 }
 
+/// What the kernel executes in place of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Interpreter {
+    /// The program of a `#!` line, and the one that it looks up in turn where it is `env`.
+    Script { path: PathBuf, looked_up: Option<String> },
+    /// The loader of an ELF file.
+    Loader(PathBuf),
+}
+
 /// `#!` line (execve(2)) or PT_INTERP (elf(5)), little-endian ELF.
-fn interpreter(head: &[u8]) -> Option<PathBuf> {
+pub(super) fn interpreter(head: &[u8]) -> Option<Interpreter> {
     let path = |bytes: &[u8]| Some(PathBuf::from(OsStr::from_bytes(bytes))).filter(|path| path.is_absolute());
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|&byte| byte == b'\n').next()?;
-        return path(line.split(|byte| b" \t".contains(byte)).find(|word| !word.is_empty())?);
+        let mut words = line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+        let path = path(words.next()?)?;
+        let looked_up = programs::looked_up(&path, words);
+        return Some(Interpreter::Script { path, looked_up });
     }
     let wide = match head.get(..6)? {
         b"\x7fELF\x02\x01" => true,
@@ -81,7 +93,7 @@ fn interpreter(head: &[u8]) -> Option<PathBuf> {
                 (number(entry.checked_add(4)?, 4)?, number(entry.checked_add(16)?, 4)?)
             };
             let text = head.get(offset..offset.checked_add(length)?)?;
-            return path(text.split(|&byte| byte == 0).next()?);
+            return path(text.split(|&byte| byte == 0).next()?).map(Interpreter::Loader);
         }
     }
     None
@@ -102,8 +114,14 @@ mod tests {
 
     #[test]
     fn shebangs() {
-        assert_eq!(interpreter(b"#!/usr/bin/env node\nrest"), Some(PathBuf::from("/usr/bin/env")));
-        assert_eq!(interpreter(b"#! \t/bin/sh"), Some(PathBuf::from("/bin/sh")));
+        let script = |path: &str, looked_up: Option<&str>| {
+            Some(Interpreter::Script { path: path.into(), looked_up: looked_up.map(str::to_owned) })
+        };
+        assert_eq!(interpreter(b"#!/usr/bin/env node\nrest"), script("/usr/bin/env", Some("node")));
+        assert_eq!(interpreter(b"#!/usr/bin/env -S A=1 node -x\n"), script("/usr/bin/env", Some("node")));
+        assert_eq!(interpreter(b"#!/usr/bin/env\n"), script("/usr/bin/env", None));
+        assert_eq!(interpreter(b"#! \t/bin/sh"), script("/bin/sh", None));
+        assert_eq!(interpreter(b"#!/bin/sh -e\n"), script("/bin/sh", None));
         for bad in [&b"#!\n"[..], b"#!node\n", b"", b"#", b"\x7fELF"] {
             assert_eq!(interpreter(bad), None, "{bad:?}");
         }
@@ -113,7 +131,7 @@ mod tests {
     fn the_loader_of_this_very_program() {
         let mut head = vec![0; 4096];
         File::open("/proc/self/exe").unwrap().read_exact(&mut head).unwrap();
-        let loader = interpreter(&head).unwrap();
+        let Some(Interpreter::Loader(loader)) = interpreter(&head) else { panic!("no loader") };
         assert!(loader.to_str().unwrap().contains("/ld-"), "{}", loader.display());
     }
 

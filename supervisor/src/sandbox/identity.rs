@@ -18,6 +18,8 @@ pub const RELAY: u32 = 0x6FFF_FFF0;
 pub const EGRESS: u32 = 0x6FFF_FFF1;
 /// uid (and, unless a socket needs another, gid) of the processes that connect to a shared limit store.
 pub const LINK: u32 = 0x6FFF_FFF2;
+/// uid and gid of the processes that count writable folders.
+pub const METER: u32 = 0x6FFF_FFF3;
 /// The host's registry.
 pub const REGISTRY: &str = "/run/intercept-sandbox/ids";
 

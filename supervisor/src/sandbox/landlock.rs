@@ -1,22 +1,24 @@
 //! Landlock: a second say on files beside the mounts, and on signals and abstract sockets beside the namespaces.
 //!
 //! An extra layer, taken as far as the kernel has it. Its TCP rules are not used: fast open, MPTCP and UDP pass them, so
-//! they would look like the network control and not be it. Its EXECUTE right is not the exec control either: a memfd and
-//! execveat(2) pass it.
+//! they would look like the network control and not be it. Its EXECUTE right alone is not the exec control either: a memory
+//! file passes it. With `process.exec` the filter lets none be made ([`super::seccomp`]) and no writable mount is executable
+//! ([`super::rootfs`]), so nothing is left to execute but files of the view, and of those the listed ones have the right.
+//! What is only mapped, by a loader or by dlopen(3), asks for no right to execute.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, PathFdError,
-    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    RestrictSelfAttr, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use super::plan::FilesystemPlan;
 use super::{Answer, Layer};
 
-/// The ABI that the rules are written for (Linux 6.12). What a later one adds is not handled.
-const WRITTEN_FOR: ABI = ABI::V6;
+/// The ABI that the rules are written for (Linux 6.15). What a later one adds is not handled.
+const WRITTEN_FOR: ABI = ABI::V7;
 
 /// Devices that the server may write to.
 const WRITABLE_DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
@@ -37,16 +39,28 @@ pub enum LandlockError {
 pub struct Rules {
     beneath: Vec<(PathBuf, BitFlags<AccessFs>)>,
     scopes: BitFlags<Scope>,
+    log: Log,
     protection: &'static str,
 }
 
+/// Whose refused accesses the kernel's audit log shows, where it shows any (Linux 6.15, landlock_restrict_self(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Log {
+    /// Those of the program that restricts itself, and of none that it executes.
+    OfThisProgram,
+    /// Those of what it executes, too; not those of domains that the executed program makes for itself.
+    OfWhatItExecutes,
+}
+
 impl Rules {
-    /// The server's: read and execute the whole view; write in `/tmp`, `/dev/shm` and the writable folders, where no
+    /// The server's: read and execute the whole view, or execute only what the policy lists; write in `/tmp`, `/dev/shm` and the writable folders, where no
     /// symbolic link, socket, pipe or device can be made and nothing moves in or out; no signal and no abstract socket
     /// to anything outside.
     #[must_use]
     pub fn workload(filesystem: &FilesystemPlan) -> Self {
-        let look = AccessFs::Execute | AccessFs::ReadFile | AccessFs::ReadDir;
+        let listed = filesystem.exec.as_ref().filter(|_| crate::weaken::in_force("exec-list"));
+        let look = AccessFs::ReadFile | AccessFs::ReadDir;
+        let look = if listed.is_some() { look } else { look | AccessFs::Execute };
         let folder = AccessFs::WriteFile
             | AccessFs::RemoveDir
             | AccessFs::RemoveFile
@@ -58,7 +72,10 @@ impl Rules {
             vec![("/".into(), look), ("/tmp".into(), private), ("/dev/shm".into(), private)];
         beneath.extend(WRITABLE_DEVICES.map(|device| (device.into(), AccessFs::WriteFile.into())));
         beneath.extend(filesystem.write.iter().map(|write| (write.inside.clone(), folder)));
-        Self { beneath, scopes: Scope::AbstractUnixSocket | Scope::Signal, protection: "landlock" }
+        let run = AccessFs::Execute | AccessFs::ReadFile;
+        beneath.extend(listed.into_iter().flatten().map(|program| (program.path.clone(), run)));
+        let scopes = Scope::AbstractUnixSocket | Scope::Signal;
+        Self { beneath, scopes, log: Log::OfWhatItExecutes, protection: "landlock" }
     }
 
     /// relay's: one directory, the limit store, to read and write. Without the signal scope: the monitor signals it.
@@ -73,6 +90,7 @@ impl Rules {
         Self {
             beneath: vec![(limits_dir, store)],
             scopes: Scope::AbstractUnixSocket.into(),
+            log: Log::OfThisProgram,
             protection: "confine-relay-landlock",
         }
     }
@@ -80,7 +98,12 @@ impl Rules {
     /// egress's: no file at all.
     #[must_use]
     pub fn egress() -> Self {
-        Self { beneath: Vec::new(), scopes: Scope::AbstractUnixSocket.into(), protection: "confine-egress-landlock" }
+        Self {
+            beneath: Vec::new(),
+            scopes: Scope::AbstractUnixSocket.into(),
+            log: Log::OfThisProgram,
+            protection: "confine-egress-landlock",
+        }
     }
 
     /// The janitor's: the directories of the session, to look into, write to and empty; and of the directories that hold
@@ -96,6 +119,7 @@ impl Rules {
         Self {
             beneath: own.chain(above).collect(),
             scopes: Scope::AbstractUnixSocket.into(),
+            log: Log::OfThisProgram,
             protection: "confine-janitor-landlock",
         }
     }
@@ -141,6 +165,9 @@ impl Rules {
         for (path, access) in &self.beneath {
             created = created.add_rule(PathBeneath::new(PathFd::new(path)?, *access))?;
         }
+        if self.log == Log::OfWhatItExecutes {
+            created = created.log_new_exec(true)?.log_subdomains(false)?;
+        }
         Ok(created.restrict_self()?)
     }
 }
@@ -152,14 +179,17 @@ pub(crate) fn answer_for(abi: ABI) -> Answer {
         (ABI::V5, "ioctl on devices (Linux 6.10)"),
         (ABI::V6, "signals and abstract sockets to the outside (Linux 6.12)"),
     ];
+    let unlogged = "does not log what it refuses (Linux 6.15)";
     if abi == ABI::Unsupported {
         return Answer::Unsupported(format!("{}: no ABI", Layer::Landlock.name()));
     }
     let missing: Vec<&str> = since.into_iter().filter(|&(needed, _)| abi < needed).map(|(_, what)| what).collect();
-    if missing.is_empty() {
-        return Answer::Enforced;
+    let abi_number = abi as i32;
+    match (missing.is_empty(), abi < ABI::V7) {
+        (true, false) => Answer::Enforced,
+        (true, true) => Answer::Partial(format!("ABI {abi_number} {unlogged}")),
+        (false, _) => Answer::Partial(format!("ABI {abi_number} does not restrict {}; {unlogged}", missing.join(", "))),
     }
-    Answer::Partial(format!("ABI {} does not restrict {}", abi as i32, missing.join(", ")))
 }
 
 #[cfg(test)]
@@ -179,10 +209,11 @@ mod tests {
 
     #[test]
     fn says_what_an_older_kernel_leaves_out() {
-        assert_eq!(answer_for(ABI::V6), Answer::Enforced);
         assert_eq!(answer_for(ABI::V7), Answer::Enforced);
+        assert_eq!(answer_for(ABI::V8), Answer::Enforced);
+        assert_eq!(answer_for(ABI::V6), Answer::Partial("ABI 6 does not log what it refuses (Linux 6.15)".to_owned()));
         let Answer::Partial(five) = answer_for(ABI::V5) else { panic!("ABI 5 has no scopes") };
-        assert_eq!(five, "ABI 5 does not restrict signals and abstract sockets to the outside (Linux 6.12)");
+        assert!(five.starts_with("ABI 5 does not restrict signals and abstract sockets to the outside (Linux 6.12); "));
         let Answer::Partial(one) = answer_for(ABI::V1) else { panic!("ABI 1 has no truncation") };
         assert!(one.contains("truncation") && one.contains("ioctl") && one.contains("signals"), "{one}");
         assert!(matches!(answer_for(ABI::Unsupported), Answer::Unsupported(_)));
@@ -192,8 +223,14 @@ mod tests {
     fn under_rules(question: impl FnOnce(&std::path::Path, bool) -> i32) -> WaitStatus {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let (owner_uid, owner_gid) = (1, 1);
-        let write = WritableFolder { inside: folder.path().into(), source: folder.path().into(), owner_uid, owner_gid };
-        let rules = Rules::workload(&FilesystemPlan { read: Vec::new(), write: vec![write], tmp_bytes: 0 });
+        let write = WritableFolder {
+            inside: folder.path().into(),
+            source: folder.path().into(),
+            owner_uid,
+            owner_gid,
+            max_bytes: None,
+        };
+        let rules = Rules::workload(&FilesystemPlan { write: vec![write], ..FilesystemPlan::default() });
         ask_child(|| match rules.restrict_self() {
             Ok(Answer::Enforced) => question(folder.path(), true),
             Ok(Answer::Partial(_)) => question(folder.path(), false),
@@ -219,6 +256,33 @@ mod tests {
             checks.iter().position(|check| !check).map_or(0, |place| 1 + i32::try_from(place).unwrap_or(98))
         });
         assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
+    }
+
+    #[test]
+    fn with_a_list_nothing_else_is_executed() {
+        let list = |names: [&str; 1]| {
+            let listed = names.map(str::to_owned).into();
+            let programs =
+                crate::sandbox::programs::resolve(Path::new("/usr/bin/true"), &listed, &FilesystemPlan::default());
+            FilesystemPlan { exec: Some(programs.unwrap()), ..FilesystemPlan::default() }
+        };
+        let no_environment: [std::ffi::CString; 0] = [];
+        for (program, refused) in [(c"/usr/bin/true", false), (c"/usr/bin/env", false), (c"/usr/bin/id", true)] {
+            let plan = list(["env"]);
+            let status = ask_child(|| match Rules::workload(&plan).restrict_self() {
+                Ok(Answer::Unsupported(_)) => 99,
+                Ok(_) => match nix::unistd::execve(program, &[program], &no_environment) {
+                    Err(Errno::EACCES) => 13,
+                    _ => 100,
+                },
+                Err(_) => 101,
+            });
+            let expected = if refused { 13 } else { 0 };
+            assert!(
+                matches!(status, Ok(WaitStatus::Exited(_, code)) if code == expected || code == 99),
+                "{program:?} {status:?}"
+            );
+        }
     }
 
     #[test]

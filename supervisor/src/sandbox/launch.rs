@@ -1,4 +1,4 @@
-//! The parent's half of a launch: clone, move into the cgroup, write the maps, collect every layer's answer.
+//! The parent's half of a launch: clone into the cgroup, look that it stands there, write the maps, collect every layer's answer.
 //!
 //! The one place where the supervisor starts a foreign program. It waits at most [`LAUNCH_WAIT_MS`] for each word of the
 //! child, and a launch that fails leaves no process.
@@ -83,8 +83,8 @@ pub enum LaunchError {
         /// Why it failed.
         source: Errno,
     },
-    /// The cgroup did not take the child. Exit code 125.
-    #[error("cannot move the server into its cgroup")]
+    /// The child does not stand in its cgroup. Exit code 125.
+    #[error("the server is not in its cgroup")]
     Cgroup(#[from] CgroupError),
     /// Standard input, output and error must be pipes: a terminal or a file would be a way out. Exit code 125.
     #[error("descriptor {0} for the server is not a pipe")]
@@ -150,7 +150,10 @@ impl Cage {
     pub fn build(plan: &Plan) -> Result<Self, CageError> {
         rootfs::refuse_reserved(&plan.filesystem)?;
         let image = Image::of(plan).ok_or(CageError::Command)?;
-        let filter = Filter::workload()?;
+        let filter = match &plan.filesystem.exec {
+            Some(_) => Filter::workload_of_listed_programs()?,
+            None => Filter::workload()?,
+        };
         let init = init::sealed().map_err(CageError::Init)?;
         let identity = RunIdentity::take()?;
         Stage::Identity.passed().map_err(CageError::Init)?;
@@ -189,18 +192,27 @@ impl Cage {
         self.leaf
     }
 
-    /// Starts the sandbox up to the gate: every layer in force and its answer collected, nothing foreign executed.
+    /// [`Self::begin`] and [`Launching::finish`] in one, where nothing is to be done meanwhile.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn launch(&self, plan: &Plan, io: LaunchIo<'_>) -> Result<Server, LaunchError> {
+        self.begin(plan, io)?.finish()
+    }
+
+    /// Clones the sandbox's first process. It joins its cgroups, builds the view and waits for [`Launching::finish`].
     ///
     /// # Errors
     /// [`LaunchError`]; nothing of the launch is left then. Needs root and a process with one thread.
-    pub fn launch(&self, plan: &Plan, io: LaunchIo<'_>) -> Result<Server, LaunchError> {
+    pub fn begin<'c>(&'c self, plan: &'c Plan, io: LaunchIo<'_>) -> Result<Launching<'c>, LaunchError> {
         self.hand_over(&io)?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(LaunchError::parent("make a pipe"));
         let (report, report_write) = pipe()?;
         let (go_read, go) = pipe()?;
         let (lifeline_read, lifeline) = pipe()?;
         let (status, status_write) = pipe()?;
-        let blueprint = Blueprint { plan, run_id: self.identity.uid(), filter: &self.filter, image: &self.image };
+        let (leaf, run_id) = (&self.leaf, self.identity.uid());
+        let blueprint = Blueprint { plan, run_id, filter: &self.filter, image: &self.image, leaf };
         let spoiler = (!crate::weaken::in_force("lifeline")).then(|| lifeline.as_fd());
         let ends = Ends {
             stdio: [io.stdin.as_fd(), io.stdout.as_fd(), io.stderr.as_fd()],
@@ -219,19 +231,7 @@ impl Cage {
                 .map_err(LaunchError::parent("clone the sandboxed child"))?;
         let guard = Guard::new(pid, child);
         Stage::Cloned.passed().map_err(LaunchError::parent("clone the sandboxed child"))?;
-        drop((io, report_write, go_read, lifeline_read, status_write));
-        self.leaf.adopt(pid.as_raw())?;
-        Stage::Adopted.passed().map_err(LaunchError::parent("move the child into its cgroup"))?;
-        let mut layers = self.accompany(pid, &report, &go)?;
-        await_init(&status)?;
-        layers.push(LayerReport { layer: Layer::Cgroup, answer: self.leaf.answer() });
-        layers.push(namespaces::apart(pid.as_raw()).map_err(|error| {
-            LaunchError::parent("read the child's namespaces")(crate::sys::process::errno_of(&error))
-        })?);
-        layers.sort_by_key(|report| report.layer);
-        refuse_missing(&layers, plan)?;
-        Stage::AtGate.passed().map_err(LaunchError::parent("bring the child to the gate"))?;
-        Ok(Server { guard, layers, report, go, status, lifeline, executable: plan.executable.clone() })
+        Ok(Launching { cage: self, plan, pid, guard, report, go, lifeline, status })
     }
 
     /// The server must be able to reopen its own pipes (`> /dev/stderr`), so they become the run's.
@@ -245,19 +245,62 @@ impl Cage {
         }
         Ok(())
     }
+}
+
+/// A sandbox that builds its view. It goes no further than that by itself. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Launching<'c> {
+    cage: &'c Cage,
+    plan: &'c Plan,
+    pid: Pid,
+    guard: Guard,
+    report: OwnedFd,
+    go: OwnedFd,
+    lifeline: OwnedFd,
+    status: OwnedFd,
+}
+
+impl Launching<'_> {
+    /// The host pid of the sandbox's pid 1.
+    #[must_use]
+    pub fn init_pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Goes on up to the gate: every layer in force and its answer collected, nothing foreign executed. What the child is
+    /// to find in its network namespace and on its cgroup is there before this is called.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing of the launch is left then.
+    pub fn finish(self) -> Result<Server, LaunchError> {
+        let mut layers = self.accompany()?;
+        await_init(&self.status)?;
+        layers.push(LayerReport { layer: Layer::Cgroup, answer: self.cage.leaf.answer() });
+        layers
+            .push(namespaces::apart(self.pid.as_raw()).map_err(|error| parent("read the child's namespaces", &error))?);
+        layers.sort_by_key(|report| report.layer);
+        refuse_missing(&layers, self.plan)?;
+        Stage::AtGate.passed().map_err(LaunchError::parent("bring the child to the gate"))?;
+        let Self { plan, guard, report, go, lifeline, status, .. } = self;
+        Ok(Server { guard, layers, report, go, status, lifeline, executable: plan.executable.clone() })
+    }
 
     /// Answers the child until it stands at the gate.
-    fn accompany(&self, pid: Pid, report: &OwnedFd, go: &OwnedFd) -> Result<Vec<LayerReport>, LaunchError> {
+    fn accompany(&self) -> Result<Vec<LayerReport>, LaunchError> {
         let mut layers = Vec::with_capacity(Layer::ALL.len());
-        say(go)?;
         loop {
-            match next(report)? {
+            match next(&self.report)? {
+                Some(Message::WantsRelease) => {
+                    // Before the cgroup namespace is made: its root is where the child stands then.
+                    self.cage.leaf.prove_inside(self.pid.as_raw())?;
+                    Stage::Adopted.passed().map_err(LaunchError::parent("find the child in its cgroup"))?;
+                    say(&self.go)?;
+                }
                 Some(Message::WantsMaps) => {
-                    namespaces::write_maps(pid.as_raw(), self.identity.uid()).map_err(|error| {
-                        LaunchError::parent("write the id maps")(crate::sys::process::errno_of(&error))
-                    })?;
+                    namespaces::write_maps(self.pid.as_raw(), self.cage.identity.uid())
+                        .map_err(|error| parent("write the id maps", &error))?;
                     Stage::Mapped.passed().map_err(LaunchError::parent("write the id maps"))?;
-                    say(go)?;
+                    say(&self.go)?;
                 }
                 Some(Message::Layer(layer)) => layers.push(layer),
                 Some(Message::AtGate) => return Ok(layers),
@@ -266,6 +309,10 @@ impl Cage {
             }
         }
     }
+}
+
+fn parent(act: &'static str, error: &std::io::Error) -> LaunchError {
+    LaunchError::parent(act)(crate::sys::process::errno_of(error))
 }
 
 /// The next message of the child, within the time of a launch.
@@ -317,6 +364,9 @@ fn refuse_missing(layers: &[LayerReport], plan: &Plan) -> Result<(), LaunchError
             Some(Answer::Unsupported(reason)) => reason.clone(),
             None => "no answer".to_owned(),
         };
+        let for_a_list = layer == Layer::Landlock && plan.filesystem.exec.is_some();
+        let reason =
+            if for_a_list { format!("{reason}; without it `process.exec` cannot be enforced") } else { reason };
         return Err(LaunchError::Layer { layer, reason });
     }
     Ok(())
@@ -370,6 +420,9 @@ mod tests {
         assert!(refuse_missing(&layers, &plan).is_ok());
         plan.require.push(Layer::Landlock);
         assert!(refuse_missing(&layers, &plan).is_err());
+        plan.filesystem.exec = Some(Vec::new());
+        let refused = refuse_missing(&layers, &plan).unwrap_err().to_string();
+        assert!(refused.contains("old kernel; without it `process.exec`"), "{refused}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod identity;
 pub mod landlock;
 pub mod launch;
 pub mod plan;
+pub mod programs;
 pub mod resolve;
 pub mod rlimits;
 pub mod rootfs;
@@ -15,6 +16,7 @@ pub mod running;
 pub mod seccomp;
 pub mod selftest;
 pub mod step;
+pub mod usage;
 
 mod dns;
 mod exec;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Layer;
+use super::programs::Program;
 use crate::limits::redis::Source;
 use crate::policy::{Durability, TlsMode};
 use crate::wire::secrets::Secrets;
@@ -63,6 +64,9 @@ pub struct FilesystemPlan {
     pub read: Vec<PathBuf>,
     /// Folders that the server may write.
     pub write: Vec<WritableFolder>,
+    /// The programs that may be executed, `None` for all of the view. With a list no writable mount is executable, no memory
+    /// file can be made, and Landlock is required.
+    pub exec: Option<Vec<Program>>,
     /// Size of the private /tmp, bytes.
     pub tmp_bytes: u64,
 }
@@ -78,6 +82,8 @@ pub struct WritableFolder {
     pub owner_uid: u32,
     /// Host gid that files written there belong to; never 0.
     pub owner_gid: u32,
+    /// Bytes that it may hold, counted by `sandbox/usage`.
+    pub max_bytes: Option<u64>,
 }
 
 /// The allowed hosts and how they are reached.
@@ -157,8 +163,12 @@ impl fmt::Display for Plan {
             writeln!(f, "read         {}", path.display())?;
         }
         for folder in &self.filesystem.write {
-            let WritableFolder { inside, source, owner_uid, owner_gid } = folder;
-            writeln!(f, "write        {} = {} as {owner_uid}:{owner_gid}", inside.display(), source.display())?;
+            let WritableFolder { inside, source, owner_uid, owner_gid, max_bytes } = folder;
+            let max = max_bytes.map(|bytes| format!(", at most {bytes} bytes")).unwrap_or_default();
+            writeln!(f, "write        {} = {} as {owner_uid}:{owner_gid}{max}", inside.display(), source.display())?;
+        }
+        for program in self.filesystem.exec.iter().flatten() {
+            writeln!(f, "execute      {program}")?;
         }
         if self.network.hosts.is_empty() {
             writeln!(f, "network      none")?;

@@ -11,7 +11,7 @@ use super::plan::{
     AuditPlan, ConnectTo, FilesystemPlan, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder,
 };
 use super::unseen::{to_show, unseen};
-use super::{Layer, environment};
+use super::{Layer, environment, programs};
 use crate::bounds::HOSTS_MAX;
 use crate::limits::redis::Source;
 use crate::policy::{self, Policy, Resources, SandboxSection, WriteRule};
@@ -88,6 +88,14 @@ pub enum PlanError {
         /// What is wrong.
         why: String,
     },
+    /// A program of `process.exec` that could not be executed.
+    #[error("sandbox.process.exec: {program}: {why}")]
+    Program {
+        /// As the policy names it.
+        program: String,
+        /// What is wrong and what would fix it.
+        why: String,
+    },
     /// A writable folder that its owner could not write.
     #[error("line {line}: filesystem.write {path}: {why}")]
     Writable {
@@ -127,9 +135,12 @@ impl Plan {
     /// # Errors
     /// [`PlanError`], one for each thing that cannot be as the policy says.
     pub fn resolve(policy: &Policy, inputs: Inputs) -> Result<Self, PlanError> {
-        let filesystem = filesystem(policy, &inputs.caller)?;
+        let mut filesystem = filesystem(policy, &inputs.caller)?;
         let argv = command(policy, &inputs.command)?;
         let executable = executable(&argv[0], &inputs.cwd, &filesystem)?;
+        if let Some(listed) = &policy.sandbox.exec {
+            filesystem.exec = Some(programs::resolve(&executable, listed, &filesystem)?);
+        }
         let cwd = if in_view(&inputs.cwd, &filesystem) { inputs.cwd.clone() } else { PathBuf::from("/") };
         let environment = environment::construct(&policy.sandbox, &inputs.environment)?;
         let unseen = named_outside(&argv, &filesystem, &inputs.caller);
@@ -146,8 +157,8 @@ impl Plan {
             environment,
             network: network(policy, inputs.connect_to)?,
             resources: ResourcesPlan::of(&policy.sandbox),
+            require: required(&policy.sandbox),
             filesystem,
-            require: policy.sandbox.require.iter().filter_map(|name| Layer::from_name(name)).collect(),
             audit: AuditPlan { directory: inputs.audit_dir, durability: policy.audit.durability },
             state_dir: inputs.state_dir,
             observe: inputs.observe,
@@ -171,6 +182,15 @@ impl ResourcesPlan {
             wall: resources.wall.filter(|wall| !wall.is_zero()),
         }
     }
+}
+
+/// The extra layers without which nothing starts: those that the policy names, and the one that enforces `process.exec`.
+fn required(section: &SandboxSection) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = section.require.iter().filter_map(|name| Layer::from_name(name)).collect();
+    if section.exec.is_some() && !layers.contains(&Layer::Landlock) {
+        layers.push(Layer::Landlock);
+    }
+    layers
 }
 
 fn command(policy: &Policy, given: &[OsString]) -> Result<Vec<OsString>, PlanError> {
@@ -214,6 +234,7 @@ fn filesystem(policy: &Policy, caller: &Caller) -> Result<FilesystemPlan, PlanEr
     Ok(FilesystemPlan {
         read: section.read.clone(),
         write: section.write.iter().map(|rule| writable(rule, caller)).collect::<Result<_, _>>()?,
+        exec: None,
         tmp_bytes: section.resources.tmp_bytes.unwrap_or(Resources::DEFAULT_TMP_BYTES),
     })
 }
@@ -242,7 +263,13 @@ fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanErr
         let shown = rule.from.display();
         return Err(fail(format!("it must belong to {uid}:{gid}, who may write it; run: chown {uid}:{gid} {shown}")));
     }
-    Ok(WritableFolder { inside: rule.path.clone(), source: rule.from.clone(), owner_uid: uid, owner_gid: gid })
+    Ok(WritableFolder {
+        inside: rule.path.clone(),
+        source: rule.from.clone(),
+        owner_uid: uid,
+        owner_gid: gid,
+        max_bytes: rule.max_bytes,
+    })
 }
 
 fn account(owner: &str) -> Option<(u32, u32)> {
@@ -280,7 +307,7 @@ fn named_outside(argv: &[OsString], filesystem: &FilesystemPlan, caller: &Caller
 }
 
 /// The entries of `filesystem.read` that show `programs`.
-fn line_to_add(programs: &[&Path], filesystem: &FilesystemPlan) -> String {
+pub(super) fn line_to_add(programs: &[&Path], filesystem: &FilesystemPlan) -> String {
     let mut missing: Vec<String> = Vec::new();
     for path in programs.iter().filter(|path| !in_view(path, filesystem)) {
         let path = to_show(path).display().to_string();

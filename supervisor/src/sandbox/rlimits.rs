@@ -34,6 +34,15 @@ pub fn apply(plan: &ResourcesPlan) -> Result<(), RlimitError> {
     lower(Resource::RLIMIT_NICE, "NICE", 0)
 }
 
+/// Bounds every file that the calling process writes, where every folder that it may write is bounded. A second cord: what
+/// several files hold together is counted (`sandbox/usage`). A write beyond fails with `EFBIG` and raises `SIGXFSZ`.
+///
+/// # Errors
+/// When it could not be set.
+pub fn apply_to_files(bytes_max: Option<u64>) -> Result<(), RlimitError> {
+    bytes_max.map_or(Ok(()), |bytes| lower(Resource::RLIMIT_FSIZE, "FSIZE", bytes))
+}
+
 /// Sets the limits of one of our own processes: few descriptors, no core file, and no further process where
 /// `processes` is 0.
 ///

@@ -16,6 +16,8 @@ use super::{Answer, Layer, LayerReport};
 pub enum Step {
     /// Keep the listed descriptors, close all others.
     Descriptors,
+    /// Join the version 1 cgroups; version 2 is joined by the clone.
+    Cgroups,
     /// Take a middle OOM score, whatever the caller's was.
     OomScore,
     /// Join the network namespace.
@@ -28,7 +30,7 @@ pub enum Step {
     Rootfs,
     /// pivot_root and detach the old root.
     Pivot,
-    /// Wait until the parent has moved us into the v1 cgroups.
+    /// Wait until the parent has found us in every cgroup and put the network's programs in force.
     Release,
     /// unshare(CLONE_NEWCGROUP).
     CgroupNamespace,
@@ -78,8 +80,9 @@ pub enum Step {
 
 impl Step {
     /// Every step. The index is the code on the pipe.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Descriptors,
+        Self::Cgroups,
         Self::OomScore,
         Self::NetworkNamespace,
         Self::HostName,
@@ -125,6 +128,7 @@ impl Step {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
+            Self::Cgroups => "cgroups",
             Self::Release => "release",
             Self::OomScore => "oom-score",
             Self::NetworkNamespace => "network-namespace",
@@ -216,6 +220,8 @@ impl<T> At<T> for Result<T, Failure> {
 pub(super) enum Message {
     /// The user namespace exists: write its maps.
     WantsMaps,
+    /// The view is built and the cgroups are joined: say when to go on.
+    WantsRelease,
     /// A layer's answer.
     Layer(LayerReport),
     /// Everything is in force; the workload waits.
@@ -239,6 +245,7 @@ impl Message {
                 Answer::Unsupported(reason) => (1, *layer as u8, 2, 0, reason.as_str()),
             },
             Self::AtGate => (2, 0, 0, 0, ""),
+            Self::WantsRelease => (4, 0, 0, 0, ""),
             Self::Failed(failure) => {
                 (3, failure.step as u8, 0, failure.errno.map_or(0, |e| e as i32), failure.detail.as_str())
             }
@@ -278,6 +285,7 @@ impl Message {
                 let errno = (number != 0).then(|| Errno::from_raw(number));
                 Some(Self::Failed(Failure { step: *Step::ALL.get(code)?, errno, detail: text }))
             }
+            (4, 0) => Some(Self::WantsRelease),
             _ => None,
         }
     }
@@ -317,6 +325,31 @@ pub(super) fn receive(pipe: &OwnedFd) -> Result<Option<Message>, Errno> {
     Message::decode(&bytes).map(Some).ok_or(Errno::EBADMSG)
 }
 
+/// Writes every layer's answer to our own process at the other end of `pipe`, and closes it. They fit into a pipe: nobody
+/// waits here.
+///
+/// # Errors
+/// Those of write(2); `EPIPE` when that process is gone.
+pub fn send_layers(pipe: OwnedFd, layers: &[LayerReport]) -> Result<(), Errno> {
+    let reporter = Reporter(pipe);
+    layers.iter().try_for_each(|layer| reporter.send(&Message::Layer(layer.clone())))
+}
+
+/// Reads what [`send_layers`] wrote.
+///
+/// # Errors
+/// `EBADMSG` unless it is one answer of each layer, in their order; those of read(2).
+pub fn receive_layers(pipe: &OwnedFd) -> Result<Vec<LayerReport>, Errno> {
+    let mut layers = Vec::with_capacity(Layer::ALL.len());
+    for wanted in Layer::ALL {
+        match receive(pipe)? {
+            Some(Message::Layer(report)) if report.layer == wanted => layers.push(report),
+            _ => return Err(Errno::EBADMSG),
+        }
+    }
+    Ok(layers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,6 +374,7 @@ mod tests {
         let failure = Failure { step: Step::Rootfs, errno: Some(Errno::EROFS), detail: "/opt/x".to_owned() };
         for message in [
             Message::WantsMaps,
+            Message::WantsRelease,
             Message::AtGate,
             Message::Failed(failure),
             Message::Failed(Failure { step: Step::Exec, errno: None, detail: String::new() }),
@@ -365,7 +399,7 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         let good = Message::AtGate.encode();
-        for (at, value) in [(0, 4), (2, 1), (9, 0xFF)] {
+        for (at, value) in [(0, 5), (2, 1), (9, 0xFF)] {
             let mut bad = good;
             bad[at] = value;
             assert_eq!(Message::decode(&bad), None, "byte {at}");
@@ -384,6 +418,20 @@ mod tests {
         nix::unistd::write(&reporter.0, b"torn").unwrap();
         drop(reporter);
         assert_eq!(receive(&read), Err(Errno::EIO));
+    }
+
+    #[test]
+    fn one_answer_of_each_layer_or_none_at_all() {
+        let all = Layer::ALL.map(|layer| LayerReport { layer, answer: Answer::Partial(layer.name().to_owned()) });
+        let told = |layers: &[LayerReport]| {
+            let (read, write) = nix::unistd::pipe().unwrap();
+            send_layers(write, layers).unwrap();
+            receive_layers(&read)
+        };
+        assert_eq!(told(&all).unwrap(), all);
+        assert_eq!(told(&all[1..]), Err(Errno::EBADMSG), "the first is missing");
+        assert_eq!(told(&all[..all.len() - 1]), Err(Errno::EBADMSG), "the last is missing");
+        assert_eq!(told(&[]), Err(Errno::EBADMSG), "the monitor gave up");
     }
 
     #[test]

@@ -97,9 +97,15 @@ mod tests {
 
     fn named(words: &[&str], read: &[&str]) -> Vec<PathBuf> {
         let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
-        let folder = WritableFolder { inside: "/images".into(), source: "/srv/i".into(), owner_uid: 1, owner_gid: 1 };
+        let folder = WritableFolder {
+            inside: "/images".into(),
+            source: "/srv/i".into(),
+            owner_uid: 1,
+            owner_gid: 1,
+            max_bytes: None,
+        };
         let read = read.iter().map(PathBuf::from).collect();
-        unseen(&argv, &FilesystemPlan { read, write: vec![folder], tmp_bytes: 0 })
+        unseen(&argv, &FilesystemPlan { read, write: vec![folder], ..FilesystemPlan::default() })
     }
 
     #[test]

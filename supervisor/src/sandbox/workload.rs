@@ -39,7 +39,10 @@ fn confine(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> 
     setsid().at(Step::Session)?;
     reset_signals().at(Step::Signals)?;
     umask(Mode::from_bits_truncate(0o022));
-    rlimits::apply(&blueprint.plan.resources).map_err(|error| said(Step::Rlimits)(chain(&error))).at(Step::Rlimits)?;
+    rlimits::apply(&blueprint.plan.resources)
+        .and_then(|()| rlimits::apply_to_files(blueprint.plan.filesystem.file_bytes_max()))
+        .map_err(|error| said(Step::Rlimits)(chain(&error)))
+        .at(Step::Rlimits)?;
     if in_force("close-range") {
         close_from(DESCRIPTORS).at(Step::CloseRange)?;
     }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
+use crate::bounds::SERVER_PIPE_BYTES;
 use crate::relay::Pipes;
 use crate::relay::pipes::{Sink, Source, client_streams};
 use crate::sandbox::launch::LaunchIo;
@@ -36,6 +37,8 @@ impl Stdio {
         let (stdin, to_server) = pipe2(OFlag::O_CLOEXEC)?;
         let (from_server, stdout) = pipe2(OFlag::O_CLOEXEC)?;
         let (errors, stderr) = pipe2(OFlag::O_CLOEXEC)?;
+        // A kernel that does not grant it leaves the pipe as it is: the same bytes in more steps.
+        let _granted = fcntl(&to_server, FcntlArg::F_SETPIPE_SZ(SERVER_PIPE_BYTES));
         // Our ends: the relay drains them to the last byte when the server is gone, so a read must not wait.
         for end in [&from_server, &errors] {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

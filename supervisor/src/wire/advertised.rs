@@ -29,11 +29,6 @@ impl Advertised {
         self.input = compiled(definition.member("inputSchema"), patterns);
     }
 
-    /// Reads the `outputSchema` of a tool's definition, so that results can be judged.
-    pub fn read_output(&mut self, definition: &Value<'_>, patterns: &mut Patterns) {
-        self.output = compiled(definition.member("outputSchema"), patterns);
-    }
-
     /// The names of the inputSchema's properties, as far as they are known.
     #[must_use]
     pub fn properties(&self) -> &[String] {

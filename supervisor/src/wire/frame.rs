@@ -12,6 +12,9 @@ use crate::weaken;
 pub const READ_BYTES: usize = 64 << 10;
 /// Capacity kept between lines, bytes. A rare large line does not pin its memory for the rest of the session.
 const BYTES_KEPT: usize = 256 << 10;
+/// Capacity kept after a line that needed more than [`BYTES_KEPT`], until a line comes that does not: where one large line follows the
+/// other, the kernel need not clear fresh memory for each.
+const LARGE_BYTES_KEPT: usize = 4 << 20;
 
 /// One line of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct FrameSplitter {
     end: usize,
     /// The line that was lent last, until something is read over it.
     lent: Option<Range<usize>>,
+    /// Capacity that is kept when everything is given away.
+    kept: usize,
     /// The over-long line so far; while set, everything up to the next LF is dropped.
     skipped: Option<Probe>,
 }
@@ -55,7 +60,8 @@ impl FrameSplitter {
     /// A splitter that accepts lines of up to `line_bytes_max` bytes before the LF (a stripped CR counts).
     #[must_use]
     pub fn new(line_bytes_max: usize) -> Self {
-        Self { line_bytes_max, buffer: Vec::new(), start: 0, searched: 0, end: 0, lent: None, skipped: None }
+        let (buffer, kept) = (Vec::new(), BYTES_KEPT);
+        Self { line_bytes_max, buffer, start: 0, searched: 0, end: 0, lent: None, kept, skipped: None }
     }
 
     /// Where the next bytes of the stream belong: [`READ_BYTES`] of room. Say with [`FrameSplitter::filled`] how many came.
@@ -102,6 +108,7 @@ impl FrameSplitter {
             let end = self.searched + length;
             let start = mem::replace(&mut self.start, end + 1);
             self.searched = end + 1;
+            self.kept = if end - start > BYTES_KEPT { LARGE_BYTES_KEPT } else { BYTES_KEPT };
             if let Some(overlong) = self.over(start..end) {
                 return Some(Frame::TooLong(overlong));
             }
@@ -170,8 +177,8 @@ impl FrameSplitter {
     fn rewind(&mut self) {
         if self.start == self.end {
             (self.start, self.searched, self.end, self.lent) = (0, 0, 0, None);
-            self.buffer.truncate(BYTES_KEPT);
-            self.buffer.shrink_to(BYTES_KEPT);
+            self.buffer.truncate(self.kept);
+            self.buffer.shrink_to(self.kept);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The helper process: a plan from the command line, a namespace with `lo` alone, one launch.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +13,7 @@ use intercept_sandbox::policy::{Durability, TlsMode};
 use intercept_sandbox::sandbox::plan::{
     AuditPlan, FilesystemPlan, NetworkPlan, PlannedHost, ResourcesPlan, WritableFolder,
 };
-use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan};
+use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan, programs};
 
 use super::network::{Flaw, LISTED, network};
 
@@ -34,10 +35,12 @@ struct Wishes {
     facts: Option<PathBuf>,
     read: Vec<PathBuf>,
     write: Vec<WritableFolder>,
+    exec: Option<BTreeSet<String>>,
     cwd: Option<PathBuf>,
     executable: Option<PathBuf>,
     pids_max: Option<u64>,
     closed_gate: bool,
+    unreleased: bool,
     host_network: bool,
     listed: bool,
     flaw: Option<Flaw>,
@@ -54,12 +57,22 @@ fn wishes(arguments: &mut impl Iterator<Item = OsString>) -> Wishes {
             "--read" => wishes.read.push(text().into()),
             "--write" => {
                 let (inside, source, owner) = (text().into(), text().into(), text().parse().unwrap());
-                wishes.write.push(WritableFolder { inside, source, owner_uid: owner, owner_gid: owner });
+                wishes.write.push(WritableFolder {
+                    inside,
+                    source,
+                    owner_uid: owner,
+                    owner_gid: owner,
+                    max_bytes: None,
+                });
+            }
+            "--exec" => {
+                wishes.exec.get_or_insert_default().insert(text());
             }
             "--cwd" => wishes.cwd = Some(text().into()),
             "--executable" => wishes.executable = Some(text().into()),
             "--pids" => wishes.pids_max = Some(text().parse().unwrap()),
             "--closed-gate" => wishes.closed_gate = true,
+            "--unreleased" => wishes.unreleased = true,
             "--host-network" => wishes.host_network = true,
             "--listed" => wishes.listed = true,
             "--flaw" => wishes.flaw = Some(Flaw::named(&text())),
@@ -75,7 +88,7 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
     let mut random = [0; 16];
     File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
     let executable = wishes.executable.clone().unwrap_or_else(|| PathBuf::from(&argv[0]));
-    Plan {
+    let mut plan = Plan {
         session: random.iter().map(|byte| format!("{byte:02x}")).collect(),
         argv,
         executable,
@@ -85,7 +98,12 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
             .into(),
         secret_names: Vec::new(),
         secrets: intercept_sandbox::wire::secrets::Secrets::default(),
-        filesystem: FilesystemPlan { read: wishes.read.clone(), write: wishes.write.clone(), tmp_bytes: 16 << 20 },
+        filesystem: FilesystemPlan {
+            read: wishes.read.clone(),
+            write: wishes.write.clone(),
+            exec: None,
+            tmp_bytes: 16 << 20,
+        },
         network: NetworkPlan { hosts: if wishes.listed { vec![listed()] } else { Vec::new() }, connect_to: Vec::new() },
         resources: ResourcesPlan {
             memory_bytes: 256 << 20,
@@ -100,7 +118,10 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
         observe: false,
         state_dsn: None,
         unseen: Vec::new(),
-    }
+    };
+    let listed = wishes.exec.as_ref();
+    plan.filesystem.exec = listed.map(|listed| programs::resolve(&plan.executable, listed, &plan.filesystem).unwrap());
+    plan
 }
 
 fn listed() -> PlannedHost {
@@ -135,10 +156,19 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
         stdout: duplicate(std::io::stdout().as_fd()),
         stderr: duplicate(std::io::stderr().as_fd()),
     };
+    if wishes.unreleased {
+        let launching = cage.begin(&plan, io).unwrap();
+        write_facts(&wishes, (launching.init_pid(), &[]), &cage, &plan, (built.as_micros(), 0));
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        drop(launching);
+        cage.into_leaf().remove().unwrap();
+        return ExitCode::SUCCESS;
+    }
     let code = match cage.launch(&plan, io) {
         Ok(server) => {
             let at_gate = start.elapsed();
-            write_facts(&wishes, &server, &cage, &plan, (built.as_micros(), at_gate.as_micros()));
+            let launched = (server.init_pid(), server.layers());
+            write_facts(&wishes, launched, &cage, &plan, (built.as_micros(), at_gate.as_micros()));
             if wishes.closed_gate {
                 std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
                 drop(server);
@@ -202,19 +232,18 @@ fn refused(error: &dyn std::error::Error, code: u8) -> ExitCode {
 
 fn write_facts(
     wishes: &Wishes,
-    server: &intercept_sandbox::sandbox::Server,
+    (init, layers): (nix::unistd::Pid, &[intercept_sandbox::sandbox::LayerReport]),
     cage: &Cage,
     plan: &Plan,
     (built, at_gate): (u128, u128),
 ) {
     let Some(path) = &wishes.facts else { return };
     let mut text = format!(
-        "init={}\nuid={}\nsession={}\nbuilt_us={built}\nat_gate_us={at_gate}\n",
-        server.init_pid(),
+        "init={init}\nuid={}\nsession={}\nbuilt_us={built}\nat_gate_us={at_gate}\n",
         cage.identity().uid(),
         plan.session
     );
-    for report in server.layers() {
+    for report in layers {
         text.push_str(&format!("layer.{}={:?}\n", report.layer.name(), report.answer));
     }
     let partial = path.with_extension("partial");

@@ -8,6 +8,7 @@ mod cases;
 mod launcher;
 mod lifecycle;
 mod network;
+mod programs;
 mod run;
 
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut failed = 0;
-    for (name, case) in cases::ALL.iter().chain(lifecycle::ALL) {
+    for (name, case) in cases::ALL.iter().chain(lifecycle::ALL).chain(programs::ALL) {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }

@@ -5,6 +5,8 @@ mod field;
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use intercept_sandbox::egress::events::{ProbeEvent, ProbeOp};
@@ -49,10 +51,11 @@ const ODD_SOCKETS: [&str; 11] =
 /// One test: panics when it fails.
 type Scenario = fn(&Field);
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "attack") {
-        return run_attack(&arguments[1..]);
+        run_attack(&arguments[1..]);
+        return ExitCode::SUCCESS;
     }
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let field = Field::enter();
@@ -71,11 +74,19 @@ fn main() {
         ("raising takes milliseconds", timed),
     ];
     for (name, scenario) in scenarios {
-        eprintln!("test {name} ...");
-        scenario(&field);
-        assert!(field.is_here(), "not in the namespace where the test began");
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            scenario(&field);
+            assert!(field.is_here(), "not in the namespace where the test began");
+        }));
+        if outcome.is_err() {
+            // What a scenario left undone would spoil the next.
+            eprintln!("test {name} ... FAILED");
+            return ExitCode::FAILURE;
+        }
+        eprintln!("test {name} ... ok");
     }
     eprintln!("test result: ok. {} passed", scenarios.len());
+    ExitCode::SUCCESS
 }
 
 fn features() -> Features {
@@ -378,5 +389,7 @@ fn timed(_: &Field) {
     loads.sort();
     raises.sort();
     eprintln!("  median of 20: load {:?}, whole wall {:?}", loads[10], raises[10]);
-    assert!(raises[10].as_millis() < 500, "raising the wall takes {:?}", raises[10]);
+    // An emulated processor is given more: `cargo xtask vm-test` says how much.
+    let patience: u128 = std::env::var("ISB_TEST_PATIENCE").map_or(1, |text| text.parse().expect("a whole number"));
+    assert!(raises[10].as_millis() < 500 * patience, "raising the wall takes {:?}", raises[10]);
 }

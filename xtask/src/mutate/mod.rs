@@ -20,8 +20,8 @@ pub(crate) use table::TABLE;
 const TEST_SECONDS_MAX: u32 = 120;
 /// What `timeout` exits with (coreutils).
 const TIMED_OUT: i32 = 124;
-/// The feature by which the supervisor can be weakened; its tests have one of the same name.
-const FEATURE: &str = "intercept-sandbox-tests/weaken";
+/// What lets a build drop protections.
+pub(crate) const FEATURE: &str = "intercept-sandbox/weaken";
 
 /// A protection and the test that must notice its absence.
 pub(crate) struct Row {
@@ -85,19 +85,29 @@ enum Verdict {
     TimedOut,
 }
 
-/// Cargo on both packages, weakenable, in a target directory of its own: what it builds must never be taken for the product.
-pub(crate) fn weakenable(arguments: &[&str]) -> Command {
+/// Where weakenable builds stand, apart from the others.
+pub(crate) fn target() -> PathBuf {
+    workspace().join("target/weaken")
+}
+
+/// Builds the programs, weakenable. The suites `planted` and `faults` start this supervisor too.
+pub(crate) fn build_programs() -> Outcome {
+    run_command(with_target(&["build", "--bins"]))
+}
+
+/// cargo on both packages, with the feature and a target directory of its own.
+fn with_target(arguments: &[&str]) -> Command {
     let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--features", FEATURE];
     let mut command = cargo(&[arguments, &packages].concat());
-    command.env("CARGO_TARGET_DIR", workspace().join("target/weaken"));
+    command.env("CARGO_TARGET_DIR", target());
     command
 }
 
 /// Builds everything once, weakenable; gives the test programs by target name.
 fn build() -> Outcome<BTreeMap<String, PathBuf>> {
-    run_command(weakenable(&["build", "--bins"]))?;
-    run_command(weakenable(&["test", "--no-run"]))?;
-    let listed = output(weakenable(&["test", "--no-run", "--message-format=json"]))?;
+    build_programs()?;
+    run_command(with_target(&["test", "--no-run"]))?;
+    let listed = output(with_target(&["test", "--no-run", "--message-format=json"]))?;
     let mut programs = BTreeMap::new();
     for line in String::from_utf8_lossy(&listed.stdout).lines() {
         let Ok(message) = serde_json::from_str::<Value>(line) else { continue };

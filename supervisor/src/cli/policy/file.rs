@@ -47,12 +47,17 @@ pub(super) enum FileError {
 
 /// The bytes of a regular file, at most one more than a policy may have.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_at_most(path, POLICY_BYTES_MAX)
+}
+
+/// The bytes of a regular file, at most one more than `bytes_max`.
+pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(FileError::NotRegular { path: path.to_owned() }); // opening a FIFO would wait for its writer
     }
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(POLICY_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    File::open(path).map_err(failed)?.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 

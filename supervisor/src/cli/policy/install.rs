@@ -2,13 +2,17 @@
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{Done, check, file};
-use crate::policy::Policy;
+use crate::bounds::LOCK_BYTES_MAX;
+
+use crate::policy::{Pins, Policy};
+use crate::wire::pin_lock::{self, LockError};
 
 /// Where `run --profile` looks.
 const DIRECTORY: &str = "/etc/intercept-sandbox/policies";
@@ -32,6 +36,14 @@ pub(super) enum InstallError {
     Name(String),
     #[error("{path} must be a directory that only root can write; it is owned by uid {uid} with mode {mode:o}")]
     Untrusted { path: PathBuf, uid: u32, mode: u32 },
+    #[error(
+        "the lock {0} cannot be installed beside the policy: it must be a name without a leading '.' or the end .yaml, or an absolute path"
+    )]
+    LockPlace(PathBuf),
+    #[error(transparent)]
+    File(#[from] file::FileError),
+    #[error("the lock {path} cannot be used")]
+    Lock { path: PathBuf, source: LockError },
     #[error("cannot {doing} {path}")]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
@@ -71,11 +83,36 @@ pub(super) fn run(arguments: &InstallArgs, out: &mut impl Write) -> Done {
         Installed::Replaced(path) => writeln!(out, "replaced {} ({})", path.display(), check::summary(&loaded.policy))?,
         Installed::AlreadyThere(path) => writeln!(out, "{} is already this policy", path.display())?,
         Installed::Refused(path) => {
-            writeln!(out, "{} is another policy; --force replaces it", path.display())?;
+            writeln!(out, "{} is another; --force replaces it", path.display())?;
             return Ok(1);
         }
     }
     Ok(0)
+}
+
+/// What has the place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Nothing,
+    Same,
+    Other,
+}
+
+/// The lock that stands beside the policy, and its name. One with an absolute path stays where it is.
+fn lock_of(policy: &Policy) -> Result<Option<(PathBuf, Vec<u8>)>, InstallError> {
+    let Pins::Lock(name) = &policy.pins else { return Ok(None) };
+    if name.is_absolute() {
+        return Ok(None);
+    }
+    let path = policy.path.parent().unwrap_or(Path::new("")).join(name);
+    // The loader saw to it that it is a name without a folder. Nor may it take the place of a policy.
+    let is_hidden = name.as_os_str().as_bytes().starts_with(b".");
+    if is_hidden || name.extension().is_some_and(|end| end == "yaml") {
+        return Err(InstallError::LockPlace(name.clone()));
+    }
+    let bytes = file::read_at_most(&path, LOCK_BYTES_MAX)?;
+    pin_lock::read(&bytes).map_err(|source| InstallError::Lock { path, source })?;
+    Ok(Some((name.clone(), bytes)))
 }
 
 /// The directory and who must own it.
@@ -85,7 +122,7 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Writes exactly the checked bytes under the policy's name: whole, or not at all.
+    /// Writes exactly the checked bytes under the policy's name, and before it the lock of its pins: each whole, or not at all.
     pub(super) fn install(&self, policy: &Policy, bytes: &[u8], force: bool) -> Result<Installed, InstallError> {
         let good = policy.name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && policy.name.len() <= crate::bounds::POLICY_NAME_BYTES_MAX
@@ -93,31 +130,56 @@ impl Target<'_> {
         if !good {
             return Err(InstallError::Name(policy.name.clone()));
         }
+        let lock = lock_of(policy)?;
         self.prepare_directory()?;
         let path = self.directory.join(format!("{}.yaml", policy.name));
-        let there = match fs::read(&path) {
-            Ok(old) if old == bytes && self.is_trusted(&path)? => return Ok(Installed::AlreadyThere(path)),
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(source) => return Err(InstallError::Io { doing: "read", path, source }),
-        };
-        if there && !force {
-            return Ok(Installed::Refused(path));
+        let lock = lock.as_ref().map(|(name, bytes)| (self.directory.join(name), bytes.as_slice()));
+        let mut files = Vec::new();
+        for (path, bytes) in lock.into_iter().chain([(path.clone(), bytes)]) {
+            files.push((self.standing(&path, bytes)?, path, bytes));
         }
-        let temporary = self.directory.join(format!(".{}.yaml.{}", policy.name, std::process::id()));
+        if let Some((_, other, _)) = files.iter().find(|(standing, ..)| *standing == Standing::Other && !force) {
+            return Ok(Installed::Refused(other.clone()));
+        }
+        let replaces = files.iter().any(|(standing, ..)| *standing == Standing::Other);
+        files.retain(|(standing, ..)| *standing != Standing::Same);
+        for (_, path, bytes) in &files {
+            match self.place(path, bytes, force) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Ok(Installed::Refused(path.clone()));
+                }
+                Err(source) => return Err(InstallError::Io { doing: "write", path: path.clone(), source }),
+            }
+        }
+        Ok(match (files.is_empty(), replaces) {
+            (true, _) => Installed::AlreadyThere(path),
+            (false, true) => Installed::Replaced(path),
+            (false, false) => Installed::New(path),
+        })
+    }
+
+    /// What has the place of a file that is to be `bytes`.
+    fn standing(&self, path: &Path, bytes: &[u8]) -> Result<Standing, InstallError> {
+        match fs::read(path) {
+            Ok(old) if old == bytes && self.is_trusted(path)? => Ok(Standing::Same),
+            Ok(_) => Ok(Standing::Other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Standing::Nothing),
+            Err(source) => Err(InstallError::Io { doing: "read", path: path.to_owned(), source }),
+        }
+    }
+
+    fn place(&self, path: &Path, bytes: &[u8], force: bool) -> io::Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = self.directory.join(format!(".{name}.{}", std::process::id()));
         let written = write_new(&temporary, bytes).and_then(|()| {
             // Without force a link: unlike a rename it fails if the name was taken meanwhile.
-            if force { fs::rename(&temporary, &path) } else { fs::hard_link(&temporary, &path) }
+            if force { fs::rename(&temporary, path) } else { fs::hard_link(&temporary, path) }
         });
         if !force || written.is_err() {
             let _ = fs::remove_file(&temporary); // a leftover is hidden, root's, and never read
         }
-        match written.and_then(|()| fs::File::open(self.directory)?.sync_all()) {
-            Ok(()) if there => Ok(Installed::Replaced(path)),
-            Ok(()) => Ok(Installed::New(path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Installed::Refused(path)),
-            Err(source) => Err(InstallError::Io { doing: "write", path, source }),
-        }
+        written.and_then(|()| fs::File::open(self.directory)?.sync_all())
     }
 
     fn prepare_directory(&self) -> Result<(), InstallError> {

@@ -261,6 +261,37 @@ fn install_writes_once_whole_and_refuses_to_replace() {
 }
 
 #[test]
+fn install_brings_the_lock_along_and_overwrites_no_other() {
+    use install::Installed;
+    let root = tempfile::tempdir().expect("a directory");
+    let (source, directory) = (root.path().join("p.yaml"), root.path().join("etc/policies"));
+    let target = install::Target { directory: &directory, owner: owner() };
+    let install = |lock: &str, force| {
+        let text = format!("{POLICY}server: {{pins: {{lock: {lock}}}}}\n");
+        let policy = load(&Source { path: &source, text: &text }).expect("loads").policy;
+        target.install(&policy, text.as_bytes(), force)
+    };
+    assert!(matches!(install("tools.lock", false), Err(install::InstallError::File(_))), "there is none");
+    let lock = root.path().join("tools.lock");
+    fs::write(&lock, "no lock\n").expect("written");
+    assert!(matches!(install("tools.lock", false), Err(install::InstallError::Lock { .. })));
+    assert!(!directory.exists(), "nothing was installed");
+    fs::write(&lock, "{\"tools.lock\":1}\n").expect("written");
+    assert_eq!(install("tools.lock", false).expect("works"), Installed::New(directory.join("p.yaml")));
+    let placed = directory.join("tools.lock");
+    assert_eq!(fs::read(&placed).expect("there"), fs::read(&lock).expect("there"));
+    fs::write(&placed, "of another policy\n").expect("written");
+    assert_eq!(install("tools.lock", false).expect("works"), Installed::Refused(placed.clone()));
+    assert_eq!(install("tools.lock", true).expect("works"), Installed::Replaced(directory.join("p.yaml")));
+    assert_eq!(fs::read(&placed).expect("there"), fs::read(&lock).expect("there"));
+    for name in ["q.yaml", ".hidden"] {
+        assert!(matches!(install(name, true), Err(install::InstallError::LockPlace(_))), "{name}");
+    }
+    let absolute = lock.display().to_string();
+    assert_eq!(install(&absolute, true).expect("works"), Installed::Replaced(directory.join("p.yaml")));
+}
+
+#[test]
 fn install_refuses_untrusted_directories_and_names() {
     let root = tempfile::tempdir().expect("a directory");
     let directory = root.path().join("policies");

@@ -1,6 +1,6 @@
 //! Network, files, processes, resources and environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ pub(super) fn compare(old: &SandboxSection, new: &SandboxSection, changes: &mut 
     writes(old, new, changes);
     let processes = |section: &SandboxSection| section.processes_max.unwrap_or(Resources::DEFAULT_PROCESSES);
     amount("processes and threads", processes(old), processes(new), changes);
+    programs(old.exec.as_ref(), new.exec.as_ref(), changes);
     resources(&old.resources, &new.resources, changes);
     environment(old, new, changes);
     for layer in new.require.difference(&old.require) {
@@ -121,6 +122,7 @@ fn writes(old: &SandboxSection, new: &SandboxSection, changes: &mut Changes) {
             let owner = |write: &WriteRule| write.owner.clone().unwrap_or_else(|| "the default owner".into());
             changes.add(Way::Changes, format!("files in {path} belong to {}, no longer to {}", owner(is), owner(&was)));
         }
+        ceiling(&format!("bytes in {path}"), was.max_bytes, is.max_bytes, changes);
     }
     for was in old.write.iter().filter(|was| find(new, &was.path).is_none()) {
         if within(new, was) {
@@ -128,6 +130,27 @@ fn writes(old: &SandboxSection, new: &SandboxSection, changes: &mut Changes) {
             changes.add(Way::Changes, text);
         } else {
             changes.add(Way::Closes, format!("{} may not be written any more{}", was.path.display(), from(was)));
+        }
+    }
+}
+
+/// Programs that may be executed; without a list, all that the view shows.
+fn programs(old: Option<&BTreeSet<String>>, new: Option<&BTreeSet<String>>, changes: &mut Changes) {
+    let named = |list: &BTreeSet<String>| list.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match (old, new) {
+        (None, None) => {}
+        (None, Some(new)) if new.is_empty() => changes.add(Way::Closes, "the server may execute no other program"),
+        (None, Some(new)) => {
+            changes.add(Way::Closes, format!("the server may execute no other program than {}", named(new)));
+        }
+        (Some(_), None) => changes.add(Way::Opens, "the server may execute every program that it sees"),
+        (Some(old), Some(new)) => {
+            for program in new.difference(old) {
+                changes.add(Way::Opens, format!("the server may execute {program}"));
+            }
+            for program in old.difference(new) {
+                changes.add(Way::Closes, format!("the server may no longer execute {program}"));
+            }
         }
     }
 }

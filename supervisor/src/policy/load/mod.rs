@@ -12,6 +12,7 @@ mod methods;
 mod operands;
 mod paths;
 mod pattern;
+mod programs;
 mod read;
 mod sandbox;
 mod schema;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::read::{Fields, Reader, Section};
-use super::{hosts, paths, units};
+use super::{hosts, paths, programs, units};
 use crate::bounds::{
     POLICY_CLIENT_LINE_BYTES_MAX, POLICY_LINE_BYTES_MIN, POLICY_MOUNTS_MAX, POLICY_NAME_BYTES_MAX,
     POLICY_SERVER_LINE_BYTES_MAX, WINDOW_SECONDS_MAX,
@@ -16,8 +16,9 @@ use crate::policy::yaml::{Kind, Node, Span};
 pub(super) const SANDBOX: Section =
     Section { what: "sandbox", keys: &["network", "filesystem", "process", "resources", "env", "require"], later: &[] };
 pub(super) const FILESYSTEM: Section = Section { what: "sandbox.filesystem", keys: &["read", "write"], later: &[] };
-pub(super) const WRITE: Section = Section { what: "a write folder", keys: &["path", "from", "owner"], later: &["max"] };
-pub(super) const PROCESS: Section = Section { what: "sandbox.process", keys: &["max"], later: &["exec"] };
+pub(super) const WRITE: Section =
+    Section { what: "a write folder", keys: &["path", "from", "owner", "max"], later: &[] };
+pub(super) const PROCESS: Section = Section { what: "sandbox.process", keys: &["max", "exec"], later: &[] };
 pub(super) const RESOURCES: Section = Section {
     what: "sandbox.resources",
     keys: &["memory", "cpu", "open_files", "tmp", "wall", "call_timeout", "client_line", "server_line"],
@@ -50,6 +51,7 @@ pub(super) fn sandbox(reader: &mut Reader<'_>, node: Option<&Node>) -> SandboxSe
     }
     if let Some(fields) = fields.get("process").and_then(|node| reader.section(node, &PROCESS)) {
         section.processes_max = fields.get("max").and_then(|node| reader.integer(node, "process.max", 1..=32_768));
+        section.exec = fields.get("exec").and_then(|node| programs::programs(reader, node));
     }
     if let Some(fields) = fields.get("resources").and_then(|node| reader.section(node, &RESOURCES)) {
         section.resources = resources(reader, &fields);
@@ -119,8 +121,12 @@ fn write_rule(reader: &mut Reader<'_>, node: &Node) -> Option<(String, WriteRule
     if !matches!(node.kind, Kind::Map(_)) {
         let path = paths::absolute(reader, node, "filesystem.write")?;
         let refused = paths::refuse_unwritable(reader, node, &path);
-        return (!refused)
-            .then(|| (path.clone(), WriteRule { path: path.clone().into(), from: path.into(), owner: None, line }));
+        return (!refused).then(|| {
+            (
+                path.clone(),
+                WriteRule { path: path.clone().into(), from: path.into(), owner: None, max_bytes: None, line },
+            )
+        });
     }
     let fields = reader.section(node, &WRITE)?;
     let path_node = fields.require(reader, "path", "a write folder")?;
@@ -133,12 +139,18 @@ fn write_rule(reader: &mut Reader<'_>, node: &Node) -> Option<(String, WriteRule
         None => path.clone(),
     };
     let owner = fields.get("owner").map(|node| owner(reader, node));
+    let max_bytes = fields.get("max").map(|node| units::bytes(reader, node, "max", MEMORY_BYTES_MAX));
     let (path, from) = (path?, from?);
     let owner = match owner {
         Some(owner) => Some(owner?),
         None => None,
     };
-    Some((path.clone(), WriteRule { path: path.into(), from: from.into(), owner, line }))
+    // One that cannot be read is an error, never a folder without one.
+    let max_bytes = match max_bytes {
+        Some(max_bytes) => Some(max_bytes?),
+        None => None,
+    };
+    Some((path.clone(), WriteRule { path: path.into(), from: from.into(), owner, max_bytes, line }))
 }
 
 /// A user name (useradd(8): letters, digits, `_`, `-`, `.`, at most 32) or a uid; not root.

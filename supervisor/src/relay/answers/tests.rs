@@ -44,6 +44,23 @@ fn a_large_answer_is_not_copied() {
     }
 }
 
+/// From the judged value to write(2): written once, and what waits for the server is that.
+#[test]
+fn a_large_call_is_copied_once() {
+    let mut ground = Ground::new(4 << 20, 64 << 20);
+    let call = |id: u32| {
+        let params = format!("{{\"name\":\"t\",\"arguments\":{{\"text\":\"{}\"}}}}", "x".repeat(LARGE));
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\",\"params\":{params}}}\n")
+    };
+    feed(&mut ground.client_frames, &call(7));
+    let cost = allocation_counter::measure(|| ground.client_says(""));
+    assert!(cost.bytes_total < LARGE as u64 * 5 / 4, "{cost:?}");
+    assert!(ground.to_server.waiting_bytes() > LARGE - (1 << 20), "it waits, and is not lost");
+    ground.client_says("{\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"ping\"}\n");
+    let behind = "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}\n";
+    assert!(ground.server_heard() == call(1) + behind, "all of it, in order");
+}
+
 #[test]
 fn an_answer_that_some_reader_would_split_is_escaped() {
     let mut ground = asked();

@@ -100,3 +100,14 @@ fn what_was_sent_before_an_end_with_unread_messages_is_heard() {
     let heard = || FromRelay::receive(right.as_fd()).unwrap().map(|(message, _)| message);
     assert_eq!((heard(), heard()), (Some(FromRelay::ClientGone), None));
 }
+
+#[test]
+fn the_monitor_does_not_wait_for_a_relay_that_does_not_read() {
+    let (left, _right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let message = ToRelay::GateOpen { opened_ns: 7 };
+    let refused = (0..1_000_000).find_map(|_| message.send(left.as_fd()).err()).unwrap();
+    assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    let text = super::super::sealed::seal(b"x").unwrap();
+    let attached = Attached { bytes: 1, sha256: [0; 32] };
+    assert!(ToRelay::Policy(attached).send_with(left.as_fd(), text.as_fd()).is_err());
+}

@@ -1,6 +1,7 @@
 //! What waits for the monitor, bounded in number and in bytes, and found without a walk: every tool of a list asks for it.
+//! What a call waits for goes first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use super::Errand;
 use crate::bounds::{PINS_BYTES_MAX, PINS_MAX};
@@ -9,11 +10,15 @@ use crate::wire::pin::{self, Pin};
 /// What an errand is filed under, and whether it is a proposal.
 type Which = ([u8; 32], bool);
 
+/// A place in the line: whether nobody waits for it, and a number that rises.
+type Place = (bool, u64);
+
 #[derive(Debug, Default)]
 pub(super) struct Errands {
-    waiting: HashMap<Which, Errand>,
-    /// The same ones, the oldest first.
-    order: VecDeque<Which>,
+    waiting: HashMap<Which, (Place, Errand)>,
+    /// The same ones: first what a call waits for, of each kind the oldest.
+    order: BTreeMap<Place, Which>,
+    next: u64,
     /// Of all blobs.
     bytes: usize,
 }
@@ -29,23 +34,45 @@ impl Errands {
     pub(super) fn push(&mut self, mut pin: Pin, proposed: bool) -> bool {
         let key = pin::key(&pin.tool);
         let which = (key, proposed);
-        match self.waiting.get(&which) {
-            Some(earlier) => self.bytes = self.bytes.saturating_sub(earlier.blob.len()),
+        let place = match self.waiting.get(&which) {
+            Some((place, earlier)) => {
+                self.bytes = self.bytes.saturating_sub(earlier.blob.len());
+                *place
+            }
             None if self.waiting.len() >= PINS_MAX => return false,
-            None => self.order.push_back(which),
-        }
+            None => self.place(true, which),
+        };
         let mut blob = pin.line();
         if self.bytes.saturating_add(blob.len()) > PINS_BYTES_MAX {
             pin.definition.text = None;
             blob = pin.line();
         }
         self.bytes = self.bytes.saturating_add(blob.len());
-        self.waiting.insert(which, Errand { tool: pin.tool, proposed, key, blob });
+        self.waiting.insert(which, (place, Errand { tool: pin.tool, proposed, key, blob }));
         true
     }
 
+    /// Puts it before all that nobody waits for.
+    pub(super) fn hurry(&mut self, key: [u8; 32], proposed: bool) {
+        let which = (key, proposed);
+        let Some(((true, number), _)) = self.waiting.get(&which) else { return };
+        self.order.remove(&(true, *number));
+        let first = self.place(false, which);
+        if let Some((place, _)) = self.waiting.get_mut(&which) {
+            *place = first;
+        }
+    }
+
+    fn place(&mut self, unhurried: bool, which: Which) -> Place {
+        let place = (unhurried, self.next);
+        self.next += 1;
+        self.order.insert(place, which);
+        place
+    }
+
     pub(super) fn pop(&mut self) -> Option<Errand> {
-        let errand = self.waiting.remove(&self.order.pop_front()?)?;
+        let (_, which) = self.order.pop_first()?;
+        let (_, errand) = self.waiting.remove(&which)?;
         self.bytes = self.bytes.saturating_sub(errand.blob.len());
         Some(errand)
     }
@@ -73,13 +100,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_call_waits_for_goes_first_and_once() {
+        let mut errands = Errands::default();
+        for tool in ["a", "b", "c", "d"] {
+            assert!(errands.push(pin(tool, 1), false));
+        }
+        for tool in ["d", "b", "d", "x"] {
+            errands.hurry(pin::key(tool), false);
+        }
+        assert!(errands.push(pin("d", 2), false), "it keeps its place when it changes");
+        let gone: Vec<_> = std::iter::from_fn(|| errands.pop()).map(|errand| errand.tool).collect();
+        assert_eq!(gone, ["d", "b", "a", "c"]);
+        assert!(errands.order.is_empty() && errands.waiting.is_empty() && errands.bytes == 0);
+    }
+
+    #[test]
     fn too_many_bytes_go_as_hashes() {
         let mut errands = Errands::default();
         for n in 0..PINS_BYTES_MAX / PIN_BYTES_MAX + 2 {
             assert!(errands.push(pin(&format!("t{n}"), PIN_BYTES_MAX), false));
         }
         assert!(errands.bytes <= PINS_BYTES_MAX);
-        let last = errands.waiting[&(pin::key("t65"), false)].blob.clone();
+        let last = errands.waiting[&(pin::key("t65"), false)].1.blob.clone();
         assert_eq!(
             Pin::read(&last).unwrap(),
             Pin { definition: Definition { sha256: [1; 32], text: None }, ..pin("t65", 0) }

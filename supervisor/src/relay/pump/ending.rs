@@ -24,10 +24,10 @@ impl Pump {
         let end = ServerEnd { cause, status };
         self.gate.server_gone(end, clock::now(), &mut self.journal, &mut self.outbox)?;
         self.outbox.release(&mut self.pipes.server_in, &mut self.pipes.client_out)?;
-        self.drain_sinks()?;
+        // The log is whole, whether the client reads on or not.
         let head = self.journal.head();
         FromRelay::Finished(LogPoint { seq: head.seq, hash: head.hash.0 }).send(self.control.as_fd())?;
-        Ok(())
+        self.drain_sinks()
     }
 
     /// The last flows with their byte counts; egress hangs up when it has said all. The monitor's patience is the bound.

@@ -91,6 +91,12 @@ pub enum CgroupError {
         /// Why.
         source: std::io::Error,
     },
+    /// A process that was to be in a leaf is not.
+    #[error("the server's first process is not in {}", .path.display())]
+    Outside {
+        /// The leaf.
+        path: PathBuf,
+    },
     /// Somebody keeps the lock of a leaf that was just made.
     #[error("{} is locked by another process after {wait_ms} ms", .path.display())]
     Locked {
@@ -168,14 +174,29 @@ impl Leaf {
         self.v1.iter().map(PathBuf::as_path).chain([self.v2.as_path()])
     }
 
-    /// Moves `pid` and what it will fork into every tree of the leaf. Moving it where it stands already changes nothing.
+    /// Moves the calling process, which has one thread, and what it will fork into the version 1 directories. Into the
+    /// version 2 one it is born (`CLONE_INTO_CGROUP`), so that it can be found and killed whatever happens here.
+    ///
+    /// A thread that moves itself needs no lock on all forks of the host (Linux 5.5). Whoever moves another process waits
+    /// for that lock: an RCU grace period, 5 to 20 ms, also to move it where it stands.
     ///
     /// # Errors
-    /// `ESRCH` inside when it has ended.
-    pub fn adopt(&self, pid: i32) -> Result<(), CgroupError> {
-        // Version 2 first: what stands in it can be found and killed, whatever happens next.
-        for directory in [&self.v2].into_iter().chain(&self.v1) {
-            files::write(&directory.join("cgroup.procs"), &pid.to_string())?;
+    /// Those of writing `tasks`.
+    pub fn join(&self) -> Result<(), CgroupError> {
+        self.v1.iter().try_for_each(|directory| files::write(&directory.join("tasks"), "0"))
+    }
+
+    /// Proves that `pid` stands in every directory of the leaf.
+    ///
+    /// # Errors
+    /// [`CgroupError::Outside`] when it does not, and those of reading `cgroup.procs`.
+    pub fn prove_inside(&self, pid: i32) -> Result<(), CgroupError> {
+        for directory in self.directories() {
+            let members = files::read(&directory.join("cgroup.procs"))?;
+            let stands_there = members.lines().any(|line| line.parse() == Ok(pid));
+            if crate::weaken::in_force("cgroup-membership") && !stands_there {
+                return Err(CgroupError::Outside { path: directory.to_owned() });
+            }
         }
         Ok(())
     }
@@ -187,6 +208,24 @@ impl Leaf {
     /// `ENOENT` inside on a kernel before 5.14.
     pub fn kill_fd(&self) -> Result<OwnedFd, CgroupError> {
         files::open_for_writing(&self.v2.join("cgroup.kill")).map(OwnedFd::from)
+    }
+
+    /// `cgroup.freeze`, opened for writing: writing `1` stops every member until it is killed, also from a process that has no
+    /// right to open the file (Linux 5.2).
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn freeze_fd(&self) -> Result<File, CgroupError> {
+        files::open_for_writing(&self.v2.join("cgroup.freeze"))
+    }
+
+    /// `cgroup.threads`, opened for reading: every thread of the run, one number a line, each time from the start.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn threads_fd(&self) -> Result<File, CgroupError> {
+        let path = self.v2.join("cgroup.threads");
+        File::open(&path).map_err(|source| CgroupError::Read { path, source })
     }
 
     /// `cgroup.events`: poll(2) reports `POLLPRI` when `populated` changes.
@@ -374,6 +413,29 @@ mod tests {
             });
             assert!(matches!(lock(leaf.path(), 10_000), Ok(Some(_))));
         });
+    }
+
+    #[test]
+    fn a_process_that_stands_outside_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = |name: &str, members: &str| {
+            let directory = root.path().join(name);
+            fs::create_dir_all(&directory).unwrap();
+            fs::write(directory.join("cgroup.procs"), members).unwrap();
+            directory
+        };
+        let (v2, memory, pids) = (tree("v2", "12\n"), tree("memory", "7\n12\n"), tree("pids", "12\n"));
+        let directory = File::open(&v2).unwrap();
+        let leaf = Leaf { v2, directory, v1: vec![memory, pids], id: 0, gaps: Vec::new() };
+        leaf.prove_inside(12).unwrap();
+        for (name, members) in [("v2", ""), ("memory", "7\n"), ("pids", "112\n1\n2\n")] {
+            let there = tree(name, members);
+            let outside = leaf.prove_inside(12);
+            assert!(matches!(outside, Err(CgroupError::Outside { path }) if path == there), "{name}");
+            tree(name, "12\n");
+        }
+        fs::remove_file(root.path().join("pids/cgroup.procs")).unwrap();
+        assert!(matches!(leaf.prove_inside(12), Err(CgroupError::Read { .. })), "a leaf that cannot be asked");
     }
 
     #[test]

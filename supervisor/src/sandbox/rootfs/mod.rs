@@ -25,7 +25,7 @@ use crate::sys::mount::{Depth, attach, attr, new_filesystem, set_attributes};
 pub(super) use base::SETTINGS;
 pub(super) use etc::{HOST_NAME, INSIDE_ID};
 use place::Root;
-pub use source::unreadable;
+pub use source::{countable, unreadable};
 
 /// Where the new root is put together; it hides this directory of the host's in our mount namespace alone.
 const STAGE: &str = "/tmp";
@@ -87,8 +87,8 @@ pub(super) fn build(plan: &Plan, idmaps: &[OwnedFd]) -> Result<NewRoot, RootfsEr
         root.link(link, target)?;
     }
     etc::generate(&root, &plan.environment)?;
-    let tmp =
-        tmpfs(plan.filesystem.tmp_bytes, attr::NOSUID | attr::NODEV).map_err(while_at(Path::new("/tmp"), "tmpfs"))?;
+    let attributes = attr::NOSUID | attr::NODEV | source::unless_listed(&plan.filesystem);
+    let tmp = tmpfs(plan.filesystem.tmp_bytes, attributes).map_err(while_at(Path::new("/tmp"), "tmpfs"))?;
     root.mount_own(Path::new("/tmp"), &tmp)?;
     let shm = tmpfs(SHM_BYTES_MAX, attr::NOSUID | attr::NODEV | attr::NOEXEC)
         .map_err(while_at(Path::new("/dev/shm"), "tmpfs"))?;

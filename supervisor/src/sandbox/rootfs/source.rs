@@ -58,8 +58,13 @@ pub(super) fn read_only(path: &Path) -> Result<Source, RootfsError> {
     Ok(Source { inside: path.to_owned(), kind, mount })
 }
 
-/// The detached copy of a writable folder: this mount alone, owners mapped, no set-user-ID, no devices.
-fn writable(folder: &WritableFolder, userns: &OwnedFd) -> Result<Source, RootfsError> {
+/// `NOEXEC` where the policy lists the programs: what the server wrote is neither executed nor mapped as code.
+pub(super) fn unless_listed(plan: &FilesystemPlan) -> u64 {
+    if plan.exec.is_some() && crate::weaken::in_force("exec-writable-mounts") { attr::NOEXEC } else { 0 }
+}
+
+/// The detached copy of a writable folder: this mount alone, owners mapped, no set-user-ID, no devices, and `more`.
+fn writable(folder: &WritableFolder, userns: &OwnedFd, more: u64) -> Result<Source, RootfsError> {
     let path = folder.source.as_path();
     let source = open_plain(path)?;
     if kind_of(&source, path)? != SFlag::S_IFDIR {
@@ -67,11 +72,24 @@ fn writable(folder: &WritableFolder, userns: &OwnedFd) -> Result<Source, RootfsE
     }
     let mount = clone_tree(source.as_fd(), Depth::One).map_err(while_at(path, "copy the mount"))?;
     let nosuid = if crate::weaken::in_force("nosuid-writable") { attr::NOSUID } else { 0 };
-    set_attributes(mount.as_fd(), nosuid | attr::NODEV, Depth::One, Some(userns.as_fd())).map_err(|errno| {
+    set_attributes(mount.as_fd(), nosuid | attr::NODEV | more, Depth::One, Some(userns.as_fd())).map_err(|errno| {
         let unable = "its file system cannot map owners (tmpfs needs Linux 6.3); put the folder elsewhere";
         while_at(path, if errno == Errno::EINVAL { unable } else { "map its owner" })(errno)
     })?;
     Ok(Source { inside: folder.inside.clone(), kind: Kind::Directory, mount })
+}
+
+/// A view of a writable folder for counting: this mount alone, as it stands on the host, and nothing can be done through it.
+///
+/// # Errors
+/// The path that cannot be opened as it is named.
+pub fn countable(folder: &WritableFolder) -> Result<OwnedFd, RootfsError> {
+    let path = folder.source.as_path();
+    let source = open_plain(path)?;
+    let mount = clone_tree(source.as_fd(), Depth::One).map_err(while_at(path, "copy the mount"))?;
+    let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
+    set_attributes(mount.as_fd(), attributes, Depth::One, None).map_err(while_at(path, "make it read-only"))?;
+    Ok(mount)
 }
 
 /// Every mount that the plan asks for.
@@ -82,7 +100,7 @@ pub(super) fn collect(plan: &FilesystemPlan, idmaps: &[OwnedFd]) -> Result<Vec<S
     }
     for (index, folder) in plan.write.iter().enumerate() {
         let userns = idmaps.get(index).ok_or(Errno::EINVAL).map_err(while_at(&folder.source, "no owner map"))?;
-        sources.push(writable(folder, userns)?);
+        sources.push(writable(folder, userns, unless_listed(plan))?);
     }
     Ok(sources)
 }

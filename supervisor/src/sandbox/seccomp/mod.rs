@@ -48,7 +48,25 @@ impl Filter {
     /// # Errors
     /// A mistake in the table.
     pub fn workload() -> Result<Self, FilterError> {
+        Self::over(rules(workload::TABLE)?)
+    }
+
+    /// The same for a server whose programs are listed (`process.exec`): no memory files. execveat(2) with `AT_EMPTY_PATH`
+    /// stays: with no such file to be had it reaches what execve(2) reaches, and Landlock judges both alike.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn workload_of_listed_programs() -> Result<Self, FilterError> {
         let mut rules = rules(workload::TABLE)?;
+        if crate::weaken::in_force("exec-memory-files") {
+            for call in workload::MEMORY_FILES.calls {
+                rules.insert(call.number, workload::MEMORY_FILES.rule);
+            }
+        }
+        Self::over(rules)
+    }
+
+    fn over(mut rules: BTreeMap<u32, table::Rule>) -> Result<Self, FilterError> {
         if !crate::weaken::in_force("seccomp-setid-modes") {
             forgive(&mut rules, &["open", "openat", "creat", "chmod", "fchmod", "fchmodat", "fchmodat2", "mkdir"]);
             forgive(&mut rules, &["mkdirat", "mknod", "mknodat"]);
@@ -98,6 +116,14 @@ impl Filter {
     /// A mistake in the table.
     pub fn janitor(own: Pid) -> Result<Self, FilterError> {
         Self::ours(Who::Janitor, own, "confine-janitor-seccomp")
+    }
+
+    /// The meter's filter, for the process `own`.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn meter(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Meter, own, "confine-meter-seccomp")
     }
 
     /// Installs the filter on the calling thread, which needs no_new_privs. It cannot be taken off, and holds over exec.
@@ -150,7 +176,8 @@ pub fn workload_groups() -> impl Iterator<Item = &'static Group> {
 /// The name of a call by its number on this architecture, as far as the tables know it.
 #[must_use]
 pub fn name_of(number: u32) -> Option<&'static str> {
-    let ours = [Who::Relay, Who::Egress, Who::Link, Who::Janitor].into_iter().flat_map(|who| who.groups().iter());
+    let ours =
+        [Who::Relay, Who::Egress, Who::Link, Who::Janitor, Who::Meter].into_iter().flat_map(|who| who.groups().iter());
     workload::TABLE
         .iter()
         .chain(ours)

@@ -16,6 +16,8 @@ pub enum Who {
     Link,
     /// Cleans up after a dead monitor.
     Janitor,
+    /// Counts writable folders.
+    Meter,
 }
 
 impl Who {
@@ -27,6 +29,7 @@ impl Who {
             Self::Egress => "egress",
             Self::Link => "link",
             Self::Janitor => "janitor",
+            Self::Meter => "meter",
         }
     }
 
@@ -37,6 +40,7 @@ impl Who {
             Self::Egress => &[EVERY, RUNTIME, EGRESS],
             Self::Link => &[EVERY, RUNTIME, LINK],
             Self::Janitor => &[EVERY, JANITOR, JANITOR_HERE],
+            Self::Meter => &[EVERY, METER],
         }
     }
 }
@@ -274,6 +278,30 @@ const JANITOR: &[Group] = &[
         &[when(&[is(1, libc::F_GETFL as u32)], Action::Allow), when(&[is(1, libc::F_GETFD as u32)], Action::Allow)],
         VIOLATION,
         "reading flags",
+    ),
+];
+
+/// Bits of open(2) that write or make a file, and the one that asks for a folder. `__O_TMPFILE` is the bit of `O_TMPFILE`
+/// without `O_DIRECTORY`.
+const OPENS: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | 0o20_000_000 | libc::O_DIRECTORY) as u32;
+
+const METER: &[Group] = &[
+    ruled(
+        calls![SYS_openat],
+        &[when(&[masked(2, OPENS, libc::O_DIRECTORY as u32)], Action::Allow)],
+        VIOLATION,
+        "folders, to be listed: it sees every name and no content",
+    ),
+    allowed(calls![SYS_getdents64], "listing them"),
+    ruled(
+        calls![SYS_fcntl],
+        &[
+            when(&[is(1, libc::F_GETFL as u32)], Action::Allow),
+            when(&[is(1, libc::F_GETFD as u32)], Action::Allow),
+            when(&[is(1, libc::F_SETFD as u32)], Action::Allow),
+        ],
+        VIOLATION,
+        "fdopendir(3) reads flags and sets close-on-exec",
     ),
 ];
 

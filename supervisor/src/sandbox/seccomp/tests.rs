@@ -377,19 +377,20 @@ fn our_own_processes_die_of_a_call_that_is_not_theirs() {
             name_of(number(constant))
         );
     };
-    for filter in [Filter::relay, Filter::egress, Filter::janitor] {
+    for filter in [Filter::relay, Filter::egress, Filter::janitor, Filter::meter] {
         for constant in [libc::SYS_execve, libc::SYS_clone, libc::SYS_ptrace, libc::SYS_unshare, libc::SYS_setresuid] {
             dies(filter, constant, [0; 6]);
         }
         dies(filter, libc::SYS_mmap, [0, 4096, 4, 0x22, u64::MAX, 0]); // PROT_EXEC
         dies(filter, libc::SYS_tgkill, [1, 1, 9, 0, 0, 0]);
     }
-    for filter in [Filter::relay, Filter::janitor] {
+    for filter in [Filter::relay, Filter::janitor, Filter::meter] {
         dies(filter, libc::SYS_socket, inet);
         dies(filter, libc::SYS_connect, [0; 6]);
         dies(filter, libc::SYS_bpf, [1, 0, 0, 0, 0, 0]);
     }
     dies(Filter::egress, libc::SYS_openat, [0; 6]);
+    dies(Filter::meter, libc::SYS_kill, [0; 6]);
     dies(Filter::egress, libc::SYS_socket, [1, 1, 0, 0, 0, 0]);
     dies(Filter::egress, libc::SYS_bpf, [5, 0, 0, 0, 0, 0]); // BPF_PROG_LOAD
     dies(Filter::egress, libc::SYS_sendto, [0, 0, 0, 0x2000_0000, 0, 0]);
@@ -405,7 +406,7 @@ fn ours_says(filter: fn(Pid) -> Result<Filter, FilterError>, own: i32, number: l
 
 #[test]
 fn our_own_processes_abort_themselves_and_nobody_else() {
-    for filter in [Filter::relay, Filter::egress, Filter::janitor] {
+    for filter in [Filter::relay, Filter::egress, Filter::janitor, Filter::meter] {
         let says = |own, number, args| ours_says(filter, own, number, args);
         for (own, target, signal, expected) in [
             (4711, 4711, 6, Action::Allow),
@@ -453,6 +454,19 @@ fn relay_makes_sealable_memory_and_no_other() {
         ours_says(Filter::egress, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]),
         ours::VIOLATION.value()
     );
+}
+
+#[test]
+fn the_meter_opens_folders_and_nothing_else() {
+    let open =
+        |flags: i32| ours_says(Filter::meter, 1, libc::SYS_openat, [3, 1, u64::from(flags.unsigned_abs()), 0, 0, 0]);
+    let folder = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    assert_eq!(open(folder), Action::Allow.value());
+    for refused in
+        [0, libc::O_PATH, libc::O_WRONLY, libc::O_TMPFILE | libc::O_RDWR, folder | libc::O_RDWR, folder | libc::O_CREAT]
+    {
+        assert_eq!(open(refused), ours::VIOLATION.value(), "{refused:#o}");
+    }
 }
 
 #[test]

@@ -5,10 +5,14 @@
 
 use super::refused::{REFUSED, REFUSED_HERE};
 use super::ruled::{RULED, RULED_HERE};
-use super::table::{Group, allowed, calls};
+use super::table::{Group, allowed, calls, refused};
 
 /// The table. No call may stand in it twice (tested).
 pub(super) const TABLE: &[&[Group]] = &[ALLOWED, ALLOWED_HERE, RULED, RULED_HERE, REFUSED, REFUSED_HERE];
+
+/// In place of what the table says of them where the policy lists the programs (`process.exec`).
+pub(super) const MEMORY_FILES: Group =
+    refused(calls![SYS_memfd_create], "a program in a memory file has no path that a list of programs could name");
 
 const ALLOWED: &[Group] = &[
     allowed(

@@ -134,6 +134,29 @@ fn a_large_line_is_not_copied_while_it_grows_and_its_memory_is_given_back() {
     assert!(splitter.buffer.capacity() <= BYTES_KEPT);
 }
 
+#[test]
+fn large_lines_in_a_row_share_their_memory_and_a_small_one_gives_it_back() {
+    let mut splitter = FrameSplitter::new(64 << 20);
+    let mut say = |bytes: usize| {
+        let mut rest = bytes;
+        while rest > 0 {
+            let part = rest.min(READ_BYTES);
+            feed(&mut splitter, &[b'x'; READ_BYTES][..part]);
+            assert_eq!(splitter.next(), None);
+            rest -= part;
+        }
+        feed(&mut splitter, b"\n");
+        assert!(matches!(splitter.next(), Some(Frame::Line(line)) if line.len() == bytes));
+        assert_eq!(splitter.next(), None);
+        splitter.buffer.capacity()
+    };
+    assert!(say(1 << 20) > 1 << 20);
+    let cost = allocation_counter::measure(|| assert!(say(1 << 20) > 1 << 20));
+    assert_eq!(cost.count_total, 0, "{cost:?}");
+    assert!(say(40 << 20) <= LARGE_BYTES_KEPT, "the largest are not kept");
+    assert!(say(5) <= BYTES_KEPT);
+}
+
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

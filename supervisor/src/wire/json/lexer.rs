@@ -107,14 +107,15 @@ impl<'a> Lexer<'a> {
             let stop = self.string_stop()?;
             let plain = &self.text[self.at..stop];
             self.at = stop + 1;
-            let is_end = self.text.as_bytes()[stop] == b'"';
-            let escaped = if is_end { None } else { Some(self.escape(stop)?) };
             if let Some(unescaped) = unescaped.as_deref_mut() {
                 unescaped.push_str(plain);
-                unescaped.extend(escaped);
             }
-            if is_end {
+            if self.text.as_bytes()[stop] == b'"' {
                 return Ok(None);
+            }
+            let letter = self.escape(stop)?;
+            if let Some(unescaped) = unescaped.as_deref_mut() {
+                unescaped.push(letter);
             }
         }
     }

@@ -23,6 +23,28 @@ fn rewritten(line: &str) -> String {
 }
 
 #[test]
+fn a_letter_is_escaped_wherever_it_stands() {
+    for (letter, written) in [
+        ('"', "\\\""),
+        ('\n', "\\n"),
+        ('\u{1}', "\\u0001"),
+        ('\u{7f}', "\\u007f"),
+        ('\u{85}', "\\u0085"),
+        ('\u{2028}', "\\u2028"),
+        ('\u{a9}', "\u{a9}"),
+        ('\u{2026}', "\u{2026}"),
+        ('\u{1f600}', "\u{1f600}"),
+    ] {
+        for before in 0..100 {
+            let (before, behind) = ("x".repeat(before), "y".repeat(40));
+            let mut out = Vec::new();
+            write_string(&format!("{before}{letter}{letter}{behind}"), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("\"{before}{written}{written}{behind}\""));
+        }
+    }
+}
+
+#[test]
 fn duplicate_keys_are_refused_at_any_depth() {
     assert_eq!(reject(r#"{"a":1,"a":2}"#), (RejectCode::DuplicateKey, 7));
     assert_eq!(reject(r#"{"a":1,"b":2,"a":1}"#), (RejectCode::DuplicateKey, 13));

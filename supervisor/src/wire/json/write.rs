@@ -38,29 +38,28 @@ pub fn write(value: &Value<'_>, out: &mut Vec<u8>) {
 }
 
 /// Appends `text` as a JSON string, quotes included.
+///
+/// Each block is folded without a branch, so that the compiler can use vectors: most of a large text is plain. Only a block that
+/// holds something to escape is read byte by byte.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    const BLOCK: usize = 32;
+    let bytes = text.as_bytes();
+    let mut written = 0;
     out.push(b'"');
-    let mut rest = text;
-    while let Some(at) = next_escape(rest.as_bytes()) {
-        let (plain, tail) = rest.split_at(at);
-        out.extend_from_slice(plain.as_bytes());
-        let mut letters = tail.chars();
-        let letter = letters.next().expect("a byte was found, at the start of a character");
-        write_char(letter, out);
-        rest = letters.as_str();
+    for (index, block) in bytes.chunks(BLOCK).enumerate() {
+        if !block.iter().fold(false, |any, byte| any | may_need_escape(*byte)) {
+            continue;
+        }
+        for (place, _) in block.iter().enumerate().filter(|(_, byte)| may_need_escape(**byte)) {
+            let at = index * BLOCK + place;
+            let letter = text[at..].chars().next().expect("a byte was found, at the start of a character");
+            out.extend_from_slice(&bytes[written..at]);
+            write_char(letter, out);
+            written = at + letter.len_utf8();
+        }
     }
-    out.extend_from_slice(rest.as_bytes());
+    out.extend_from_slice(&bytes[written..]);
     out.push(b'"');
-}
-
-/// Where the next byte stands that may need an escape. Each block is folded without a branch, so that the compiler can use vectors:
-/// most of a large text is plain.
-fn next_escape(text: &[u8]) -> Option<usize> {
-    const BLOCK: usize = 128;
-    let needs = |block: &[u8]| block.iter().fold(false, |any, byte| any | may_need_escape(*byte));
-    let index = text.chunks(BLOCK).position(needs)?;
-    let start = index * BLOCK;
-    text[start..].iter().position(|byte| may_need_escape(*byte)).map(|at| start + at)
 }
 
 /// True for the first byte of every character that [`write_char`] escapes, and for none inside a character.

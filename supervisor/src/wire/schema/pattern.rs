@@ -61,6 +61,12 @@ impl Patterns {
         2 * self.known.len() > SCHEMA_PATTERNS_MAX || 2 * self.bytes > SCHEMA_PATTERNS_BYTES_MAX
     }
 
+    /// Bytes that were compiled, or tried in vain.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The pattern `text`.
     pub(super) fn pattern(&mut self, text: &str) -> Result<Pattern, Unjudgeable> {
         // First of all: the engine's size limit is for what it compiles, not for what it parses the text to.

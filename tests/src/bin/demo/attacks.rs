@@ -29,11 +29,11 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
     chapter(5, "A hijacked server tries to get data out");
     say("   A hostile program plays the server. Listeners on the outside count who reaches them.\n");
     let arena = &stage.arena;
-    arena.program("hostile");
+    arena.program("redteam");
     arena.writable_folder("images");
     arena.folder("shown");
     let canaries = Canaries::open(&arena.folder("private").join("canary.sock"));
-    let program = format!("{ROOT}/bin/hostile");
+    let program = format!("{ROOT}/bin/redteam");
 
     let mut bare = Session::start(run::bare([&program]));
     bare.initialize();

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::kinds::{described, kind, list, whole, word};
 use super::reference;
 use crate::bounds::{
-    METHOD_BYTES_MAX, POLICY_METHODS_MAX, POLICY_NAME_BYTES_MAX, TOOL_NAME_BYTES_MAX, WINDOW_CALLS_MAX,
+    METHOD_BYTES_MAX, POLICY_METHODS_MAX, POLICY_NAME_BYTES_MAX, POLICY_PROGRAMS_MAX, TOOL_NAME_BYTES_MAX,
+    WINDOW_CALLS_MAX,
 };
 use crate::policy::condition::Test;
 use crate::policy::load::{conditions, hosts, limits, sandbox, server, tools, top};
@@ -215,6 +216,11 @@ fn sandbox(what: &str, key: &str) -> Option<Value> {
         ("a write folder", "path") => described("Its path inside.", kind("path")),
         ("a write folder", "from") => described("The folder on the host; absent, the same path.", kind("path")),
         ("a write folder", "owner") => described("Who owns what is written; never root.", kind("text")),
+        ("a write folder", "max") => described("Most bytes that it may hold.", kind("bytes")),
+        ("sandbox.process", "exec") => described(
+            "Programs that the server may execute besides its command; absent, all that it sees.",
+            json!({"type": "array", "items": {"type": "string"}, "maxItems": POLICY_PROGRAMS_MAX, "uniqueItems": true}),
+        ),
         ("sandbox.process", "max") => described("Processes and threads.", whole(1, 32_768)),
         ("sandbox.resources", "memory" | "tmp") => kind("bytes"),
         ("sandbox.resources", "cpu") => described("Cores, such as 1.0 or 0.25.", json!({"type": "number"})),

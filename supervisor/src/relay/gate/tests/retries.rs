@@ -77,6 +77,67 @@ fn a_forged_retry_is_charged() {
 }
 
 #[test]
+fn an_answer_that_the_server_did_not_ask_for_is_refused_and_uses_nothing_up() {
+    let mut stage = stage(TWO);
+    let ours = stage.pays(1, json!({"sum": 1}), json!({})).unwrap();
+    stage.asks(&ours, "s");
+    for smuggled in [json!({"b": 1}), json!({"a": {"action": "accept"}, "b": 1}), json!({"A": {}}), json!({"": {}})] {
+        let retry = json!({"requestState": "s", "inputResponses": smuggled});
+        let (up, down) = stage.client(&request(2, "tools/call", pay(json!({"sum": 1}), retry)));
+        assert_eq!((up.len(), &down[0]["error"]["code"]), (0, &json!(-32602)), "{smuggled}");
+        let text = down[0]["error"]["message"].as_str().unwrap();
+        assert!(text.contains("did not ask for"), "{text}");
+        let record = stage.records().pop().unwrap();
+        assert_eq!((&record["effect"], &record["reason"]["code"]), (&json!("denied"), &json!("unasked_input")));
+    }
+    assert!(stage.pays(3, json!({"sum": 1}), retry("s")).is_some(), "the right one still passes");
+    assert_eq!(stage.left(), 1, "and is free");
+}
+
+#[test]
+fn two_of_the_same_call_are_told_apart_by_what_was_asked() {
+    let mut stage = stage(TWO);
+    for (id, key) in [(1, "a"), (2, "b")] {
+        let ours = stage.pays(id, json!({"sum": 1}), json!({})).unwrap();
+        let asked = json!({key: {"method": "elicitation/create", "params": {"message": "really?"}}});
+        stage.server(&answer(&ours, json!({"resultType": "input_required", "inputRequests": asked})));
+    }
+    for (id, key) in [(3, "b"), (4, "a")] {
+        assert!(stage.pays(id, json!({"sum": 1}), json!({"inputResponses": {key: {}}})).is_some(), "{key}");
+    }
+    assert_eq!(stage.left(), 0);
+}
+
+#[test]
+fn a_state_without_questions_is_sent_back_without_answers() {
+    let mut stage = stage(TWO);
+    for (id, responses) in [(1, json!({"a": {}})), (3, json!({}))] {
+        let ours = stage.pays(id, json!({"sum": 1}), json!({})).unwrap();
+        stage.server(&answer(&ours, json!({"resultType": "input_required", "requestState": "s"})));
+        let retry = json!({"requestState": "s", "inputResponses": responses});
+        let sent = stage.pays(id + 1, json!({"sum": 1}), retry).is_some();
+        assert_eq!(sent, responses == json!({}), "{responses}");
+    }
+}
+
+#[test]
+fn more_questions_than_a_form_has_leave_nothing_to_continue() {
+    for (count, left) in [(crate::bounds::INPUT_REQUESTS_MAX, 1), (crate::bounds::INPUT_REQUESTS_MAX + 1, 0)] {
+        let mut stage = stage(TWO);
+        let ours = stage.pays(1, json!({"sum": 1}), json!({})).unwrap();
+        let question = json!({"method": "elicitation/create", "params": {"message": "?"}});
+        let asked: serde_json::Map<_, _> = (0..count).map(|n| (n.to_string(), question.clone())).collect();
+        stage.server(&answer(
+            &ours,
+            json!({"resultType": "input_required", "inputRequests": asked, "requestState": "s"}),
+        ));
+        let retry = json!({"requestState": "s", "inputResponses": {"0": {"action": "accept"}}});
+        assert!(stage.pays(2, json!({"sum": 1}), retry).is_some());
+        assert_eq!(stage.left(), left, "{count} questions");
+    }
+}
+
+#[test]
 fn another_tool_or_argument_is_charged_and_rules_are_judged_again() {
     let mut stage = stage(TWO);
     let ours = stage.pays(1, json!({"sum": 1}), json!({})).unwrap();

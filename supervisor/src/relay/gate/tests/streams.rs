@@ -64,7 +64,11 @@ fn a_call_that_the_server_has_not_seen_makes_no_progress() {
 
 /// Opens a stream under the client's id; the server's id of it.
 fn listen(stage: &mut Stage, id: &Value) -> Value {
-    let mut line = request(0, "subscriptions/listen", new(json!({"notifications": {"toolsListChanged": true}})));
+    listen_for(stage, id, json!({"toolsListChanged": true, "resourceSubscriptions": ["file:///x"]}))
+}
+
+fn listen_for(stage: &mut Stage, id: &Value, filter: Value) -> Value {
+    let mut line = request(0, "subscriptions/listen", new(json!({"notifications": filter})));
     line["id"] = id.clone();
     let (up, _) = stage.client(&line);
     up[0]["id"].clone()
@@ -116,6 +120,36 @@ fn streams_that_nobody_opened_are_silent() {
     assert_eq!(stage.server(&streamed("notifications/resources/updated", &ours)).1.len(), 1);
     stage.client(&note("notifications/cancelled", json!({"requestId": 50})));
     assert_eq!(stage.server(&streamed("notifications/resources/updated", &ours)).1.len(), 0, "the client left it");
+}
+
+#[test]
+fn what_a_stream_was_not_opened_for_does_not_come_on_it() {
+    const KINDS: [(&str, &str); 4] = [
+        ("promptsListChanged", "notifications/prompts/list_changed"),
+        ("resourcesListChanged", "notifications/resources/list_changed"),
+        ("resourceSubscriptions", "notifications/resources/updated"),
+        ("toolsListChanged", "notifications/tools/list_changed"),
+    ];
+    for (asked, own) in KINDS {
+        let mut stage = stage(OPEN);
+        let wanted = if asked == "resourceSubscriptions" { json!(["file:///x"]) } else { json!(true) };
+        let ours = listen_for(&mut stage, &json!(7), json!({asked: wanted}));
+        let nothing = listen_for(&mut stage, &json!(8), json!({asked: null, "x": true}));
+        assert_eq!(stage.server(&streamed("notifications/subscriptions/acknowledged", &ours)).1.len(), 1);
+        for (_, method) in KINDS {
+            let (_, down) = stage.server(&streamed(method, &ours));
+            assert_eq!(down.len(), usize::from(method == own), "{asked}: {method}");
+            if method != own {
+                assert_eq!(stage.reason(), "unasked_notification", "{asked}: {method}");
+            }
+            assert_eq!(stage.server(&streamed(method, &nothing)).1.len(), 0, "{method}");
+        }
+    }
+    for none in [json!({"resourceSubscriptions": []}), json!({"resourceSubscriptions": true}), json!([]), json!(true)] {
+        let mut stage = stage(OPEN);
+        let ours = listen_for(&mut stage, &json!(7), none.clone());
+        assert_eq!(stage.server(&streamed("notifications/resources/updated", &ours)).1.len(), 0, "{none}");
+    }
 }
 
 #[test]

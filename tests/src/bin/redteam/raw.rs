@@ -21,6 +21,13 @@ impl fmt::Display for Failure {
     }
 }
 
+impl Failure {
+    /// Whether the kernel said this.
+    pub(crate) fn is(&self, errno: Errno) -> bool {
+        self.errno == errno
+    }
+}
+
 /// Names the step that failed.
 pub(crate) trait At<T> {
     fn at(self, step: &'static str) -> Result<T, Failure>;
@@ -49,13 +56,7 @@ pub(crate) fn syscall(number: c_long, arguments: [usize; 6]) -> Result<c_long, E
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<RawFd, Failure> {
     // SAFETY: no pointers.
     let fd = Errno::result(unsafe { libc::socket(family, kind, protocol) }).at("socket")?;
-    for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
-        let wait = Duration::from_millis(400);
-        let time = libc::timeval { tv_sec: 0, tv_usec: wait.subsec_micros().into() };
-        let size = size_of_val(&time) as libc::socklen_t;
-        // SAFETY: `time` lives across the call and `size` is its size. A family without timeouts refuses: no matter.
-        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const time).cast(), size) };
-    }
+    patience(fd, Duration::from_millis(150));
     Ok(fd)
 }
 
@@ -101,6 +102,32 @@ pub(crate) fn send_to(fd: RawFd, data: &[u8], address: &[u8], flags: c_int) -> R
         .at("sendto")
 }
 
+/// Tells a call that got as far as the kernel's own look at its arguments (`reached`) from one that was refused before.
+pub(crate) fn reach(number: c_long, arguments: [usize; 6], reached: &[Errno]) -> Result<String, Failure> {
+    match syscall(number, arguments) {
+        Ok(value) => Ok(format!("gave {value}")),
+        Err(errno) if reached.contains(&errno) => Ok(format!("reached: {errno:?}")),
+        Err(errno) => Err(errno).at("call"),
+    }
+}
+
+/// `open(2)`; the descriptor is never closed: the host looks at it.
+pub(crate) fn open(path: &str, flags: c_int) -> Result<RawFd, Failure> {
+    let path = std::ffi::CString::new(path).expect("paths of this program hold no NUL");
+    // SAFETY: the path is live; without O_CREAT there is no third argument.
+    Errno::result(unsafe { libc::open(path.as_ptr(), flags) }).at("open")
+}
+
+/// How long [`hear`] waits for a side that says nothing.
+pub(crate) fn patience(fd: RawFd, wait: Duration) {
+    let time = libc::timeval { tv_sec: wait.as_secs() as i64, tv_usec: wait.subsec_micros().into() };
+    for option in [libc::SO_SNDTIMEO, libc::SO_RCVTIMEO] {
+        let size = size_of_val(&time) as libc::socklen_t;
+        // SAFETY: `time` lives across the call and `size` is its size. A family without timeouts refuses: no matter.
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const time).cast(), size) };
+    }
+}
+
 /// What the other side does next, in a word.
 pub(crate) fn hear(fd: RawFd) -> String {
     let mut buffer = [0u8; 512];
@@ -111,4 +138,9 @@ pub(crate) fn hear(fd: RawFd) -> String {
         Err(Errno::EAGAIN) => "open".into(),
         Err(errno) => format!("then {errno:?}"),
     }
+}
+
+/// A refusal of everything that a probe tried in a row.
+pub(crate) fn refused(step: &'static str) -> Result<String, Failure> {
+    Err(Errno::EPERM).at(step)
 }

@@ -1,0 +1,114 @@
+//! What arbitrary code in a process of ours would try first. Only in `weaken` builds.
+
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid, execv, setresgid, setresuid};
+
+use crate::sys::{fds, process};
+
+/// What is done with an argument; the text is what came of it.
+type Deed = fn(&str) -> io::Result<String>;
+
+/// How long a forked child stays to be seen.
+const CHILD_STAYS: Duration = Duration::from_secs(3);
+
+const DEEDS: &[(&str, Deed)] = &[
+    ("read", |path| fs::read_to_string(path)),
+    ("write", write),
+    ("exec", |script| {
+        let words = ["/bin/sh", "-c", script].map(CString::new);
+        let [Ok(shell), Ok(flag), Ok(script)] = words else { return Err(Errno::EINVAL.into()) };
+        match execv(&shell.clone(), &[shell, flag, script])? {}
+    }),
+    ("fork", |_| match process::fork_unchecked()? {
+        process::Fork::Child => {
+            std::thread::sleep(CHILD_STAYS);
+            process::exit_now(0)
+        }
+        process::Fork::Parent(child) => Ok(format!("pid {child}")),
+    }),
+    ("connect", |address| TcpStream::connect(address).map(|stream| keep(stream, "connected"))),
+    ("send", |address| {
+        let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+        UdpSocket::bind(any)?.send_to(b"loot", address).map(|sent| format!("{sent} bytes"))
+    }),
+    ("listen", |address| TcpListener::bind(address).map(|listener| keep(listener, "listens"))),
+    ("abstract", |name| {
+        let address = SocketAddr::from_abstract_name(name)?;
+        UnixStream::connect_addr(&address).map(|stream| keep(stream, "connected"))
+    }),
+    ("kill", |pid| Ok(kill(number(pid)?, Signal::SIGKILL).map(|()| "killed".to_owned())?)),
+    ("trace", |pid| Ok(ptrace::seize(number(pid)?, ptrace::Options::empty()).map(|()| "seized".to_owned())?)),
+    ("root", |_| {
+        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+        setresgid(gid, gid, gid)?;
+        Ok(setresuid(uid, uid, uid).map(|()| "root".to_owned())?)
+    }),
+    ("capabilities", |_| {
+        let all = caps::all();
+        let refused = |error: caps::errors::CapsError| io::Error::other(format!("{error}: {}", Errno::last()));
+        caps::set(None, caps::CapSet::Permitted, &all).map_err(refused)?;
+        caps::set(None, caps::CapSet::Effective, &all).map_err(refused)?;
+        Ok("all".to_owned())
+    }),
+    ("mount", |target| {
+        mount(Some("isb-planted"), target, Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        Ok("mounted".to_owned())
+    }),
+    ("unshare", |_| {
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
+        Ok("a network of its own".to_owned())
+    }),
+    ("bpf", |_| {
+        let map = aya::maps::Array::<_, u32>::create(1, 0);
+        map.map(|map| keep(map, "a map made")).map_err(io::Error::other)
+    }),
+    // Not more than these two: behind other numbers may stand what the caller left open, and nobody meant to write there.
+    ("client", |text| {
+        let told = [libc::STDIN_FILENO, libc::STDOUT_FILENO].into_iter().filter(|fd| told(*fd, text)).count();
+        if told == 0 { Err(Errno::EBADF.into()) } else { Ok("written".to_owned()) }
+    }),
+];
+
+/// Does it, and says what came of it where people look.
+pub(super) fn obey(deed: &str, argument: &str) {
+    let outcome = match DEEDS.iter().find(|(known, _)| *known == deed) {
+        None => "there is no such deed".to_owned(),
+        Some((_, act)) => act(argument).unwrap_or_else(|error| format!("error: {error}")),
+    };
+    // A closed stderr loses the word, not the effect, and the effect is what the suite looks at.
+    let _ = writeln!(io::stderr(), "planted {deed} {argument}: {outcome}");
+}
+
+fn write(path: &str) -> io::Result<String> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    file.write_all(b"isb-planted\n").map(|()| "written".to_owned())
+}
+
+fn number(pid: &str) -> Result<Pid, Errno> {
+    pid.parse().map(Pid::from_raw).map_err(|_| Errno::EINVAL)
+}
+
+/// Leaves `thing` open, for the host to see.
+fn keep<T>(thing: T, word: &str) -> String {
+    std::mem::forget(thing);
+    word.to_owned()
+}
+
+/// Whether `text` went into a pipe behind this descriptor.
+fn told(fd: i32, text: &str) -> bool {
+    let Ok(taken) = fds::adopt(fd).map(std::mem::ManuallyDrop::new) else { return false };
+    fds::is_pipe(taken.as_fd()) == Ok(true) && nix::unistd::write(taken.as_fd(), format!("{text}\n").as_bytes()).is_ok()
+}

@@ -1,0 +1,166 @@
+//! What a process that was taken over is told to do, and what the host would see of it.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+
+use harness::canary;
+use harness::processes::{self, Process};
+use harness::session::Session;
+
+use crate::ground::{Ground, KEY, PIPE_WORD};
+
+/// Which process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Relay,
+    Egress,
+}
+
+impl Target {
+    pub(crate) const fn comm(self) -> &'static str {
+        match self {
+            Self::Relay => "isb-relay",
+            Self::Egress => "isb-egress",
+        }
+    }
+
+    /// Its whole confinement, as `ISB_WEAKEN` takes it.
+    pub(crate) const fn layers(self) -> &'static str {
+        match self {
+            Self::Relay => {
+                "confine-relay-seccomp,confine-relay-landlock,confine-identity,confine-capabilities,confine-close-fds"
+            }
+            Self::Egress => {
+                "confine-egress-seccomp,confine-egress-landlock,confine-identity,confine-capabilities,confine-close-fds"
+            }
+        }
+    }
+}
+
+/// What the host looks at.
+pub(crate) enum Judge {
+    /// Standard error, for what only the deed could bring there.
+    Says(String),
+    /// The client's stream, likewise.
+    Client(&'static str),
+    /// A file with our word in it.
+    Written(PathBuf),
+    /// A canary.
+    Hit(&'static str),
+    /// A door that opens.
+    Listens(SocketAddr),
+    /// Another process' end.
+    Ended(Process),
+    /// The monitor's end by SIGKILL; when the monitor itself ends the session, it exits.
+    MonitorKilled,
+    /// Somebody traces the monitor.
+    MonitorTraced,
+    /// A child of the process.
+    Child,
+    /// The process' effective uid is 0.
+    Root,
+    /// The process' effective capabilities.
+    Capabilities,
+    /// A mount in the namespace of the host.
+    Mounted,
+    /// The process' network namespace is not the host's.
+    OtherNetwork,
+    /// A BPF map that it did not hold before.
+    Map,
+}
+
+/// One attempt.
+pub(crate) struct Deed {
+    pub(crate) name: &'static str,
+    pub(crate) order: &'static str,
+    pub(crate) argument: String,
+    pub(crate) judge: Judge,
+}
+
+/// Every deed for a target. `{monitor}` in an argument is the monitor of the session itself.
+pub(crate) fn deeds(target: Target, ground: &Ground) -> Vec<Deed> {
+    let deed = |name, order, argument: &str, judge| Deed { name, order, argument: argument.to_owned(), judge };
+    let door: SocketAddr = "127.0.0.1:4711".parse().expect("a literal");
+    let path = |path: &PathBuf| path.to_str().expect("a plain path").to_owned();
+    let secret = path(&ground.secret_path);
+    let mut all = vec![
+        deed("read /etc/shadow", "read", "/etc/shadow", Judge::Says(ground.shadow.clone())),
+        deed("read a file of root's", "read", &secret, Judge::Says(ground.secret.clone())),
+        deed(
+            "read it through /proc/self/root",
+            "read",
+            &format!("/proc/self/root{secret}"),
+            Judge::Says(ground.secret.clone()),
+        ),
+        deed(
+            "read it through the monitor's /proc entry",
+            "read",
+            &format!("/proc/{{monitor}}/root{secret}"),
+            Judge::Says(ground.secret.clone()),
+        ),
+        deed("read the signing key", "read", KEY, Judge::Says(ground.key())),
+        deed("write another session's log", "write", &path(&ground.log), Judge::Written(ground.log.clone())),
+        deed("make a file", "write", &path(&ground.made), Judge::Written(ground.made.clone())),
+        deed("execute a shell", "exec", "echo executed-$((6*7)) >&2", Judge::Says("executed-42".into())),
+        deed("fork", "fork", "-", Judge::Child),
+        deed("listen", "listen", &door.to_string(), Judge::Listens(door)),
+        deed("connect to an abstract socket", "abstract", canary::ABSTRACT_NAME, Judge::Hit("unix abstract")),
+        deed("become root", "root", "-", Judge::Root),
+        deed("raise capabilities", "capabilities", "-", Judge::Capabilities),
+        deed("mount", "mount", &path(&ground.mount_point), Judge::Mounted),
+        deed("unshare", "unshare", "-", Judge::OtherNetwork),
+        deed("make a BPF map", "bpf", "-", Judge::Map),
+        deed("trace the monitor", "trace", "{monitor}", Judge::MonitorTraced),
+        deed("kill the monitor", "kill", "{monitor}", Judge::MonitorKilled),
+    ];
+    match target {
+        Target::Relay => all.extend([
+            deed("connect to a host", "connect", "203.0.113.9:443", Judge::Hit("tcp 203.0.113.9:443")),
+            deed("send a datagram", "send", "8.8.8.8:53", Judge::Hit("udp 8.8.8.8:53")),
+        ]),
+        Target::Egress => all.push(deed("speak to the client", "client", PIPE_WORD, Judge::Client(PIPE_WORD))),
+    }
+    // Last: it ends the session that the others look at.
+    let victim = ground.other(target.comm());
+    all.push(deed("kill its like in another session", "kill", &victim.pid.to_string(), Judge::Ended(victim)));
+    all
+}
+
+impl Judge {
+    /// Whether the host sees the effect now.
+    pub(crate) fn sees(&self, ground: &Ground, session: &mut Session, process: &Process, maps_before: usize) -> bool {
+        let monitor = || Process::find(session.pid());
+        match self {
+            Self::Says(text) => session.stderr().contains(text),
+            Self::Client(word) => session.try_line(std::time::Duration::ZERO).is_some_and(|line| line.contains(word)),
+            Self::Written(path) => fs::read_to_string(path).is_ok_and(|text| text.contains("isb-planted")),
+            Self::Hit(name) => ground.canaries.take(name) > 0,
+            Self::Listens(door) => TcpStream::connect(door).is_ok(),
+            Self::Ended(victim) => !victim.is_alive(),
+            Self::MonitorKilled => monitor().is_none(), // by whom, its exit code says
+            Self::MonitorTraced => monitor().and_then(|it| it.status("TracerPid")).is_some_and(|tracer| tracer != "0"),
+            Self::Child => process.is_alive() && processes::tree(process.pid).len() > 1,
+            Self::Root => second(process, "Uid").is_some_and(|uid| uid == "0"),
+            Self::Capabilities => process.status("CapEff").is_some_and(|set| set.bytes().any(|digit| digit != b'0')),
+            Self::Mounted => {
+                let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+                mounts.contains("isb-planted")
+            }
+            Self::OtherNetwork => {
+                let own = fs::read_link("/proc/thread-self/ns/net").expect("procfs");
+                process.namespace("net").is_some_and(|net| own.to_string_lossy() != net)
+            }
+            Self::Map => maps(process) > maps_before,
+        }
+    }
+}
+
+/// How many BPF maps it holds.
+pub(crate) fn maps(process: &Process) -> usize {
+    process.descriptors().values().filter(|to| to.contains("bpf-map")).count()
+}
+
+fn second(process: &Process, field: &str) -> Option<String> {
+    process.status(field)?.split_whitespace().nth(1).map(str::to_owned)
+}

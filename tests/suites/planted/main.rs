@@ -1,0 +1,130 @@
+//! A relay and an egress that were taken over: a planted bug, in a build with the feature `weaken` alone, lets an input order
+//! either process to do what an intruder would try. The host judges; what the process says is only printed.
+
+mod deeds;
+mod ground;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+
+use harness::arena::{self, Arena};
+use harness::processes::Process;
+use harness::table;
+
+use crate::deeds::{Target, deeds};
+use crate::ground::{Ground, KEY};
+
+/// Does every deed in a session of its own, weakened by `dropped` or as it is; gives the names of those that the host saw.
+fn seen(arena: &Arena, target: Target, dropped: Option<&str>) -> (BTreeSet<&'static str>, usize) {
+    let ground = Ground::lay(arena);
+    let (mut rows, mut names) = (Vec::new(), BTreeSet::new());
+    let all = deeds(target, &ground);
+    let count = all.len();
+    for deed in all {
+        let outcome = ground.attempt(arena, target, &deed, dropped);
+        if outcome.seen {
+            names.insert(deed.name);
+        }
+        let seen = if outcome.seen { "SEEN" } else { "no" };
+        rows.push(vec![deed.name.to_owned(), seen.to_owned(), outcome.told]);
+    }
+    let title = format!("{} taken over, {}", target.comm(), dropped.map_or("confined", |_| "not confined"));
+    table::print(&title, &["deed", "the host", "the process"], &rows);
+    (names, count)
+}
+
+fn assert_nothing(target: Target) {
+    arena::run(move |arena| {
+        let (seen, _) = seen(arena, target, None);
+        assert!(seen.is_empty(), "a {} that was taken over did this: {seen:?}", target.comm());
+    });
+}
+
+/// The other half of the proof: where nothing confines it, the host sees every deed.
+fn assert_everything(target: Target) {
+    arena::run(move |arena| {
+        let (seen, count) = seen(arena, target, Some(target.layers()));
+        assert_eq!(seen.len(), count, "the host sees only {seen:?}");
+    });
+}
+
+#[test]
+fn a_relay_that_was_taken_over_gets_nothing() {
+    assert_nothing(Target::Relay);
+}
+
+#[test]
+fn an_egress_that_was_taken_over_gets_nothing() {
+    assert_nothing(Target::Egress);
+}
+
+#[test]
+fn an_unconfined_relay_does_everything() {
+    assert_everything(Target::Relay);
+}
+
+#[test]
+fn an_unconfined_egress_does_everything() {
+    assert_everything(Target::Egress);
+}
+
+#[test]
+fn nobody_but_the_monitor_holds_the_pipe_of_another_or_the_key() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        // The first session of a host makes the keys, the second finds them.
+        for session in ["first", "second"] {
+            let running = ground.session(arena, None);
+            let of = |comm: &str| ground::process(&running, comm);
+            let pipes = |process: &Process| -> BTreeSet<String> {
+                let all = process.descriptors();
+                all.iter().filter(|(fd, to)| **fd != 2 && to.starts_with("pipe:")).map(|(_, to)| to.clone()).collect()
+            };
+            let (relay, egress) = (of("isb-relay"), of("isb-egress"));
+            assert!(pipes(&relay).len() >= 5, "client, server and their stderr: {:?}", relay.descriptors());
+            let shared: Vec<_> = pipes(&relay).intersection(&pipes(&egress)).cloned().collect();
+            assert!(shared.is_empty(), "{session}: egress holds pipes of the relay: {shared:?}");
+
+            let key = fs::read_to_string(KEY).expect("made by the first session");
+            let seed = key.lines().nth(2).expect("the seed");
+            let needles = [seed.as_bytes().to_vec(), decode(seed)];
+            // The search sees: the relay knows its own session's name.
+            let known = ground::session_name(&relay);
+            assert!(holds(&relay, known.as_bytes()), "{session}: the search finds nothing at all");
+            for process in [relay, egress, of("isb-janitor")] {
+                let found = needles.iter().any(|needle| holds(&process, needle));
+                assert!(!found, "{session}: the signing key is in the memory of {}", process.comm);
+            }
+            assert_eq!(running.finish().code, 0);
+        }
+    });
+}
+
+/// Whether `needle` stands anywhere in the memory that the process may write to.
+fn holds(process: &Process, needle: &[u8]) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", process.pid)).expect("root may look");
+    let memory = File::open(format!("/proc/{}/mem", process.pid)).expect("root may look");
+    maps.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        let (range, rights) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let ends = range.split_once('-').map(|(start, end)| (number(start), number(end)));
+        let Some((start, end)) = ends.filter(|_| rights.starts_with("rw")) else { return false };
+        let mut bytes = vec![0; usize::try_from(end - start).expect("a mapping")];
+        // What cannot be read, a device's memory, holds no key.
+        memory.read_exact_at(&mut bytes, start).is_ok() && bytes.windows(needle.len()).any(|window| window == needle)
+    })
+}
+
+fn number(hex: &str) -> u64 {
+    u64::from_str_radix(hex, 16).expect("proc(5)")
+}
+
+/// Base64 of 32 bytes, standard alphabet.
+fn decode(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter_map(|byte| ALPHABET.iter().position(|known| *known == byte));
+    let bits: Vec<bool> = digits.flat_map(|digit| (0..6).rev().map(move |bit| digit >> bit & 1 == 1)).collect();
+    let bytes = bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | u8::from(*bit)));
+    bytes.collect()
+}
