@@ -13,14 +13,15 @@ use nix::mount::{MntFlags, umount2};
 
 const GONE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What each core layer's absence is refused with. What our own processes need as well is missed there first.
+/// What each core layer's absence is refused with. What our own processes need as well they miss too, but the sandboxed child
+/// is heard first.
 const REFUSED_WITH: [(Layer, &str); 10] = [
     (Layer::Namespaces, "ISB-R013"),
     (Layer::Rootfs, "ISB-R013"),
     (Layer::Identity, "ISB-R013"),
-    (Layer::Capabilities, "ISB-R012"),
-    (Layer::NoNewPrivs, "ISB-R012"),
-    (Layer::Seccomp, "ISB-R012"),
+    (Layer::Capabilities, "ISB-R013"),
+    (Layer::NoNewPrivs, "ISB-R013"),
+    (Layer::Seccomp, "ISB-R013"),
     (Layer::Cgroup, "ISB-R009"),
     (Layer::Netns, "ISB-R011"),
     (Layer::Gateway, "ISB-R011"),
