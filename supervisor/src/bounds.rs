@@ -220,6 +220,10 @@ pub const ENVIRONMENT_VARIABLES_MAX: usize = 512;
 pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Longest wait for a killed cgroup to be empty, milliseconds. A process dies when its pending I/O ends.
 pub const CGROUP_EMPTY_WAIT_MS: u64 = 5_000;
+/// Rest after something happened at a run's ceiling, milliseconds: what happens meanwhile is one record.
+pub const CEILING_REST_MS: u64 = 1_000;
+/// Time between two looks at the counters of a cgroup of version 1, which tells nobody of a change, milliseconds.
+pub const CEILING_LOOK_MS: u64 = 5_000;
 /// Longest wait for the lock of a leaf that was just made, milliseconds. A sweeper holds it for one removal at most.
 pub const CGROUP_LOCK_WAIT_MS: u64 = 2_000;
 /// Pause between two tries of that lock, milliseconds.

@@ -29,6 +29,8 @@ pub mod sys;
 
 pub mod weaken;
 
+pub mod fault;
+
 pub mod clock;
 
 pub mod bounds;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::clock;
 use crate::egress::wall::{Enclosure, Wall};
+use crate::fault::{self, Stage};
+use crate::monitor::ceilings::Ceilings;
 use crate::monitor::client_end::ClientEnd;
 use crate::monitor::control_dir::{self, ControlDir};
 use crate::monitor::crew::{Crew, RelayBrief};
@@ -62,6 +64,7 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     let signals = Signals::block()?;
     cgroup::sweep()?; // what a crashed host left behind
     control_dir::sweep(Path::new(control::DIRECTORY))?;
+    Stage::Swept.passed_io()?;
     let (mut ledger, log) = Ledger::open(&plan, policy, governing.lock.as_ref(), &request.caller)?; // no journal, no session
     match guard(&plan, governing, log, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
@@ -149,6 +152,7 @@ fn live(
         signals,
         wall: plan.resources.wall,
         leaf: cage.leaf(),
+        ceilings: Ceilings::watch(cage.leaf()),
         ledger,
         pins: store,
         reload,
@@ -167,6 +171,9 @@ fn accept(plan: &Plan, answers: Vec<LayerReport>) -> Result<Vec<LayerReport>, Se
     for LayerReport { layer, answer } in layers.iter().filter(|report| needed(report.layer)) {
         if let Answer::Unsupported(why) = answer {
             return Err(SessionError::Layer { layer: layer.name(), why: why.clone() });
+        }
+        if fault::lacks(layer.name()) {
+            return Err(SessionError::Layer { layer: layer.name(), why: "a test took it away".to_owned() });
         }
     }
     Ok(layers)

@@ -15,6 +15,7 @@ pub mod processes;
 pub mod records;
 pub mod redis;
 pub mod redteam;
+pub mod remains;
 pub mod run;
 pub mod session;
 pub mod stand_in;

@@ -1,5 +1,6 @@
 //! Audit records as a reader of the files sees them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +36,14 @@ fn files(directory: impl AsRef<Path>) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Names of the sessions that have a folder under `directory`: `<date>/<session>`.
+#[must_use]
+pub fn sessions(directory: impl AsRef<Path>) -> BTreeSet<String> {
+    let folders = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let all = folders(directory.as_ref().to_path_buf()).flat_map(folders);
+    all.filter(|path| path.is_dir()).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
 }
 
 /// Every whole record under `directory`, in file order.

@@ -16,7 +16,7 @@ pub(crate) fn test(full: bool, unprivileged: bool) -> Outcome {
         say::line("left out, for they need root: the end-to-end suites (tests/suites, supervisor/tests)");
         return Ok(());
     }
-    mutate::build_programs()?; // for the suite that plants a bug; `mutate` builds on it
+    mutate::build_programs()?; // for the suites that plant bugs and faults; `mutate` builds on it
     let mut suites = rooted(cargo(&["test", "--workspace", "--no-fail-fast", "--test", "*"]))?;
     if full {
         suites.args(["--", "--include-ignored"]);

@@ -14,6 +14,7 @@ use nix::sys::stat::fstat;
 use super::netlink::{LOOPBACK_INDEX, Netlink, NetlinkError, Route};
 use super::probes::{Features, Loaded, ProbeError, Probes};
 use super::sockets::{self, SocketError};
+use crate::fault::Stage;
 use crate::sandbox::plan::NetworkPlan;
 use crate::sandbox::{Answer, Layer, LayerReport};
 use crate::weaken;
@@ -136,6 +137,7 @@ impl Enclosure {
     fn build_with(network: &NetworkPlan, features: Features) -> Result<Self, WallError> {
         let ports = if features.sk_lookup { Vec::new() } else { policy_ports(network) };
         let (netns, listeners) = in_new_namespace(|| Ok((open_namespace()?, build(&ports)?)))?;
+        Stage::Network.passed().map_err(WallError::Unshare)?;
         Ok(Self { netns, listeners, features })
     }
 
@@ -145,7 +147,9 @@ impl Enclosure {
     /// When any part is missing; nothing is left in force then.
     pub fn arm(self, network: &NetworkPlan, cgroup: BorrowedFd<'_>) -> Result<Wall, WallError> {
         let loaded = Loaded::load(network, self.features)?;
+        Stage::Probes.passed().map_err(WallError::Unshare)?;
         let probes = loaded.attach(cgroup, self.netns.as_fd(), &self.listeners.gateway)?;
+        Stage::Attached.passed().map_err(WallError::Unshare)?;
         Ok(Wall { netns: self.netns, listeners: self.listeners, probes })
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use crate::fault::Stage;
 use crate::relay::control::SOCKET;
 use crate::trust::{self, TrustError};
 
@@ -57,6 +58,7 @@ impl ControlDir {
         let listener = UnixListener::bind(&socket).map_err(fail("listen on it"))?;
         fs::set_permissions(&socket, Permissions::from_mode(0o600)).map_err(fail("restrict it to root"))?;
         listener.set_nonblocking(true).map_err(fail("set it up"))?;
+        Stage::Control.passed_io().map_err(fail("set it up"))?;
         Ok((directory, listener))
     }
 

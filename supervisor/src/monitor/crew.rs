@@ -21,6 +21,7 @@ use crate::egress::probes::{ProbeError, Probes};
 use crate::egress::system_dns::{SystemDns, SystemDnsError};
 use crate::egress::wall::Listeners;
 use crate::egress::{EgressError, EgressParts};
+use crate::fault::Stage;
 use crate::limits::redis::{RedisStore, Source};
 use crate::limits::{SqliteStore, Store, StoreError};
 use crate::policy::Policy;
@@ -129,6 +130,7 @@ impl Crew {
     /// [`CrewError`].
     pub fn begin(leaf: &Leaf) -> Result<Self, CrewError> {
         let janitor = janitor::fork(leaf)?;
+        Stage::JanitorForked.passed().map_err(unforked(Role::Janitor))?;
         Ok(Self { children: vec![janitor.child], alive: janitor.alive, channel: None, link: None, relay: None })
     }
 
@@ -150,6 +152,7 @@ impl Crew {
         };
         let child = Child::start(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
         self.children.push(child);
+        Stage::EgressForked.passed().map_err(unforked(Role::Egress))?;
         self.channel = Some(relays);
         self.fork_link(plan)
     }
@@ -160,7 +163,7 @@ impl Crew {
     /// [`CrewError::Meter`].
     pub fn fork_meter(&mut self, plan: &Plan, leaf: &Leaf) -> Result<(), CrewError> {
         self.children.extend(meter::fork(&plan.filesystem, leaf)?);
-        Ok(())
+        Ok(Stage::MeterForked.passed().map_err(unforked(Role::Meter))?)
     }
 
     /// Waits until every one of them is confined; the gateway then serves, and the relay has its limit store.
@@ -207,6 +210,7 @@ impl Crew {
             exit(Role::Relay, self::relay(&plan, brief, ends, monitor, ready))
         })?;
         self.children.push(child);
+        Stage::RelayForked.passed().map_err(unforked(Role::Relay))?;
         self.relay = Some((ours, tell));
         Ok(())
     }
@@ -223,9 +227,11 @@ impl Crew {
         let timeout = PollTimeout::from(APPLIED_TIMEOUT_MS);
         let spoke = pidfd::readable(ours.as_fd(), timeout).map_err(control)?;
         match spoke.then(|| FromRelay::receive(ours.as_fd())).transpose().map_err(CrewError::Control)?.flatten() {
-            Some((FromRelay::Applied, _)) => Ok(ours),
-            _ => Err(CrewError::NotApplied),
+            Some((FromRelay::Applied, _)) => {}
+            _ => return Err(CrewError::NotApplied),
         }
+        Stage::Recorded.passed().map_err(unforked(Role::Relay))?;
+        Ok(ours)
     }
 
     /// The gateway's answer: egress serves, confined, or there is no crew. The self-test has asked its stub a name.
@@ -241,11 +247,16 @@ impl Crew {
     }
 }
 
+fn unforked(role: Role) -> impl FnOnce(Errno) -> ForkError {
+    move |source| ForkError::Start { role: role.name(), source }
+}
+
 /// The egress process: confined, then serving until the relay hangs up.
 fn egress(parts: EgressParts<KernelEvents>, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
     let mut keep = parts.descriptors(KernelEvents::descriptors);
     keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
     let _ = confine::egress(&Terms { uid: EGRESS, gid: EGRESS, parent: monitor, keep: &keep })?;
+    Stage::Egress.passed()?;
     ready.say()?;
     crate::egress::serve(parts)?;
     Ok(())
@@ -295,6 +306,7 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         }
         _ => return Err(ServeError::NoStore),
     };
+    Stage::Relay.passed()?;
     ready.say()?;
     let answers = receive_layers(&layers)?;
     drop(layers);

@@ -9,6 +9,7 @@ use nix::poll::PollTimeout;
 use nix::unistd::{Pid, pipe2};
 
 use super::child::{Child, ForkError, Ready, Role};
+use crate::fault::Stage;
 use crate::sandbox::cgroup::{CgroupError, Leaf};
 use crate::sandbox::confine::{self, ConfineError, Terms};
 use crate::sys::pidfd;
@@ -57,7 +58,9 @@ fn watch(hup: &OwnedFd, leaf: &Leaf, monitor: Pid, ready: Ready) -> Result<(), J
     let directories: Vec<PathBuf> = leaf.directories().map(std::path::Path::to_owned).collect();
     let terms = Terms { uid: 0, gid: 0, parent: monitor, keep: &keep };
     let _ = confine::janitor(&terms, &directories)?;
-    ready.say()?;
+    Stage::Janitor.passed()?;
+    // A monitor that died meanwhile hears nothing, and leaves all the more to do.
+    let _unheard = ready.say();
     while !pidfd::readable(hup.as_fd(), PollTimeout::NONE)? {}
     leaf.clear()?;
     Ok(())

@@ -8,6 +8,7 @@ use crate::audit::{
     self, Actor, AuditError, Effect, Event, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
 };
 use crate::clock;
+use crate::fault::Stage;
 use crate::policy::{Durability, Policy};
 use crate::relay::messages::LogPoint;
 use crate::sandbox::Plan;
@@ -57,6 +58,7 @@ impl Ledger {
         let Opened { directory, mut journal, previous } = opened;
         journal.hide(plan.secrets.clone());
         let mark = start(&mut journal, plan, (policy, lock), caller, &previous)?;
+        Stage::Log.passed_io().map_err(|source| AuditError::File { what: "open", path: KEYS.into(), source })?;
         Ok((Self { directory, signer: None, durability, mark, signed: 0 }, RelayLog { journal, redactor }))
     }
 

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use super::child::{Child, ForkError, Ready, Role};
 use crate::clock;
+use crate::fault::Stage;
 use crate::sandbox::cgroup::{CgroupError, Leaf};
 use crate::sandbox::confine::{self, ConfineError, Terms};
 use crate::sandbox::identity::METER;
@@ -141,6 +142,7 @@ impl Meter {
         keep.extend([self.freeze.as_raw_fd(), self.threads.as_raw_fd(), self.proc.as_raw_fd()]);
         keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
         confine::meter(&Terms { uid: METER, gid: METER, parent: monitor, keep: &keep })?;
+        Stage::Meter.passed_io()?;
         ready.say().map_err(std::io::Error::from)?;
         loop {
             let start_ns = clock::now().boot_ns;

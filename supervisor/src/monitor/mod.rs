@@ -1,6 +1,7 @@
 //! The root process: it forks the others, then only waits. It parses nothing that the server, the client or the network
 //! wrote.
 
+pub mod ceilings;
 pub mod child;
 pub mod client_end;
 pub mod control_dir;

@@ -118,6 +118,7 @@ impl Reloader {
     /// Those of the runtime directory.
     pub fn start(governing: Governing, session_dir: &Path, now_ns: u64) -> io::Result<Self> {
         let directory = RuntimeDir::begin(session_dir)?;
+        crate::fault::Stage::Reload.passed_io()?;
         let mut reloader = Self {
             processes_max: ResourcesPlan::of(&governing.policy.sandbox).pids_max,
             watch: Watching::NotYet,

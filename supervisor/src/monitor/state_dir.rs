@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::pin_store::{Entry, PinStore};
+use crate::fault::Stage;
 use crate::policy::{LimitScope, Pins, Policy};
 use crate::sandbox::identity::RELAY;
 use crate::trust::{self, TrustError};
@@ -54,7 +55,9 @@ pub fn prepare(root: &Path, policy: &Policy) -> Result<PathBuf, StateError> {
         chown(&folder, Some(RELAY), Some(RELAY))?;
         fs::set_permissions(&folder, Permissions::from_mode(0o700))
     };
-    give().map_err(|source| StateError::Make { path: folder.clone(), source })?;
+    give()
+        .and_then(|()| Stage::State.passed_io())
+        .map_err(|source| StateError::Make { path: folder.clone(), source })?;
     Ok(folder)
 }
 

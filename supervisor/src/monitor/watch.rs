@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
+use super::ceilings::Ceilings;
 use super::child::{Child, Role};
 use super::client_end::ClientEnd;
 use super::ledger::Ledger;
@@ -76,6 +77,8 @@ pub struct Watch<'s> {
     pub wall: Option<Duration>,
     /// The server's cgroup.
     pub leaf: &'s Leaf,
+    /// What happens at its ceilings.
+    pub ceilings: Ceilings,
     /// The log's side that signs.
     pub ledger: &'s mut Ledger,
     /// Where the pins are kept, where they are.
@@ -109,6 +112,8 @@ enum Source {
     Client,
     /// The policy file, or what leads to it.
     Policy,
+    /// A counter at the run's ceilings.
+    Ceilings,
     /// Its place in the crew.
     Crew(usize),
 }
@@ -152,12 +157,16 @@ impl Watch<'_> {
                     Source::Signals => self.hear_signals(&mut state)?,
                     Source::Control => self.hear_relay(&mut state)?,
                     Source::Server => self.server_gone(&mut state)?,
+                    Source::Ceilings => self.look_at_ceilings(&state),
                     Source::Client => self.client.closed(clock::now().boot_ns),
                     Source::Policy => self.reload.hear_changes(clock::now().boot_ns),
                     Source::Crew(index) => self.child_gone(index, &mut state)?,
                 }
             }
             self.clock(&mut state)?;
+            if self.ceilings.due_ns().is_some_and(|due| clock::now().boot_ns >= due) {
+                self.look_at_ceilings(&state);
+            }
             self.look_at_policy(&mut state)?;
             if !state.takes_policies() {
                 self.reload.rest();
@@ -175,15 +184,15 @@ impl Watch<'_> {
         wanted.extend(state.relay_alive.then(|| (Source::Control, self.control.as_fd())));
         wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
         wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
+        wanted.extend(self.ceilings.fds().map(|fd| (Source::Ceilings, fd)));
         wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
-        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
         if let Some(fd) = self.client.fd() {
             wanted.push((Source::Client, fd));
-            polled.push(PollFd::new(fd, ClientEnd::EVENTS));
         }
+        let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(source, fd)| PollFd::new(*fd, source.events())).collect();
         let reload_ns = self.reload.due_ns().filter(|_| state.takes_policies());
         let client_ns = self.client.due_ns().filter(|_| state.phase == Phase::Running);
-        match poll(&mut polled, timeout(state, [reload_ns, client_ns])) {
+        match poll(&mut polled, timeout(state, [reload_ns, client_ns, self.ceilings.due_ns()])) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -201,6 +210,7 @@ impl Watch<'_> {
         let cause = *state.cause.get_or_insert(EndCause::Server);
         state.phase = Phase::Draining;
         state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
+        self.look_at_ceilings(state); // before the relay says how it ended
         let finish = ToRelay::Finish { cause, status: ending.wait_status() };
         if state.relay_alive
             && let Err(error) = finish.send(self.control.as_fd())
@@ -301,6 +311,15 @@ impl Watch<'_> {
         Ok(())
     }
 
+    /// What the kernel counted at the run's ceilings, told to the relay where it grew.
+    fn look_at_ceilings(&mut self, state: &State) {
+        let seen = self.ceilings.look(self.leaf, clock::now().boot_ns).filter(|_| state.relay_alive);
+        if let Some(Err(error)) = seen.map(|seen| ToRelay::Ceilings(seen).send(self.control.as_fd())) {
+            // A relay that is gone: its pidfd says the rest.
+            tracing::warn!("relay: {error}");
+        }
+    }
+
     /// A policy file that changed, or that somebody asks about, is read and handed to the relay.
     fn look_at_policy(&mut self, state: &mut State) -> Result<(), WatchError> {
         if !state.takes_policies() {
@@ -386,6 +405,17 @@ impl Watch<'_> {
     }
 }
 
+impl Source {
+    /// What poll(2) is asked. A file of the cgroup is always readable; that it changed is `POLLPRI`.
+    const fn events(self) -> PollFlags {
+        match self {
+            Self::Ceilings => PollFlags::POLLPRI,
+            Self::Client => ClientEnd::EVENTS,
+            _ => PollFlags::POLLIN,
+        }
+    }
+}
+
 impl State {
     /// While the server runs and the relay listens: a session that is being ended keeps its policy.
     fn takes_policies(&self) -> bool {
@@ -410,7 +440,7 @@ impl State {
     }
 }
 
-fn timeout(state: &State, others: [Option<u64>; 2]) -> PollTimeout {
+fn timeout(state: &State, others: [Option<u64>; 3]) -> PollTimeout {
     let Some(due) = [state.due_ns, state.wall_ns].into_iter().chain(others).flatten().min() else {
         return PollTimeout::NONE;
     };

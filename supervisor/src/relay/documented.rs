@@ -7,9 +7,10 @@ use super::messages::EndCause;
 use crate::policy::DenialCode;
 
 const ERRORS: &str = include_str!("../../../docs/errors.md");
-const RELAY: [&str; 14] = [
+const RELAY: [&str; 15] = [
     include_str!("answers.rs"),
     include_str!("call_clock.rs"),
+    include_str!("ceilings.rs"),
     include_str!("server_asks.rs"),
     include_str!("lists.rs"),
     include_str!("calls.rs"),

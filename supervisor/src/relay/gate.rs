@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::approvals::Approvals;
 use super::call_clock::CallClock;
+use super::ceilings;
 use super::continuations::{Continuations, Turn};
 use super::events::request_event;
 use super::list_pace::ListPace;
@@ -23,6 +24,7 @@ use crate::limits::Store;
 use crate::limits::pace::Paces;
 use crate::policy::Policy;
 use crate::relay::messages::EndCause;
+use crate::sandbox::cgroup::Incidents;
 use crate::wire::frame::Frame;
 use crate::wire::ids::{self, Entry, InFlight};
 use crate::wire::jsonrpc::{self, Message, Refusal, Request, RequestId, Response};
@@ -104,6 +106,8 @@ pub(super) struct Gate {
     /// When it began, for people: nanoseconds since the Unix epoch.
     pub(super) started_wall_ns: u64,
     pub(super) noise: Noise,
+    /// What happened at the server's ceilings so far.
+    pub(super) incidents: Incidents,
     /// The request whose answer could not be recorded, and so was not passed on.
     pub(super) unanswered: Option<RequestId>,
     /// Longest lines, bytes; for what is said of longer ones.
@@ -228,6 +232,7 @@ impl Gate {
             counts: Counts::default(),
             started_wall_ns: now.wall_ns,
             noise: Noise::default(),
+            incidents: Incidents::default(),
             unanswered: None,
             client_line_bytes_max,
             server_line_bytes_max,
@@ -370,7 +375,7 @@ impl Gate {
             event.gap = Some(crate::audit::Gap { source: "server_noise", count });
             let _on_disk = journal.append(now, &event)?;
         }
-        let text = end.text();
+        let text = end.text() + &ceilings::remark(self.incidents);
         for entry in self.asked.drain() {
             if let Some(origin) = &entry.origin {
                 reply::error_reply(Some(origin), SESSION_OVER, &text, outbox.client());
@@ -378,7 +383,7 @@ impl Gate {
             }
         }
         let mut event = Event::new(Kind::SessionEnd).with_reason(end.cause.code(), &text);
-        event.proc = Some(end.proc());
+        event.proc = Some(end.proc(self.incidents));
         outbox.commit(journal.append(now, &event)?);
         Ok(())
     }
@@ -417,10 +422,12 @@ impl ServerEnd {
         (self.status >> 8) & 0xff
     }
 
-    fn proc(self) -> crate::audit::Proc<'static> {
+    fn proc(self, seen: Incidents) -> crate::audit::Proc<'static> {
         let signal = self.signal();
         let exit_code = signal.is_none().then(|| self.exit_code());
-        crate::audit::Proc { op: "exit", exit_code, signal, ..Default::default() }
+        // The killer's signal; without it the server outlived what was killed.
+        let oom = (seen.oom_kills > 0 && signal == Some(libc::SIGKILL)).then_some(true);
+        crate::audit::Proc { op: "exit", exit_code, signal, oom, ..Default::default() }
     }
 }
 

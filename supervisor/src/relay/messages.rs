@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
 
+use crate::sandbox::cgroup::Incidents;
 use crate::sys::fds;
 
 /// Size of every message, bytes.
@@ -219,6 +220,8 @@ pub enum ToRelay {
     Pin(PinAnswer, Attached),
     /// The changed file was refused: the reason, for people, is attached.
     Rejected(Rejection, Attached),
+    /// Counters at the run's ceilings rose.
+    Ceilings(Incidents),
 }
 
 const TAG_APPLIED: u32 = 1;
@@ -235,6 +238,7 @@ const TAG_POLICY: u32 = 18;
 const TAG_REJECTED: u32 = 19;
 const TAG_LOCK: u32 = 20;
 const TAG_PIN_ANSWER: u32 = 21;
+const TAG_CEILINGS: u32 = 22;
 
 /// Tag, number, point: the one layout of every message.
 struct Raw {
@@ -336,6 +340,11 @@ impl ToRelay {
             Self::Pin(answer, blob) => Raw { tag: TAG_PIN_ANSWER, number: answer as u32, point: blob.point() },
             Self::Policy(text) => Raw { tag: TAG_POLICY, number: 0, point: text.point() },
             Self::Rejected(why, text) => Raw { tag: TAG_REJECTED, number: why as u32, point: text.point() },
+            Self::Ceilings(Incidents { oom_kills, forks_refused }) => Raw {
+                tag: TAG_CEILINGS,
+                number: u32::try_from(oom_kills).unwrap_or(u32::MAX),
+                point: LogPoint { seq: forks_refused, hash: [0; 32] },
+            },
         }
     }
 
@@ -350,6 +359,7 @@ impl ToRelay {
             TAG_PIN_ANSWER => Self::Pin(PinAnswer::from_number(raw.number)?, Attached::at(raw.point)),
             TAG_POLICY => Self::Policy(Attached::at(raw.point)),
             TAG_REJECTED => Self::Rejected(Rejection::from_number(raw.number)?, Attached::at(raw.point)),
+            TAG_CEILINGS => Self::Ceilings(Incidents { oom_kills: raw.number.into(), forks_refused: raw.point.seq }),
             _ => return None,
         })
     }

@@ -7,6 +7,7 @@ mod approvals;
 mod call_clock;
 mod calls;
 mod capabilities;
+mod ceilings;
 mod compiled;
 mod continuations;
 pub mod control;

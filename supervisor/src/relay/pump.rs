@@ -23,6 +23,7 @@ use crate::audit::{AuditError, Effect, Event, Journal, Kind};
 use crate::bounds::{AUDIT_CHECKPOINT_SECONDS, PIPE_BACKLOG_BYTES_MAX};
 use crate::clock::{self, Now};
 use crate::egress::report::Reply;
+use crate::fault::Stage;
 use crate::relay::messages::{Attached, EndCause, FromRelay, LogPoint, PinKind, ToRelay};
 use crate::sandbox::LayerReport;
 use crate::wire::frame::{FrameSplitter, READ_BYTES};
@@ -185,6 +186,7 @@ impl Pump {
         event.sandbox = Some(crate::audit::Sandbox { layers: &self.layers });
         event.server = Some(crate::audit::Server { pid: Some(self.server_pid), ..Default::default() });
         let _on_disk = self.journal.append(clock::now(), &event)?;
+        Stage::Applied.passed()?;
         FromRelay::Applied.send(self.control.as_fd())?;
         Ok(())
     }
@@ -294,6 +296,10 @@ impl Pump {
                 Ok(false)
             }
             Some((ToRelay::Finish { cause, status }, _)) => self.finish(cause, status).map(|()| true),
+            Some((ToRelay::Ceilings(seen), _)) => {
+                self.gate.hear_of_ceilings(seen, clock::now(), &mut self.journal)?;
+                Ok(false)
+            }
             Some((ToRelay::Pin(answer, attached), text)) => {
                 self.gate.hear_of_pin(answer, attached, text)?;
                 Ok(false)

@@ -75,7 +75,9 @@ impl Gate {
                 self.hear_lock(text, attached)?;
                 Ok(None)
             }
-            ToRelay::GateOpen { .. } | ToRelay::Finish { .. } | ToRelay::Pin(..) => Err(SwapError::NoText),
+            ToRelay::GateOpen { .. } | ToRelay::Finish { .. } | ToRelay::Pin(..) | ToRelay::Ceilings(_) => {
+                Err(SwapError::NoText)
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use super::seccomp::{Filter, FilterError};
 use super::step::{Failure, Message, receive};
 use super::{Layer, LayerReport, Plan, idmap, init, rootfs};
 use crate::bounds::LAUNCH_WAIT_MS;
+use crate::fault::{self, Stage};
 use crate::sys::clone::clone3;
 use crate::sys::{fds, pidfd};
 
@@ -155,6 +156,7 @@ impl Cage {
         };
         let init = init::sealed().map_err(CageError::Init)?;
         let identity = RunIdentity::take()?;
+        Stage::Identity.passed().map_err(CageError::Init)?;
         let mut idmaps = Vec::with_capacity(plan.filesystem.write.len());
         for folder in &plan.filesystem.write {
             let mapping = idmap::Mapping {
@@ -165,6 +167,7 @@ impl Cage {
             };
             let owner = |source| CageError::Owner { path: folder.source.clone(), source };
             idmaps.push(idmap::namespace(mapping).map_err(owner)?);
+            Stage::Owners.passed().map_err(owner)?;
         }
         // Last: it is the one thing here that outlives an error.
         let leaf = Leaf::create(&plan.session, &plan.resources)?;
@@ -227,6 +230,7 @@ impl Cage {
             clone3(namespaces::AT_CLONE, Some(self.leaf.v2_dir()), || namespaces::run(&blueprint, &ends))
                 .map_err(LaunchError::parent("clone the sandboxed child"))?;
         let guard = Guard::new(pid, child);
+        Stage::Cloned.passed().map_err(LaunchError::parent("clone the sandboxed child"))?;
         Ok(Launching { cage: self, plan, pid, guard, report, go, lifeline, status })
     }
 
@@ -276,6 +280,7 @@ impl Launching<'_> {
             .push(namespaces::apart(self.pid.as_raw()).map_err(|error| parent("read the child's namespaces", &error))?);
         layers.sort_by_key(|report| report.layer);
         refuse_missing(&layers, self.plan)?;
+        Stage::AtGate.passed().map_err(LaunchError::parent("bring the child to the gate"))?;
         let Self { plan, guard, report, go, lifeline, status, .. } = self;
         Ok(Server { guard, layers, report, go, status, lifeline, executable: plan.executable.clone() })
     }
@@ -288,11 +293,13 @@ impl Launching<'_> {
                 Some(Message::WantsRelease) => {
                     // Before the cgroup namespace is made: its root is where the child stands then.
                     self.cage.leaf.prove_inside(self.pid.as_raw())?;
+                    Stage::Adopted.passed().map_err(LaunchError::parent("find the child in its cgroup"))?;
                     say(&self.go)?;
                 }
                 Some(Message::WantsMaps) => {
                     namespaces::write_maps(self.pid.as_raw(), self.cage.identity.uid())
                         .map_err(|error| parent("write the id maps", &error))?;
+                    Stage::Mapped.passed().map_err(LaunchError::parent("write the id maps"))?;
                     say(&self.go)?;
                 }
                 Some(Message::Layer(layer)) => layers.push(layer),
@@ -352,6 +359,7 @@ fn refuse_missing(layers: &[LayerReport], plan: &Plan) -> Result<(), LaunchError
     ];
     for layer in OURS.into_iter().filter(|layer| layer.is_core() || plan.require.contains(layer)) {
         let reason = match layers.iter().find(|report| report.layer == layer).map(|report| &report.answer) {
+            _ if fault::lacks(layer.name()) => "a test took it away".to_owned(),
             Some(Answer::Enforced | Answer::Partial(_)) => continue,
             Some(Answer::Unsupported(reason)) => reason.clone(),
             None => "no answer".to_owned(),

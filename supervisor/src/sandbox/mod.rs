@@ -32,6 +32,7 @@ pub use identity::RunIdentity;
 pub use launch::{Cage, CageError, LaunchError, LaunchIo};
 pub use plan::Plan;
 pub use running::{Ending, Running, Server};
+pub use step::Step;
 
 /// A plan of nothing in particular, for unit tests.
 #[cfg(test)]

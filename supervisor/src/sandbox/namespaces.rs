@@ -96,6 +96,13 @@ pub(super) fn await_word(go: &OwnedFd, step: Step) -> Result<(), Failure> {
     }
 }
 
+/// Tells the parent what is wanted and waits for its word. The step is passed with the word, not before it: the parent
+/// looks at this process meanwhile.
+fn ask(report: &Reporter, go: &OwnedFd, wanted: &Message, step: Step) -> Result<(), Failure> {
+    report.send(wanted).map_err(|errno| Failure { step, errno: Some(errno), detail: String::new() })?;
+    await_word(go, step).at(step)
+}
+
 /// The child's life. Called by the clone.
 pub(super) fn run(blueprint: &Blueprint<'_>, ends: &Ends<'_>) -> ! {
     let held = match take_over(ends) {
@@ -136,21 +143,18 @@ fn take_over(ends: &Ends<'_>) -> Result<Held, Errno> {
 }
 
 fn enter(blueprint: &Blueprint<'_>, held: Held) -> Result<Infallible, Failure> {
+    Ok::<_, Failure>(()).at(Step::Descriptors)?; // taken over by our caller, who could not yet say so
     die_with_parent()?;
     reset_signals().at(Step::Signals)?;
     // First, so that all that follows is counted; one thread that moves itself waits for nobody.
-    blueprint.leaf.join().map_err(|error| Failure {
-        step: Step::Cgroups,
-        errno: None,
-        detail: crate::report::chain(&error),
-    })?;
+    let outside = |error| Failure { step: Step::Cgroups, errno: None, detail: crate::report::chain(&error) };
+    blueprint.leaf.join().map_err(outside).at(Step::Cgroups)?;
     // A caller may be exempt from the OOM killer (-1000); what runs here must not be.
     fs::write("/proc/self/oom_score_adj", "500").at(Step::OomScore)?;
     setns(&held.netns, CloneFlags::CLONE_NEWNET).at(Step::NetworkNamespace)?;
     sethostname(HOST_NAME).at(Step::HostName)?;
     let program = build_view(blueprint, &held)?;
-    held.report.send(&Message::WantsRelease).at(Step::Release)?;
-    await_word(&held.go, Step::Release)?;
+    ask(&held.report, &held.go, &Message::WantsRelease, Step::Release)?;
     unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
     drop((held.netns, held.idmaps));
     become_unprivileged_namespace(&held.report, &held.go)?;
@@ -186,12 +190,12 @@ fn build_view(blueprint: &Blueprint<'_>, held: &Held) -> Result<OwnedFd, Failure
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).at(Step::Propagation)?;
     let named =
         |step| move |error: rootfs::RootfsError| Failure { step, errno: Some(error.errno), detail: error.to_string() };
-    let view = rootfs::build(blueprint.plan, &held.idmaps).map_err(named(Step::Rootfs))?;
+    let view = rootfs::build(blueprint.plan, &held.idmaps).map_err(named(Step::Rootfs)).at(Step::Rootfs)?;
     let program = match &held.init {
         Some(sealed) => sealed.try_clone().at(Step::InitExec)?,
         None => view.hidden_file(init::IMAGE, init::MODE).map_err(named(Step::Rootfs))?,
     };
-    view.enter().map_err(named(Step::Pivot))?;
+    view.enter().map_err(named(Step::Pivot)).at(Step::Pivot)?;
     let answer = blueprint.plan.filesystem.answer();
     held.report.send(&Message::Layer(LayerReport { layer: Layer::Rootfs, answer })).at(Step::Rootfs)?;
     Ok(program)
@@ -205,8 +209,7 @@ fn become_unprivileged_namespace(report: &Reporter, go: &OwnedFd) -> Result<(), 
     }
     if in_force("user-namespace") {
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).at(Step::UserNamespace)?;
-        report.send(&Message::WantsMaps).at(Step::Mapping)?;
-        await_word(go, Step::Mapping)?;
+        ask(report, go, &Message::WantsMaps, Step::Mapping)?;
     }
     Ok(())
 }

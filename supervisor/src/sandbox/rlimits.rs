@@ -22,8 +22,9 @@ pub struct RlimitError {
 /// The first limit that could not be set.
 pub fn apply(plan: &ResourcesPlan) -> Result<(), RlimitError> {
     lower(Resource::RLIMIT_NOFILE, "NOFILE", plan.open_files)?;
-    // The run's uid is nobody else's, so the count is the run's; a second cord beside pids.max.
-    lower(Resource::RLIMIT_NPROC, "NPROC", plan.pids_max)?;
+    // The run's uid is nobody else's, so the count is the run's; a second cord beside pids.max. One more than that, because the
+    // kernel asks this one first and counts only what the other refuses (pids.events).
+    lower(Resource::RLIMIT_NPROC, "NPROC", plan.pids_max.saturating_add(1))?;
     lower(Resource::RLIMIT_MEMLOCK, "MEMLOCK", LOCKED_MEMORY_BYTES_MAX)?;
     lower(Resource::RLIMIT_SIGPENDING, "SIGPENDING", PENDING_SIGNALS_MAX)?;
     // A core file would carry the server's secrets to wherever core_pattern points on the host.
@@ -79,7 +80,7 @@ mod tests {
             }
             let expected = [
                 (Resource::RLIMIT_NOFILE, 100),
-                (Resource::RLIMIT_NPROC, 64),
+                (Resource::RLIMIT_NPROC, 65),
                 (Resource::RLIMIT_CORE, 0),
                 (Resource::RLIMIT_MSGQUEUE, 0),
                 (Resource::RLIMIT_RTPRIO, 0),

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 
 use crate::bounds::LAUNCH_DETAIL_BYTES_MAX;
+use crate::fault;
 
 use super::{Answer, Layer, LayerReport};
 
@@ -78,7 +79,8 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 31] = [
+    /// Every step. The index is the code on the pipe.
+    pub const ALL: [Self; 31] = [
         Self::Descriptors,
         Self::Cgroups,
         Self::OomScore,
@@ -111,6 +113,15 @@ impl Step {
         Self::Gate,
         Self::Exec,
     ];
+
+    /// Passed, unless a test plants a fault here (`fault.rs`): every step goes through this, so none can be left out.
+    fn passed(self) -> Result<(), Failure> {
+        fault::passed("sandbox", self.name()).map_err(|errno| Failure {
+            step: self,
+            errno: Some(errno),
+            detail: String::new(),
+        })
+    }
 
     /// The name in messages and records.
     #[must_use]
@@ -180,17 +191,27 @@ pub(super) trait At<T> {
 
 impl<T> At<T> for Result<T, Errno> {
     fn at(self, step: Step) -> Result<T, Failure> {
-        self.map_err(|errno| Failure { step, errno: Some(errno), detail: String::new() })
+        let value = self.map_err(|errno| Failure { step, errno: Some(errno), detail: String::new() })?;
+        step.passed().map(|()| value)
     }
 }
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, step: Step) -> Result<T, Failure> {
-        self.map_err(|error| Failure {
+        let value = self.map_err(|error| Failure {
             step,
             errno: error.raw_os_error().map(Errno::from_raw),
             detail: if error.raw_os_error().is_some() { String::new() } else { error.to_string() },
-        })
+        })?;
+        step.passed().map(|()| value)
+    }
+}
+
+/// An error that says already which step it belongs to.
+impl<T> At<T> for Result<T, Failure> {
+    fn at(self, step: Step) -> Result<T, Failure> {
+        let value = self?;
+        step.passed().map(|()| value)
     }
 }
 

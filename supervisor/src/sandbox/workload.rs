@@ -39,14 +39,15 @@ fn confine(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> 
     setsid().at(Step::Session)?;
     reset_signals().at(Step::Signals)?;
     umask(Mode::from_bits_truncate(0o022));
-    rlimits::apply(&blueprint.plan.resources).map_err(|error| said(Step::Rlimits)(chain(&error)))?;
-    rlimits::apply_to_files(blueprint.plan.filesystem.file_bytes_max())
-        .map_err(|error| said(Step::Rlimits)(chain(&error)))?;
+    rlimits::apply(&blueprint.plan.resources)
+        .and_then(|()| rlimits::apply_to_files(blueprint.plan.filesystem.file_bytes_max()))
+        .map_err(|error| said(Step::Rlimits)(chain(&error)))
+        .at(Step::Rlimits)?;
     if in_force("close-range") {
         close_from(DESCRIPTORS).at(Step::CloseRange)?;
     }
     take_identity(blueprint.run_id).at(Step::Identity)?;
-    capabilities::drop_all().map_err(|error| said(Step::Capabilities)(chain(&error)))?;
+    capabilities::drop_all().map_err(|error| said(Step::Capabilities)(chain(&error))).at(Step::Capabilities)?;
     // Its parent is the init: when that dies the kernel kills the namespace anyway.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).at(Step::ParentDeath)?;
     if in_force("no-new-privs") {
@@ -56,11 +57,13 @@ fn confine(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> 
     if !nix::sys::prctl::get_no_new_privs().at(Step::NoNewPrivs)? {
         return Err(said(Step::NoNewPrivs)("not set".to_owned()));
     }
-    chdir(&blueprint.plan.cwd).map_err(|errno| Failure {
-        step: Step::WorkingDirectory,
-        errno: Some(errno),
-        detail: blueprint.plan.cwd.display().to_string(),
-    })?;
+    chdir(&blueprint.plan.cwd)
+        .map_err(|errno| Failure {
+            step: Step::WorkingDirectory,
+            errno: Some(errno),
+            detail: blueprint.plan.cwd.display().to_string(),
+        })
+        .at(Step::WorkingDirectory)?;
     let answer = landlock::Rules::workload(&blueprint.plan.filesystem)
         .restrict_self()
         .map_err(|error| said(Step::Landlock)(chain(&error)))?;
@@ -101,6 +104,7 @@ fn prove(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<(), Failure> {
 
 /// execve; comes back only with the reason why not. The detail is the missing interpreter, or empty.
 fn execute(blueprint: &Blueprint<'_>) -> Result<Infallible, Failure> {
+    Ok::<_, Failure>(()).at(Step::Exec)?;
     let image = blueprint.image;
     let Err(errno) = execve(&image.path, &image.argv, &image.environment);
     let program: &Path = &blueprint.plan.executable;

@@ -44,6 +44,7 @@ impl Stdio {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         let (client_in, client_out, people) = client_streams()?;
+        crate::fault::Stage::Pipes.passed_io()?;
         let pipes = Pipes {
             client_in,
             client_out,

@@ -18,7 +18,10 @@ fn every_message_comes_through_as_it_went_in() {
         message.send(left.as_fd()).unwrap();
         assert_eq!(FromRelay::receive(right.as_fd()).unwrap().map(|(message, _)| message), Some(message));
     }
-    for message in [ToRelay::GateOpen { opened_ns: 7 }, ToRelay::Finish { cause: EndCause::Signal, status: -1 }] {
+    let ceilings = ToRelay::Ceilings(Incidents { oom_kills: 3, forks_refused: 1 << 40 });
+    for message in
+        [ToRelay::GateOpen { opened_ns: 7 }, ToRelay::Finish { cause: EndCause::Signal, status: -1 }, ceilings]
+    {
         message.send(right.as_fd()).unwrap();
         assert_eq!(ToRelay::receive(left.as_fd()).unwrap().map(|(message, _)| message), Some(message));
     }

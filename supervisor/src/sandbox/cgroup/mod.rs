@@ -7,6 +7,7 @@
 
 mod files;
 pub mod hierarchy;
+mod incidents;
 pub mod kill;
 mod live;
 mod settings;
@@ -23,7 +24,9 @@ use self::hierarchy::{Controller, Hierarchy};
 use super::Answer;
 use super::plan::ResourcesPlan;
 use crate::bounds::{CGROUP_EMPTY_WAIT_MS, CGROUP_LOCK_RETRY_MS, CGROUP_LOCK_WAIT_MS};
+use crate::fault::Stage;
 
+pub use self::incidents::Incidents;
 pub use self::sweep::{Swept, sweep};
 
 /// Directory under each tree's mount point that holds the leaves.
@@ -134,7 +137,7 @@ impl Leaf {
         }
         let hierarchy = Hierarchy::detect()?;
         let mut leaf = Self::claim(&hierarchy, session)?;
-        match leaf.furnish(&hierarchy, session, plan) {
+        match leaf.furnish(&hierarchy, session, plan).and_then(|()| leaf.passed()) {
             Ok(()) => Ok(leaf),
             Err(error) => {
                 // The first error is the one to tell; what this leaves, the next start sweeps.
@@ -142,6 +145,10 @@ impl Leaf {
                 Err(error)
             }
         }
+    }
+
+    fn passed(&self) -> Result<(), CgroupError> {
+        Stage::Cgroup.passed_io().map_err(|source| CgroupError::Make { path: self.v2.clone(), source })
     }
 
     /// The version 2 directory: for `CLONE_INTO_CGROUP` and for attaching BPF programs.
