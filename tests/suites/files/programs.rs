@@ -42,10 +42,10 @@ fn a_list_names_what_it_brings_and_what_is_not_there() {
         }
         for (listed, why) in [
             ("no-such-program", "no such program"),
-            (&format!("{ROOT}/bin/hostile"), "is not in the server's view"),
+            (&format!("{ROOT}/bin/redteam"), "is not in the server's view"),
             ("/usr/bin", "not an executable file"),
         ] {
-            arena.program("hostile");
+            arena.program("redteam");
             let ended = shell(arena, "", &format!("exec: ['{listed}']"), "true").start().ended();
             assert_eq!(ended.code, 125, "{}", ended.stderr);
             assert!(ended.stderr.contains("process.exec") && ended.stderr.contains(why), "{listed}: {}", ended.stderr);
