@@ -6,6 +6,9 @@ use std::process::Command;
 #[allow(clippy::print_stdout)] // how a build script speaks to cargo
 fn main() {
     println!("cargo::rerun-if-changed=init");
+    // 26,000 addresses to correct at each start as bitmaps of some kilobytes, not as a table of 600 (glibc 2.36; a linker that does
+    // not know the word passes over it).
+    println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     let variable = |name: &str| std::env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
     let target = variable("TARGET");
     let output = PathBuf::from(variable("OUT_DIR")).join("init");

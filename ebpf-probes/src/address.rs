@@ -1,8 +1,22 @@
-//! Classes of destination, decided on bytes in network order.
+//! Classes of destination, decided on words in network order, as the kernel hands them out.
+//!
+//! Words and not bytes: what is taken apart and put together again, the verifier walks through on every path of every
+//! program, and that is what a launch waits for.
 
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use intercept_sandbox_abi::{AF_INET, AF_INET6, STUB_ADDRESS, STUB_PORT};
+
+/// The stub's address, network order.
+const STUB: u32 = u32::from_ne_bytes(STUB_ADDRESS);
+/// 127.0.0.0/8, network order.
+const LOOPBACK: u32 = u32::from_ne_bytes([127, 0, 0, 0]);
+/// Its mask.
+const FIRST_BYTE: u32 = u32::from_ne_bytes([0xff, 0, 0, 0]);
+/// The third word of `::ffff:a.b.c.d`, network order.
+const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+/// The last word of `::1`, network order.
+const ONE: u32 = u32::from_ne_bytes([0, 0, 0, 1]);
 
 /// The socket address that a hook is asked about.
 pub struct Asked {
@@ -12,8 +26,8 @@ pub struct Asked {
     pub kind: u8,
     /// `IPPROTO_*`.
     pub proto: u16,
-    /// The address: IPv4 in the first four bytes.
-    pub dst: [u8; 16],
+    /// The address, network order: IPv4 in the first word.
+    pub dst: [u32; 4],
     /// The port, host order.
     pub port: u16,
 }
@@ -31,18 +45,22 @@ impl Asked {
     /// What an IPv4 hook is asked.
     #[inline(always)]
     pub fn v4(ctx: &SockAddrContext) -> Self {
-        let [a, b, c, d] = field!(ctx.sock_addr, user_ip4).to_ne_bytes();
-        Self { dst: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], ..Self::common(ctx.sock_addr, AF_INET) }
+        let mut asked = Self::common(ctx.sock_addr, AF_INET);
+        asked.dst[0] = field!(ctx.sock_addr, user_ip4);
+        asked
     }
 
     /// What an IPv6 hook is asked.
     #[inline(always)]
     pub fn v6(ctx: &SockAddrContext) -> Self {
-        let [a, b, c, d] = field!(ctx.sock_addr, user_ip6[0]).to_ne_bytes();
-        let [e, f, g, h] = field!(ctx.sock_addr, user_ip6[1]).to_ne_bytes();
-        let [i, j, k, l] = field!(ctx.sock_addr, user_ip6[2]).to_ne_bytes();
-        let [m, n, o, p] = field!(ctx.sock_addr, user_ip6[3]).to_ne_bytes();
-        Self { dst: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], ..Self::common(ctx.sock_addr, AF_INET6) }
+        let mut asked = Self::common(ctx.sock_addr, AF_INET6);
+        asked.dst = [
+            field!(ctx.sock_addr, user_ip6[0]),
+            field!(ctx.sock_addr, user_ip6[1]),
+            field!(ctx.sock_addr, user_ip6[2]),
+            field!(ctx.sock_addr, user_ip6[3]),
+        ];
+        asked
     }
 
     #[inline(always)]
@@ -51,29 +69,28 @@ impl Asked {
             family,
             kind: field!(pointer, type_) as u8,
             proto: field!(pointer, protocol) as u16,
-            dst: [0; 16],
+            dst: [0; 4],
             // __u32 whose low half holds the port in network order.
             port: u16::from_be(field!(pointer, user_port) as u16),
         }
     }
 
-    /// The IPv4 destination, also when it is written as `::ffff:a.b.c.d` (RFC 4291 2.5.5.2).
+    /// The IPv4 destination, network order; also when it is written as `::ffff:a.b.c.d` (RFC 4291 2.5.5.2).
     #[inline(always)]
-    pub fn ipv4(&self) -> Option<[u8; 4]> {
-        let d = &self.dst;
+    pub fn ipv4(&self) -> Option<u32> {
+        let [first, second, third, last] = self.dst;
         if self.family == AF_INET {
-            return Some([d[0], d[1], d[2], d[3]]);
+            return Some(first);
         }
-        let mapped = self.starts_with_zeroes() && d[10] == 0xff && d[11] == 0xff;
-        if mapped { Some([d[12], d[13], d[14], d[15]]) } else { None }
+        if first | second == 0 && third == MAPPED { Some(last) } else { None }
     }
 
     /// 127.0.0.0/8 in either writing, or `::1`.
     #[inline(always)]
     pub fn is_loopback(&self) -> bool {
         match self.ipv4() {
-            Some([first, ..]) => first == 127,
-            None => self.starts_with_zeroes() && self.tail() == [0, 0, 0, 0, 0, 1],
+            Some(address) => address & FIRST_BYTE == LOOPBACK,
+            None => self.ends_in(ONE),
         }
     }
 
@@ -81,26 +98,21 @@ impl Asked {
     #[inline(always)]
     pub fn is_any(&self) -> bool {
         match self.ipv4() {
-            Some(address) => address == [0; 4],
-            None => self.starts_with_zeroes() && self.tail() == [0; 6],
+            Some(address) => address == 0,
+            None => self.ends_in(0),
         }
     }
 
     /// The DNS stub.
     #[inline(always)]
     pub fn is_stub(&self) -> bool {
-        self.port == STUB_PORT && self.ipv4() == Some(STUB_ADDRESS)
+        self.port == STUB_PORT && self.ipv4() == Some(STUB)
     }
 
+    /// Twelve zero bytes and then this word, network order.
     #[inline(always)]
-    fn starts_with_zeroes(&self) -> bool {
-        let d = &self.dst;
-        (d[0] | d[1] | d[2] | d[3] | d[4] | d[5] | d[6] | d[7] | d[8] | d[9]) == 0
-    }
-
-    #[inline(always)]
-    fn tail(&self) -> [u8; 6] {
-        let d = &self.dst;
-        [d[10], d[11], d[12], d[13], d[14], d[15]]
+    fn ends_in(&self, word: u32) -> bool {
+        let [first, second, third, last] = self.dst;
+        first | second | third == 0 && last == word
     }
 }

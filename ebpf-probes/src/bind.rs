@@ -25,10 +25,7 @@ pub fn bind6(ctx: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn decide(ctx: &SockAddrContext, asked: &Asked) -> i32 {
-    if asked.is_loopback() || asked.is_any() {
-        record(ctx, asked, OP_BIND, ALLOWED);
-        return PASS;
-    }
-    record(ctx, asked, OP_BIND, DENIED);
-    refuse(EADDRNOTAVAIL)
+    let passes = asked.is_loopback() || asked.is_any();
+    record(ctx, asked, OP_BIND, if passes { ALLOWED } else { DENIED });
+    if passes { PASS } else { refuse(EADDRNOTAVAIL) }
 }

@@ -6,10 +6,10 @@
 
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use intercept_sandbox_abi::{ALLOWED as LET_THROUGH, AllowKey, DENIED, IPPROTO_TCP, OP_CONNECT, OPEN};
+use intercept_sandbox_abi::{ALLOWED, DENIED, OP_CONNECT};
 
 use crate::address::Asked;
-use crate::maps::ALLOWED;
+use crate::maps::is_open;
 use crate::record::record;
 use crate::refuse::{ENETUNREACH, PASS, refuse};
 
@@ -25,22 +25,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn decide(ctx: &SockAddrContext, asked: &Asked) -> i32 {
-    if asked.is_loopback() || asked.is_stub() || is_open(asked) {
-        record(ctx, asked, OP_CONNECT, LET_THROUGH);
-        return PASS;
-    }
-    record(ctx, asked, OP_CONNECT, DENIED);
-    refuse(ENETUNREACH)
-}
-
-/// Whether the policy opened this address and port. TCP alone: the gateway speaks nothing else.
-#[inline(always)]
-fn is_open(asked: &Asked) -> bool {
-    let Some(address) = asked.ipv4() else { return false };
-    if asked.proto != IPPROTO_TCP {
-        return false;
-    }
-    // SAFETY: the value is one aligned u32 that userspace replaces whole.
-    let entry = unsafe { ALLOWED.get(AllowKey::new(address, asked.port)) };
-    entry == Some(&OPEN)
+    let passes = asked.is_loopback() || asked.is_stub() || is_open(asked);
+    record(ctx, asked, OP_CONNECT, if passes { ALLOWED } else { DENIED });
+    if passes { PASS } else { refuse(ENETUNREACH) }
 }

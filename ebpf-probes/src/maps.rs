@@ -1,10 +1,12 @@
-//! Maps and constants shared by the programs.
+//! Maps shared by the programs of all objects.
 
 use core::arch::asm;
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, RingBuf, SockMap};
-use intercept_sandbox_abi::{AllowKey, COUNTERS, RING_BYTES};
+use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use intercept_sandbox_abi::{AllowKey, COUNTERS, IPPROTO_TCP, OPEN, RING_BYTES};
+
+use crate::address::Asked;
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
@@ -13,21 +15,19 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static ALLOWED: HashMap<AllowKey, u32> = HashMap::with_max_entries(1, 0);
 
-#[map]
-pub static GATEWAY: SockMap = SockMap::with_max_entries(1, 0);
-
 #[map(name = "COUNTERS")]
 static SLOTS: Array<u64> = Array::with_max_entries(COUNTERS, 0);
 
-/// Set by the loader before load, so the verifier sees a constant and never looks at the other branch.
-#[unsafe(no_mangle)]
-static SET_RETVAL: u8 = 0;
-
-/// Whether `bpf_set_retval` exists.
+/// Whether the policy opened this address and port. TCP alone: the gateway speaks nothing else.
 #[inline(always)]
-pub fn has_set_retval() -> bool {
-    // SAFETY: a valid static. Volatile, or the compiler folds the value that the loader is about to replace.
-    unsafe { core::ptr::read_volatile(&raw const SET_RETVAL) == 1 }
+pub fn is_open(asked: &Asked) -> bool {
+    let Some(address) = asked.ipv4() else { return false };
+    if asked.proto != IPPROTO_TCP {
+        return false;
+    }
+    // SAFETY: the value is one aligned u32 that userspace replaces whole.
+    let entry = unsafe { ALLOWED.get(AllowKey::new(address.to_ne_bytes(), asked.port)) };
+    entry == Some(&OPEN)
 }
 
 /// Adds `amount` to one counter, atomically: exact, and a reader needs no list of CPUs.

@@ -21,7 +21,7 @@ pub fn sock_create(ctx: SockContext) -> i32 {
         family: field!(ctx.sock, family) as u8,
         kind: field!(ctx.sock, type_) as u8,
         proto: field!(ctx.sock, protocol) as u16,
-        dst: [0; 16],
+        dst: [0; 4],
         port: 0,
     };
     let family = asked.family == AF_INET || asked.family == AF_INET6;

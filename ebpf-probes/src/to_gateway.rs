@@ -4,12 +4,15 @@
 //! Minimum kernel version: 5.9.
 
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
-use aya_ebpf::macros::sk_lookup;
+use aya_ebpf::macros::{map, sk_lookup};
+use aya_ebpf::maps::SockMap;
 use aya_ebpf::programs::SkLookupContext;
 use intercept_sandbox_abi::{AF_INET, IPPROTO_TCP, STUB_ADDRESS, STUB_PORT};
 
 use crate::address::field;
-use crate::maps::GATEWAY;
+
+#[map]
+static GATEWAY: SockMap = SockMap::with_max_entries(1, 0);
 
 #[sk_lookup]
 pub fn to_gateway(ctx: SkLookupContext) -> u32 {

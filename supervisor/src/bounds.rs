@@ -102,12 +102,34 @@ pub const SERVER_PIPE_BYTES: i32 = 256 << 10;
 pub const HAND_OVER_BYTES_MIN: usize = 64 << 10;
 /// Longest stderr line of the server that is passed on, bytes.
 pub const STDERR_LINE_BYTES_MAX: usize = 8 << 10;
+/// Bytes of the server's stderr that pass at once, as we write them: a long trace of a start that fails.
+pub const STDERR_BURST_BYTES: u32 = 512 << 10;
+/// Bytes a second of it that pass in the long run: 340 MB a day, whoever keeps them. A client writes stderr to a file.
+pub const STDERR_BYTES_A_SECOND: u32 = 4 << 10;
+/// Bytes that one of our processes may say at once on stderr; a policy's warnings at start fit.
+pub const VOICE_BURST_BYTES: u32 = 256 << 10;
+/// Bytes a second that it may say in the long run.
+pub const VOICE_BYTES_A_SECOND: u32 = 1 << 10;
+/// Longest wait for a socket that is our stderr and is not read, milliseconds: as good as none, but 0 means for ever (SO_SNDTIMEO, socket(7)).
+pub const STDERR_SOCKET_WAIT_MS: i64 = 1;
 
 // monitor
 
-/// Longest wait for the relay's word that the client is gone, milliseconds from when the client's end was closed. The relay reads
-/// what a pipe still holds first: in 64 KiB some 600 calls, each with a record on disk. Past it the relay hangs, and the session ends.
+/// Longest wait for the relay's word that the client is gone, milliseconds from when the client's end was closed, or from the last look
+/// at which its log had grown: it reads what the client left first, each call with a record on disk. Past it the relay hangs, and the
+/// session ends.
 pub const RELAY_WORD_WAIT_MS: u64 = 10_000;
+/// Longest such wait of a relay whose log does grow, milliseconds: thousands of calls on a slow disk. One that was taken over could
+/// write for ever.
+pub const RELAY_WORD_WAIT_MAX_MS: u64 = 120_000;
+
+/// Refused system calls that are answered and counted at once, before they get a pace. All kinds together are some ninety.
+pub const DENIALS_AT_ONCE_MAX: u32 = 512;
+/// Refused system calls that are answered a second after that: a thread that goes on with them waits, and the monitor's part of a
+/// processor stays below some hundredths.
+pub const DENIALS_A_SECOND_MAX: u32 = 400;
+/// Longest time between two looks at calls that wait, and between two tries of a relay that is behind, milliseconds.
+pub const DENIALS_REST_MS: u64 = 50;
 
 // sandbox: cage
 
@@ -242,8 +264,28 @@ pub const USAGE_NAME_BYTES: u64 = 4096;
 pub const METER_PAUSE_MS_MIN: u64 = 20;
 /// Longest pause between two counts of writable folders, milliseconds.
 pub const METER_PAUSE_MS_MAX: u64 = 1000;
-/// Descriptors that egress may hold: two for each connection of the gateway, the listeners, maps and resolver sockets.
+/// Longest wait for the first count of the writable folders, milliseconds: a million names from a slow disk.
+pub const METER_FIRST_WAIT_MS: u16 = 60_000;
+/// Longest wait for a server to stand still, milliseconds. One that cannot be stopped cannot be counted: the session ends.
+pub const FREEZE_WAIT_MS: u64 = 10_000;
+/// The same where a folder holds too much by a count that is not certain, milliseconds: what is being written goes on meanwhile.
+pub const FREEZE_OVER_WAIT_MS: u64 = 250;
+/// Time between two looks at whether it stands still, milliseconds.
+pub const FREEZE_LOOK_MS: u64 = 1;
+/// How much longer than it stood still a server runs before it is stopped again for a doubt: that takes a tenth of its time at most.
+pub const FREEZE_REST_TIMES: u64 = 9;
+/// The same where two counts in a row found too much, neither of them certain: a quarter of its time at most.
+pub const FREEZE_REST_EXCESS_TIMES: u64 = 3;
+/// Shortest such rest, milliseconds.
+pub const FREEZE_REST_MS_MIN: u64 = 100;
+/// How long after a doubt counts may begin with a stop, milliseconds: a server that sees a walk begin (inotify(7)) has hidden by its end.
+pub const FREEZE_SUSPECT_MS: u64 = 10_000;
+/// Time between two counts of a server that stands still without a doubt, milliseconds, give or take a half by chance. What one hands to the other leaves no trace.
+pub const FREEZE_EVERY_MS: u64 = 10_000;
+/// Descriptors that egress may hold: two for each connection of the gateway, the listeners, the stub's connections, maps.
 pub const EGRESS_DESCRIPTORS_MAX: u64 = 2 * GATEWAY_CONNECTIONS_MAX as u64 + 256;
+/// Descriptors that the dialer may hold: for each dial its connection, or the questions to the resolvers, and a few of its own.
+pub const DIALER_DESCRIPTORS_MAX: u64 = 4 * GATEWAY_CONNECTIONS_MAX as u64 + 64;
 // egress/wall
 /// Longest datagram of a netlink dump, bytes: the kernel fills at most 32 KiB (net/netlink/af_netlink.c).
 pub const NETLINK_REPLY_BYTES: usize = 32 << 10;
@@ -251,6 +293,9 @@ pub const NETLINK_REPLY_BYTES: usize = 32 << 10;
 pub const NETLINK_ROUTES_MAX: usize = 256;
 /// Connections that wait on a listener of the namespace: as many as the gateway serves at once.
 pub const LISTEN_BACKLOG: i32 = 256;
+/// How long a thread that has ended may still be listed among the process' threads, milliseconds: it is some ten microseconds, unless
+/// the machine has no time for it.
+pub const LAST_THREAD_WAIT_MS: u64 = 5_000;
 /// Most destinations, address and port, that the probes hold open.
 pub const PROBE_DESTINATIONS_MAX: usize = 16_384;
 // Audit.
@@ -296,6 +341,11 @@ pub const EGRESS_QUEUE_MAX: usize = 256;
 pub const EGRESS_FINISH_WAIT_MS: u64 = 500;
 /// Different network events of one operation and verdict whose repeats are counted one by one; the rest share one counter.
 pub const REPEATS_KEYS_MAX: usize = 64;
+/// Programs that a server may start at once with a record for each; beyond, they are counted by program.
+pub const EXECS_AT_ONCE_MAX: u64 = 64;
+/// Records of that kind that come back in a second: 150 MB of log a day with paths of usual length, some 1.2 GB with the longest that are
+/// shown, of a server that does nothing else; [`AUDIT_SESSION_BYTES_MAX`] ends it before.
+pub const EXECS_A_SECOND_MAX: u64 = 4;
 /// First pause between two records of the same repeated event, milliseconds; doubles up to [`REPEATS_PAUSE_MAX_MS`].
 pub const REPEATS_PAUSE_MIN_MS: u64 = 1_000;
 /// Longest pause between two records of the same repeated event, milliseconds.
@@ -308,6 +358,17 @@ pub const DIAL_RESOLVE_WAIT_MS: u64 = 10_000;
 pub const DIAL_CONNECT_WAIT_MS: u64 = 10_000;
 /// Addresses of a host that are tried, in the resolver's order.
 pub const DIAL_ADDRESSES_MAX: usize = 4;
+/// Dials that a session may begin at once after a rest: as many as it may hold connections.
+pub const DIALS_AT_ONCE_MAX: u32 = GATEWAY_CONNECTIONS_MAX as u32;
+/// Dials that it may begin in a second once those are used up; a dial over it waits its turn. Each is recorded, which is slower still.
+pub const DIALS_PER_S_MAX: u32 = 100;
+/// Longest text with which the dialer says why there is no connection, bytes; the rest is cut. It names a host of 253 bytes at most twice.
+pub const DIAL_ANSWER_TEXT_BYTES_MAX: usize = 1024;
+/// Longest wait for the dialer's answer, milliseconds: its turn, the resolver, every address.
+pub const DIAL_ANSWER_WAIT_MS: u64 = 5_000 + DIAL_RESOLVE_WAIT_MS + DIAL_ADDRESSES_MAX as u64 * DIAL_CONNECT_WAIT_MS;
+/// Send buffer of the dialer's end, bytes (the kernel doubles it): a few answers. The descriptors of answers that nobody reads count
+/// against all processes of the dialers' uid (unix(7), ETOOMANYREFS), those of other sessions too.
+pub const DIAL_ANSWERS_BUFFER_BYTES: usize = 4096;
 /// Largest resolv.conf that is read, bytes.
 pub const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
 /// Largest hosts file that is read, bytes. Ad-block lists are megabytes; 8 MiB holds the big ones.

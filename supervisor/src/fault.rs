@@ -24,22 +24,24 @@ pub enum Stage {
     State,
     /// The run has an identity.
     Identity,
-    /// A writable folder's owner is mapped.
-    Owners,
     /// The cgroup is there, with its ceilings.
     Cgroup,
+    /// The session's directory and control socket are there.
+    Control,
+    /// The pipes between relay and server are there.
+    Pipes,
     /// The network namespace and its listeners are there.
     Network,
+    /// The eBPF programs are loaded; from here on the monitor has one thread.
+    Probes,
+    /// A writable folder's owner is mapped.
+    Owners,
+    /// The sandboxed child is cloned. It builds its view while the launch goes on.
+    Cloned,
     /// The janitor is there (in the monitor).
     JanitorForked,
     /// The janitor is confined (in the janitor).
     Janitor,
-    /// The pipes between relay and server are there.
-    Pipes,
-    /// The sandboxed child is cloned. It builds its view while the launch goes on.
-    Cloned,
-    /// The eBPF programs are loaded.
-    Probes,
     /// The programs are attached.
     Attached,
     /// Egress is there (in the monitor).
@@ -50,8 +52,6 @@ pub enum Stage {
     MeterForked,
     /// The meter is confined (in the meter).
     Meter,
-    /// The session's directory and control socket are there.
-    Control,
     /// The relay is there (in the monitor).
     RelayForked,
     /// The relay is confined (in the relay).
@@ -60,7 +60,11 @@ pub enum Stage {
     Adopted,
     /// Its id maps are written.
     Mapped,
-    /// It waits at the gate.
+    /// The dialer is there, where the policy allows a host (in the monitor).
+    DialerForked,
+    /// The dialer is confined (in the dialer).
+    Dialer,
+    /// The child waits at the gate.
     AtGate,
     /// `sandbox.applied` is on disk (in the relay).
     Applied,
@@ -72,30 +76,32 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Signals,
         Self::Swept,
         Self::Log,
         Self::State,
         Self::Identity,
-        Self::Owners,
         Self::Cgroup,
+        Self::Control,
+        Self::Pipes,
         Self::Network,
+        Self::Probes,
+        Self::Owners,
+        Self::Cloned,
         Self::JanitorForked,
         Self::Janitor,
-        Self::Pipes,
-        Self::Cloned,
-        Self::Probes,
         Self::Attached,
         Self::EgressForked,
         Self::Egress,
         Self::MeterForked,
         Self::Meter,
-        Self::Control,
         Self::RelayForked,
         Self::Relay,
         Self::Adopted,
         Self::Mapped,
+        Self::DialerForked,
+        Self::Dialer,
         Self::AtGate,
         Self::Applied,
         Self::Recorded,
@@ -114,6 +120,7 @@ impl Stage {
             Self::Owners => "owners",
             Self::Cgroup => "cgroup",
             Self::Network => "network",
+            Self::Control => "control",
             Self::JanitorForked => "janitor-forked",
             Self::Janitor => "janitor",
             Self::Pipes => "pipes",
@@ -124,11 +131,12 @@ impl Stage {
             Self::Egress => "egress",
             Self::MeterForked => "meter-forked",
             Self::Meter => "meter",
-            Self::Control => "control",
             Self::RelayForked => "relay-forked",
             Self::Relay => "relay",
             Self::Adopted => "adopted",
             Self::Mapped => "mapped",
+            Self::DialerForked => "dialer-forked",
+            Self::Dialer => "dialer",
             Self::AtGate => "at-gate",
             Self::Applied => "applied",
             Self::Recorded => "recorded",
@@ -142,19 +150,21 @@ impl Stage {
         match self {
             Self::Log => "ISB-R008",
             Self::State => "ISB-R016",
-            Self::Identity | Self::Owners | Self::Cgroup => "ISB-R010",
+            Self::Identity | Self::Cgroup => "ISB-R010",
             Self::Probes | Self::Network | Self::Attached => "ISB-R011",
             Self::Janitor
             | Self::JanitorForked
             | Self::Egress
             | Self::EgressForked
+            | Self::Dialer
+            | Self::DialerForked
             | Self::Meter
             | Self::MeterForked
             | Self::Relay
             | Self::RelayForked
             | Self::Applied
             | Self::Recorded => "ISB-R012",
-            Self::Cloned | Self::Adopted | Self::Mapped | Self::AtGate => "ISB-R013",
+            Self::Owners | Self::Cloned | Self::Adopted | Self::Mapped | Self::AtGate => "ISB-R013",
             Self::Signals | Self::Swept | Self::Pipes | Self::Reload => "ISB-R017",
             Self::Control => "ISB-R019",
         }

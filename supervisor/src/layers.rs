@@ -106,12 +106,6 @@ impl Layer {
         Self::ALL.into_iter().find(|layer| layer.name() == name)
     }
 
-    /// Whether this build has it. A policy cannot require what no run could have.
-    #[must_use]
-    pub const fn is_built(self) -> bool {
-        !matches!(self, Self::ExecTrace | Self::Lsm)
-    }
-
     /// Whether a run needs it always.
     #[must_use]
     pub const fn is_core(self) -> bool {

@@ -8,12 +8,13 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::clock;
-use crate::egress::wall::{Enclosure, Wall};
+use crate::egress::wall::{Raising, Wall};
 use crate::fault::{self, Stage};
 use crate::monitor::ceilings::Ceilings;
 use crate::monitor::client_end::ClientEnd;
 use crate::monitor::control_dir::{self, ControlDir};
 use crate::monitor::crew::{Crew, RelayBrief};
+use crate::monitor::denials::Denials;
 use crate::monitor::ledger::{Ledger, RelayLog};
 use crate::monitor::pin_store::{Entry, PinStore};
 use crate::monitor::reload::{Governing, Reloader};
@@ -54,6 +55,7 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     if request.dry_run {
         return Ok(Outcome::Planned(Box::new(plan)));
     }
+    stdio::never_wait_for_a_reader()?; // what we say is never worth a wait
     if plan.observe {
         tracing::warn!(
             "--observe: NO tool rule of {} is enforced; what it refuses is recorded and let through",
@@ -62,11 +64,12 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     }
     plan.advice().for_each(|advice| tracing::warn!("{advice}"));
     let signals = Signals::block()?;
+    let raising = Raising::begin(&plan.network); // the verifier reads our programs; meanwhile:
     cgroup::sweep()?; // what a crashed host left behind
     control_dir::sweep(Path::new(control::DIRECTORY))?;
     Stage::Swept.passed_io()?;
     let (mut ledger, log) = Ledger::open(&plan, policy, governing.lock.as_ref(), &request.caller)?; // no journal, no session
-    match guard(&plan, governing, log, &signals, &mut ledger) {
+    match guard(&plan, governing, log, raising, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
         Err(error) => {
             ledger.close_for_the_dead(error.code(), &error.chain())?;
@@ -75,11 +78,20 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     }
 }
 
+/// What is open or under way when the cage is built.
+struct Prepared {
+    log: RelayLog,
+    raising: Raising,
+    limits_dir: Option<PathBuf>,
+    pins: Option<(PinStore, Vec<Entry>)>,
+}
+
 /// Everything between the first record and the last: build, launch, watch. Whatever fails, nothing of it survives.
 fn guard(
     plan: &Plan,
     governing: Governing,
     log: RelayLog,
+    raising: Raising,
     signals: &Signals,
     ledger: &mut Ledger,
 ) -> Result<Ended, SessionError> {
@@ -88,8 +100,8 @@ fn guard(
         None => Some(state_dir::prepare(&plan.state_dir, &governing.policy)?),
     };
     let pins = state_dir::open_pins(&plan.state_dir, &governing.policy, &plan.session)?;
-    let cage = Cage::build(plan)?; // cgroup, identity, filters
-    let ended = live(plan, governing, log, (limits_dir, pins), signals, ledger, &cage);
+    let cage = Cage::build(plan)?.telling(); // cgroup, identity, filters
+    let ended = live(plan, governing, Prepared { log, raising, limits_dir, pins }, signals, ledger, &cage);
     let cleared = cage.leaf().clear(); // whatever happened
     let ended = ended?;
     cleared?;
@@ -100,8 +112,7 @@ fn guard(
 fn live(
     plan: &Plan,
     mut governing: Governing,
-    log: RelayLog,
-    (limits_dir, pins): (Option<PathBuf>, Option<(PinStore, Vec<Entry>)>),
+    Prepared { log, raising, limits_dir, pins }: Prepared,
     signals: &Signals,
     ledger: &mut Ledger,
     cage: &Cage,
@@ -109,16 +120,16 @@ fn live(
     for path in rootfs::unreadable(plan, cage.identity().uid()) {
         tracing::warn!("the server cannot read {}: its uid has no right to", path.display());
     }
-    let enclosure = Enclosure::build(&plan.network)?; // a network without a route
-    let mut crew = Crew::begin(cage.leaf())?; // the janitor
+    let (session_dir, people) = ControlDir::create(Path::new(control::DIRECTORY), &plan.session)?; // for approvals
     let Stdio { server: inside, pipes } = Stdio::open()?;
+    let enclosure = raising.enclose(&plan.network)?; // a network without a route; one thread from here on
     let launching = cage.begin(plan, inside.over(&enclosure.netns))?; // builds its view; meanwhile:
-    let wall = enclosure.arm(&plan.network, cage.leaf().v2_dir())?; // probes attached
+    let mut crew = Crew::begin(cage.leaf(), session_dir.path())?; // the janitor
+    let wall = enclosure.arm(cage.leaf().v2_dir())?; // probes attached
     let walled = wall.answers();
     let Wall { netns: _netns, listeners, mut probes } = wall;
     crew.fork_egress(plan, listeners, &mut probes)?; // and the link
     crew.fork_meter(plan, cage.leaf())?;
-    let (session_dir, people) = ControlDir::create(Path::new(control::DIRECTORY), &plan.session)?; // for approvals
     let policy = governing.policy.clone();
     let lock = governing.lock.as_mut().map(|lock| std::mem::take(&mut lock.bytes));
     let (store, entries) = pins.map_or((None, Vec::new()), |(store, entries)| (Some(store), entries));
@@ -133,14 +144,19 @@ fn live(
         server_pid: launching.init_pid(),
     };
     crew.fork_relay(plan, brief)?;
-    let server = launching.finish()?; // self-tested, waits at the gate
-    crew.await_confined()?; // all of ours
-    let layers = accept(plan, [walled, crew.answers(), server.layers().to_vec()].concat())?;
+    let mut dialer = Ok(());
+    let server = launching.finish_meanwhile(|| dialer = crew.fork_dialer(plan)); // self-tested, waits at the gate
+    dialer?; // where a host is allowed
+    crew.await_confined()?; // all of ours; one that died is why the self-test failed
+    let server = server?;
+    let hooked = vec![probes.lsm_answer(), probes.exec_answer()]; // by what they refused of the self-test, and saw of pid 1
+    let layers = accept(plan, [walled, hooked, crew.answers(), server.layers().to_vec()].concat())?;
     let control = crew.record_layers(&layers)?; // `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;
     let reload = Reloader::start(governing, session_dir.path(), opened_ns)?; // after the last fork: its watch is nobody else's
     let client = ClientEnd::of_stdin()?; // looked at, never read
-    let running = server.open_gate()?; // the server runs
+    let mut running = server.open_gate()?; // the server runs
+    let denials = Denials::of(running.listener(), opened_ns); // what its filter refuses waits for us
     ToRelay::GateOpen { opened_ns }.send(control.as_fd())?;
     let (crew, alive) = crew.into_parts();
     let watch = Watch {
@@ -153,9 +169,11 @@ fn live(
         wall: plan.resources.wall,
         leaf: cage.leaf(),
         ceilings: Ceilings::watch(cage.leaf()),
+        denials,
         ledger,
         pins: store,
         reload,
+        probes: Some(probes),
     };
     Ok(watch.run()?)
 }
@@ -163,13 +181,15 @@ fn live(
 /// Core layers, and those that the policy requires, are in force, or the server does not start (P7). The log says of every
 /// layer what it answered; of two answers the later one counts, for it looked at what the earlier one did.
 fn accept(plan: &Plan, answers: Vec<LayerReport>) -> Result<Vec<LayerReport>, SessionError> {
-    let unbuilt = |layer| LayerReport { layer, answer: Answer::Unsupported("not in this build".to_owned()) };
+    let silent = |layer| LayerReport { layer, answer: Answer::Unsupported("no answer".to_owned()) };
     let last = |layer| answers.iter().rev().find(|report| report.layer == layer).cloned();
     let layers: Vec<LayerReport> =
-        Layer::ALL.into_iter().map(|layer| last(layer).unwrap_or_else(|| unbuilt(layer))).collect();
+        Layer::ALL.into_iter().map(|layer| last(layer).unwrap_or_else(|| silent(layer))).collect();
     let needed = |layer: Layer| layer.is_core() || plan.require.contains(&layer);
     for LayerReport { layer, answer } in layers.iter().filter(|report| needed(report.layer)) {
-        if let Answer::Unsupported(why) = answer {
+        if let Answer::Unsupported(why) = answer
+            && crate::weaken::in_force("core-layers")
+        {
             return Err(SessionError::Layer { layer: layer.name(), why: why.clone() });
         }
         if fault::lacks(layer.name()) {

@@ -8,7 +8,6 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -254,7 +253,7 @@ fn bring_up_network() {
         let v6 = ADDRESSES.iter().filter_map(|address| address.strip_suffix("/128"));
         v6.filter(|address| !routes.lines().any(|line| is_local_route(line, address))).collect::<Vec<_>>()
     };
-    assert!(wait::becomes_true(Duration::from_secs(5), || missing().is_empty()), "no local route: {:?}", missing());
+    assert!(wait::becomes_true(wait::COMES_LIMIT, || missing().is_empty()), "no local route: {:?}", missing());
 }
 
 /// Whether a line of `/proc/net/ipv6_route` (destination first, flags ninth, all hex) is the local route of `address`.

@@ -20,4 +20,5 @@ pub mod run;
 pub mod session;
 pub mod stand_in;
 pub mod table;
+pub mod together;
 pub mod wait;

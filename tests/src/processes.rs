@@ -2,7 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use intercept_sandbox::sys::pidfd;
+use nix::poll::PollTimeout;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::wait;
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +53,25 @@ impl Process {
         status.lines().find_map(|line| line.strip_prefix(&prefix)).map(|value| value.trim().to_owned())
     }
 
+    /// Sends it a signal, and never to a later process with its number; false when it is gone.
+    ///
+    /// # Panics
+    /// When the kernel refuses, which it does not refuse root.
+    pub fn signal(&self, signal: Signal) -> bool {
+        let Ok(descriptor) = pidfd::open(self.pid()) else { return false };
+        let lives = self.is_alive();
+        if lives {
+            pidfd::signal(descriptor.as_fd(), signal).unwrap_or_else(|errno| panic!("{self:?}: {errno}"));
+        }
+        lives
+    }
+
+    /// Its number, as system calls take it.
+    #[must_use]
+    pub const fn pid(&self) -> Pid {
+        Pid::from_raw(self.pid.cast_signed())
+    }
+
     /// How many threads it has.
     #[must_use]
     pub fn threads(&self) -> usize {
@@ -79,6 +107,53 @@ impl Process {
             Some((number, format!("socket:{protocol}")))
         };
         entries.flatten().filter_map(describe).collect()
+    }
+}
+
+/// Processes, held by descriptors that tell their end and are never another process' (pidfd_open(2)).
+#[derive(Debug)]
+pub struct Watch(Vec<(Process, OwnedFd)>);
+
+impl Watch {
+    /// Watches those of `crowd` that still run.
+    #[must_use]
+    pub fn over(crowd: &[Process]) -> Self {
+        let open = |process: &Process| {
+            let opened = pidfd::open(process.pid()).ok();
+            opened.filter(|_| process.is_alive()).map(|descriptor| (process.clone(), descriptor))
+        };
+        Self(crowd.iter().filter_map(open).collect())
+    }
+
+    /// Kills all of them.
+    ///
+    /// # Panics
+    /// When the kernel refuses, which it does not refuse root.
+    pub fn kill(&self) {
+        for (process, descriptor) in &self.0 {
+            let killed = pidfd::signal(descriptor.as_fd(), Signal::SIGKILL);
+            killed.unwrap_or_else(|errno| panic!("{process:?}: {errno}"));
+        }
+    }
+
+    /// Waits for the end of all of them: how long it took.
+    ///
+    /// # Errors
+    /// Those that still run after `limit`, stretched by [`wait::on_this_machine`].
+    ///
+    /// # Panics
+    /// When a descriptor cannot be asked.
+    pub fn all_ended(&self, limit: Duration) -> Result<Duration, Vec<&Process>> {
+        let begun = Instant::now();
+        let deadline = begun + wait::on_this_machine(limit);
+        let has_ended = |descriptor: &OwnedFd| {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            let left = PollTimeout::try_from(i32::try_from(left).unwrap_or(i32::MAX)).expect("not negative");
+            pidfd::readable(descriptor.as_fd(), left).expect("a pidfd can be asked")
+        };
+        let alive: Vec<&Process> =
+            self.0.iter().filter(|(_, descriptor)| !has_ended(descriptor)).map(|(process, _)| process).collect();
+        if alive.is_empty() { Ok(begun.elapsed()) } else { Err(alive) }
     }
 }
 

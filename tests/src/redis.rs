@@ -3,7 +3,6 @@
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -92,7 +91,7 @@ impl Redis {
 
     fn answers(&self) {
         let up = || String::from_utf8_lossy(&self.cli(&["PING"]).stdout).contains("PONG");
-        assert!(wait::becomes_true(Duration::from_secs(20), up), "redis-server does not answer");
+        assert!(wait::becomes_true(wait::COMES_LIMIT, up), "redis-server does not answer");
     }
 }
 

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use intercept_sandbox::sandbox::cgroup::PARENT;
 
+use crate::processes::{self, Process, Watch};
 use crate::{records, wait};
+
+/// Everything of a session is gone this soon after its end, or after the death of a part of us: a promise of the product.
+pub const GONE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where sessions keep what is of their life alone.
 const RUNTIME: &str = "/run/intercept-sandbox";
-/// The registry of uids in there, which stays: a file a slot, locked while it is used.
-const REGISTRY: &str = "ids";
+/// What stays in there: the registry of uids, a file a slot, locked while it is used; what is known of the kernel's types.
+const STAYS: [&str; 2] = ["ids", "kernel-types"];
 
 /// How it was before the first run.
 #[derive(Debug)]
@@ -55,9 +59,38 @@ impl Before {
         marked.chain(members).collect()
     }
 
-    /// Processes and cgroups: what is gone without another start, once a janitor was there.
+    /// Ends the runs that are left and takes their cgroups away, for runs that were weakened so far that nobody of theirs does it:
+    /// what stays even so. Those that clear up after themselves have [`GONE_LIMIT`] for it: a janitor is not killed at its work.
     #[must_use]
-    pub fn running(&self) -> Vec<String> {
+    pub fn end_all(&self) -> Vec<String> {
+        if self.after(GONE_LIMIT, Self::running).is_empty() {
+            return Vec::new();
+        }
+        let crowd = Watch::over(&self.crowd());
+        crowd.kill();
+        let _ = crowd.all_ended(wait::COMES_LIMIT);
+        for leaf in cgroups() {
+            let _ = fs::remove_dir(leaf); // what cannot be removed is told below
+        }
+        self.running()
+    }
+
+    /// The processes of [`Self::processes`], to be ended.
+    fn crowd(&self) -> Vec<Process> {
+        let is_marked = |process: &Process| {
+            process.pid != std::process::id()
+                && process.arguments().iter().any(|argument| argument.contains(&self.mark))
+        };
+        let marked = processes::all().into_iter().filter(is_marked);
+        let members = cgroups().into_iter().flat_map(|leaf| {
+            let members = fs::read_to_string(leaf.join("cgroup.procs")).unwrap_or_default();
+            members.lines().filter_map(|pid| Process::find(pid.parse().ok()?)).collect::<Vec<_>>()
+        });
+        marked.chain(members).collect()
+    }
+
+    /// Processes and cgroups.
+    fn running(&self) -> Vec<String> {
         let leaves = cgroups().into_iter().map(|leaf| format!("cgroup {}", leaf.display()));
         self.processes().into_iter().chain(leaves).collect()
     }
@@ -104,7 +137,7 @@ fn files() -> Vec<String> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.filter(move |entry| {
             let name = entry.file_name();
-            if mine { name != REGISTRY } else { name.to_string_lossy().contains("intercept") }
+            if mine { !STAYS.iter().any(|stays| name == *stays) } else { name.to_string_lossy().contains("intercept") }
         })
     });
     entries.map(|entry| format!("file {}", entry.path().display())).collect()

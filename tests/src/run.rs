@@ -81,6 +81,14 @@ impl Run {
     pub fn start(&self) -> Session {
         Session::start(self.to_command())
     }
+
+    /// Starts it and shakes hands: the session takes calls.
+    #[must_use]
+    pub fn begin(&self) -> Session {
+        let mut session = self.start();
+        session.initialize();
+        session
+    }
 }
 
 /// The supervisor as real root starts it, also where the tests themselves run behind sudo: what a caller behind sudo may

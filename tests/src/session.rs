@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use intercept_sandbox::sys::pidfd;
+use nix::poll::PollTimeout;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -18,9 +19,11 @@ use crate::processes::{self, Process};
 use crate::wait;
 
 /// Longest wait for one answer. Node under load on two cores takes seconds to start.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+pub const ANSWER_LIMIT: Duration = wait::COMES_LIMIT;
 /// Longest wait for an end that nobody hurries.
-pub const END_LIMIT: Duration = Duration::from_secs(10);
+pub const END_LIMIT: Duration = wait::COMES_LIMIT;
+/// Longest wait for the last word on standard error after the end. Who still holds it then was left behind, and may for ever.
+const LAST_WORD_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running server, sandboxed or bare, and its client's ends of the pipes.
 #[derive(Debug)]
@@ -100,10 +103,26 @@ impl Session {
             .unwrap_or_else(|| panic!("no server with {marker:?} among {:?}\n{}", self.processes(), self.stderr()))
     }
 
+    /// One of our own processes, by its name.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn of_ours(&self, name: &str) -> Process {
+        let found = self.processes().into_iter().find(|process| process.comm == name);
+        found.unwrap_or_else(|| panic!("no {name} among {:?}\n{}", self.processes(), self.stderr()))
+    }
+
     /// Standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether standard error has ended and [`Self::stderr`] is all of it.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.stderr_reader.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Sends bytes as they are.
@@ -146,8 +165,7 @@ impl Session {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut watched = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut watched, timeout).expect("a pipe can be polled") == 0 || !self.read_some() {
+            if !self.has_more(timeout) || !self.read_some() {
                 return self.lines.pop_front();
             }
         }
@@ -252,18 +270,19 @@ impl Session {
         let Some(status) = status else { panic!("still running: {:?}\nstderr:\n{}", self.processes(), self.stderr()) };
         let took = begun.elapsed();
         // Everything that held the pipes is gone, or the sandbox leaked: then the leak is the finding, not a hang here.
-        while self.pending() && self.read_some() {}
+        while self.has_more(PollTimeout::ZERO) && self.read_some() {}
         if let Some(reader) = self.stderr_reader.take()
-            && wait::becomes_true(END_LIMIT, || reader.is_finished())
+            && wait::becomes_true(LAST_WORD_LIMIT, || reader.is_finished())
         {
             reader.join().expect("the reader does not panic");
         }
         Ended { code: code(status), stderr: self.stderr(), lines: self.lines.drain(..).collect(), took }
     }
 
-    fn pending(&self) -> bool {
-        let mut watched = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];
-        poll(&mut watched, PollTimeout::ZERO).expect("a pipe can be polled") > 0
+    /// Whether the pipe has bytes or its end, within `timeout`. A test that was stopped and let go on asks anew (SIGCONT interrupts
+    /// poll(2)).
+    fn has_more(&self, timeout: PollTimeout) -> bool {
+        pidfd::readable(self.stdout.as_fd(), timeout).expect("a pipe can be polled")
     }
 
     /// Reads once; false at the end of the stream.
@@ -299,6 +318,12 @@ pub fn text_of(answer: &Value) -> String {
 #[must_use]
 pub fn denial_code(answer: &Value) -> Option<&str> {
     answer["result"]["_meta"]["intercept-sandbox/decision"]["code"].as_str()
+}
+
+/// Whether a tool's answer is what the server said of a call that succeeded.
+#[must_use]
+pub fn is_allowed(answer: &Value) -> bool {
+    denial_code(answer).is_none() && answer["result"]["content"].is_array() && answer["result"]["isError"] != true
 }
 
 fn code(status: ExitStatus) -> i32 {

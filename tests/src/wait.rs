@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// Longest wait for what is bound to come and of which the product does not promise when: a record, a line, a process' end. A machine
+/// that stands still for some seconds passes; only what never comes is waited for as long. What is a promise has a limit of its own.
+pub const COMES_LIMIT: Duration = Duration::from_secs(30);
+
 /// Multiplies what may take long on a machine that is emulated; a whole number, 1 when it is not set. `cargo xtask vm-test` sets
 /// and prints it. It stretches the harness' patience alone, never a bound of the product.
 pub const PATIENCE_VARIABLE: &str = "ISB_TEST_PATIENCE";
@@ -27,14 +31,16 @@ pub fn on_this_machine(limit: Duration) -> Duration {
     limit * *factor
 }
 
-/// Looks at `condition` until it gives a value or `limit`, stretched by [`on_this_machine`], is over.
+/// Looks at `condition` until it gives a value or `limit`, stretched by [`on_this_machine`], is over; and once more then, for it is no
+/// fault of what was waited for when we ourselves were not let run.
 pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + on_this_machine(limit);
     loop {
+        let is_last = Instant::now() >= deadline;
         if let Some(value) = condition() {
             return Some(value);
         }
-        if Instant::now() >= deadline {
+        if is_last {
             return None;
         }
         sleep(LOOK_EVERY);

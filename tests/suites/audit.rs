@@ -16,8 +16,7 @@ fn run_with(arena: &Arena) -> Run {
 /// One finished session of `calls` allowed calls; returns its one segment.
 fn session(arena: &Arena, calls: usize) -> PathBuf {
     let before = records::segments(records::DEFAULT_DIRECTORY);
-    let mut session = run_with(arena).start();
-    session.initialize();
+    let mut session = run_with(arena).begin();
     for _ in 0..calls {
         assert!(session.call("echo", json!({"text": "x"}))["result"].is_object());
     }
@@ -120,8 +119,7 @@ fn a_full_disk_stops_the_session_and_says_so() {
     arena::run(|arena| {
         let disk = format!("{ROOT}/small-disk");
         arena.small_disk(&disk, "4m");
-        let mut session = run_with(arena).flag("--audit-dir").flag(&disk).start();
-        session.initialize();
+        let mut session = run_with(arena).flag("--audit-dir").flag(&disk).begin();
         assert!(session.call("echo", json!({"text": "before"}))["result"]["content"].is_array());
         fs::write(format!("{disk}/filler"), vec![0u8; 8 << 20]).expect_err("the disk is full now");
 

@@ -5,18 +5,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use harness::arena::{self, Arena, ROOT};
-use harness::remains::Before;
+use harness::arena::{self, API_HOST, Arena, ROOT};
+use harness::remains::{Before, GONE_LIMIT};
 use harness::run::Run;
 use harness::session::Ended;
 use harness::{paths, table, wait};
 use intercept_sandbox::fault::Stage;
 use intercept_sandbox::sandbox::{Layer, Step};
-
-/// Everything is gone this soon after the end.
-const GONE_LIMIT: Duration = Duration::from_secs(2);
 
 struct Ground {
     canary: PathBuf,
@@ -28,7 +24,7 @@ struct Ground {
 fn stage(arena: &Arena) -> Ground {
     let canary = arena.writable_folder("images").join("canary");
     let policy = format!(
-        "version: \"1\"\nname: faults\ndefault: deny\ntools: {{}}\nsandbox:\n  filesystem:\n    write: [{{path: {ROOT}/images, max: 16M}}]\n"
+        "version: \"1\"\nname: faults\ndefault: deny\ntools: {{}}\nsandbox:\n  network: {{allow: [{{host: {API_HOST}}}]}}\n  filesystem:\n    write: [{{path: {ROOT}/images, max: 16M}}]\n"
     );
     let script = format!("echo ran > {ROOT}/images/canary; read line; exit 0");
     let before = Before::look();
@@ -46,7 +42,7 @@ impl Ground {
     /// The same run without a fault: it starts, and what a dead one left is gone.
     fn healthy(&self) {
         let session = self.run.start();
-        assert!(wait::becomes_true(Duration::from_secs(30), || self.canary.exists()), "{}", session.stderr());
+        assert!(wait::becomes_true(wait::COMES_LIMIT, || self.canary.exists()), "{}", session.stderr());
         let ended = session.finish();
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         fs::remove_file(&self.canary).expect("just made");
@@ -93,7 +89,7 @@ fn a_fault_at_any_step_refuses_the_run_and_leaves_nothing() {
 fn a_death_at_any_step_executes_nothing_and_leaves_nothing() {
     arena::run(|arena| {
         let stage = stage(arena);
-        let in_crew = [Stage::Janitor, Stage::Egress, Stage::Meter, Stage::Relay, Stage::Applied];
+        let in_crew = [Stage::Janitor, Stage::Egress, Stage::Dialer, Stage::Meter, Stage::Relay, Stage::Applied];
         let stages =
             Stage::ALL.map(|step| (format!("launch/{}", step.name()), (!in_crew.contains(&step)).then_some(step)));
         let steps = Step::ALL.map(|step| (format!("sandbox/{}", step.name()), None));
@@ -110,13 +106,9 @@ fn a_death_at_any_step_executes_nothing_and_leaves_nothing() {
             }
             assert_eq!(stage.before.after(GONE_LIMIT, Before::processes), [] as [String; 0], "{place}");
             let after = match monitor {
-                // Nobody is left to take back what the monitor held; the next start does.
+                // Nobody is left to take back what the monitor held; the next start does. Later, the janitor.
                 Some(step) if step < Stage::JanitorForked => "the next start sweeps",
-                Some(_) => {
-                    assert_eq!(stage.before.after(GONE_LIMIT, Before::running), [] as [String; 0], "{place}");
-                    "no cgroup; the next start sweeps files"
-                }
-                None => {
+                _ => {
                     assert_eq!(stage.before.after(GONE_LIMIT, Before::all), [] as [String; 0], "{place}");
                     "nothing left"
                 }

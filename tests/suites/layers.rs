@@ -15,8 +15,7 @@ fn server(arena: &Arena) -> (Session, Process) {
     arena.writable_folder("images");
     arena.folder("shown");
     let program = format!("{ROOT}/bin/redteam");
-    let mut session = Run::new(arena, &policies::hostile()).command([&program]).start();
-    session.initialize();
+    let session = Run::new(arena, &policies::hostile()).command([&program]).begin();
     let server = session.server(&program);
     (session, server)
 }
@@ -123,8 +122,7 @@ fn the_servers_environment_is_constructed_not_inherited() {
         arena.folder("shown");
         let program = format!("{ROOT}/bin/redteam");
         let run = Run::new(arena, &policies::hostile()).env("ISB_TEST_SECRET", "isb-secret").command([&program]);
-        let mut session = run.start();
-        session.initialize();
+        let session = run.begin();
         let server = session.server(&program);
         let environment = fs::read(format!("/proc/{}/environ", server.pid)).expect("root may look");
         let text = String::from_utf8_lossy(&environment).replace('\0', "\n");
@@ -176,6 +174,30 @@ fn every_layer_answers_in_the_log_and_the_core_ones_are_enforced() {
 }
 
 #[test]
+fn lsm_programs_are_in_force_where_the_kernel_calls_them_and_off_with_a_reason_elsewhere() {
+    arena::run(|arena| {
+        let (session, _server) = server(arena);
+        let applied = records::of_type(records::DEFAULT_DIRECTORY, "sandbox.applied");
+        let layers = applied[0]["sandbox"]["layers"].as_array().expect("a list").clone();
+        let lsm = layers.into_iter().find(|answer| answer["layer"] == "lsm").expect("an answer");
+        match fs::read_to_string("/sys/kernel/security/lsm") {
+            Ok(list) if list.trim().split(',').any(|module| module == "bpf") => {
+                assert_eq!(lsm["state"], "enforced", "{lsm}");
+            }
+            Ok(_) => assert!(lsm["state"] == "unsupported" && said(&lsm, "lsm= list"), "{lsm}"),
+            Err(_) => {
+                assert!(lsm["state"] == "unsupported" && said(&lsm, "cannot read /sys/kernel/security/lsm"), "{lsm}")
+            }
+        }
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+fn said(answer: &serde_json::Value, part: &str) -> bool {
+    answer["reason"].as_str().is_some_and(|reason| reason.contains(part))
+}
+
+#[test]
 fn our_own_processes_are_confined() {
     arena::run(|arena| {
         let (session, server) = server(arena);
@@ -188,10 +210,9 @@ fn our_own_processes_are_confined() {
             .filter(|process| fs::read_link(format!("/proc/{}/exe", process.pid)).is_ok_and(|exe| exe == own))
             .collect();
         let unprivileged: Vec<&Process> = crew.iter().filter(|p| !field(p, "Uid").starts_with("0\t")).collect();
-        assert_eq!(unprivileged.len(), 2, "relay and egress: {crew:?}");
+        assert_eq!(unprivileged.len(), 3, "relay, egress and dialer: {crew:?}");
         for comm in ["isb-janitor", "memfd:sandbox-i"] {
-            let process = session.processes().into_iter().find(|process| process.comm == comm);
-            let process = process.unwrap_or_else(|| panic!("no {comm}: {:?}", session.processes()));
+            let process = session.of_ours(comm);
             assert_eq!(field(&process, "Seccomp"), "2", "{process:?}");
             assert_eq!(field(&process, "NoNewPrivs"), "1", "{process:?}");
         }

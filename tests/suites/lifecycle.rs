@@ -5,21 +5,18 @@ use std::io::Read;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::arena::{self, API_ADDRESS, API_HOST, Arena, ROOT};
 use harness::canary::Canaries;
-use harness::processes::{self, Process};
+use harness::processes::{self, Process, Watch};
+use harness::remains::GONE_LIMIT;
 use harness::run::Run;
 use harness::session::{ANSWER_LIMIT, Session};
 use harness::stand_in::StandIn;
 use harness::{policies, records, table, wait};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::json;
-
-/// Everything is gone this soon after a part of us died.
-const GONE_LIMIT: Duration = Duration::from_secs(2);
 
 fn echo(arena: &Arena, arguments: &[&str]) -> Run {
     let program = arena.program("echo_server");
@@ -28,17 +25,19 @@ fn echo(arena: &Arena, arguments: &[&str]) -> Run {
 }
 
 fn started(arena: &Arena) -> Session {
-    let mut session = echo(arena, &[]).start();
-    session.initialize();
-    session
+    echo(arena, &[]).begin()
 }
 
 fn session_cgroups() -> Vec<PathBuf> {
-    records::of_type(records::DEFAULT_DIRECTORY, "session.start")
-        .iter()
-        .filter_map(|record| record["session"].as_str())
-        .flat_map(processes::cgroups_named)
-        .collect()
+    let sessions = records::sessions(records::DEFAULT_DIRECTORY);
+    sessions.iter().flat_map(|session| processes::cgroups_named(session)).collect()
+}
+
+/// Where root finds a session while it lives.
+fn session_directories() -> Vec<PathBuf> {
+    let sessions = records::sessions(records::DEFAULT_DIRECTORY);
+    let paths = sessions.iter().map(|session| PathBuf::from("/run/intercept-sandbox").join(session));
+    paths.filter(|path| path.exists()).collect()
 }
 
 #[test]
@@ -194,14 +193,15 @@ fn killing_any_process_of_ours_leaves_nothing() {
             let crowd = session.processes();
             let Some(victim) = crowd.get(index) else { continue };
             let what = format!("{} of {count}, {}", index + 1, victim.comm);
-            let pid = i32::try_from(victim.pid).expect("pids are small");
-            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+            let watch = Watch::over(&crowd);
+            assert!(victim.signal(Signal::SIGKILL), "{what}: it runs");
+            let took = watch.all_ended(GONE_LIMIT).unwrap_or_else(|alive| panic!("{what}: still alive: {alive:?}"));
             let code = session.ended().code;
             assert_nothing_left(&crowd, &what);
             assert_ne!(code, 0, "{what}: a broken session does not end as a good one");
-            rows.push(vec![what, code.to_string(), "nothing left".into()]);
+            rows.push(vec![what, code.to_string(), format!("{took:.0?}"), "nothing left".into()]);
         }
-        table::print("kill -9", &["killed", "exit code", "after"], &rows);
+        table::print("kill -9", &["killed", "exit code", "all ended after", "then"], &rows);
         assert_eq!(rows.len(), count);
     });
 }
@@ -217,10 +217,9 @@ fn the_network_stays_closed_when_any_process_of_ours_is_killed() {
         let canaries = Canaries::open(&arena.folder("private").join("canary.sock"));
         let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
         let run = Run::new(arena, &policies::hostile()).connect_to(&stand_in).command([format!("{ROOT}/bin/redteam")]);
-        for comm in ["monitor", "isb-janitor", "isb-relay", "isb-egress", "memfd:sandbox-i"] {
+        for comm in ["monitor", "isb-janitor", "isb-relay", "isb-egress", "isb-dialer", "memfd:sandbox-i"] {
             let before = stand_in.connections();
-            let mut session = run.start();
-            session.initialize();
+            let mut session = run.begin();
             session.call("probe", json!({"name": "spin", "argument": ""}));
             let open = wait::becomes_true(ANSWER_LIMIT, || stand_in.connections() > before);
             assert!(open, "{comm}: the allowed road is open: {}", session.stderr());
@@ -230,14 +229,14 @@ fn the_network_stays_closed_when_any_process_of_ours_is_killed() {
             let victim = crowd.iter().find(is_victim).unwrap_or_else(|| panic!("no {comm} in {crowd:?}"));
             let filter = victim.status("Seccomp");
             assert!(comm == "monitor" || filter.as_deref() == Some("2"), "{comm} is confined: {filter:?}");
-            kill(Pid::from_raw(i32::try_from(victim.pid).expect("pids are small")), Signal::SIGKILL).expect("it runs");
-            assert!(wait::becomes_true(GONE_LIMIT, || !victim.is_alive()), "{comm} is killed");
+            assert!(victim.signal(Signal::SIGKILL), "it runs");
+            assert!(wait::becomes_true(wait::COMES_LIMIT, || !victim.is_alive()), "{comm} is killed");
             let known = accepted(&stand_in);
             assert_ne!(session.ended().code, 0, "{comm}: a broken session does not end as a good one");
             assert_nothing_left(&crowd, comm);
             let late = accepted(&stand_in) - known - 1;
-            // The others may finish a dial that was recorded before; without egress nobody dials at all.
-            assert!(comm != "isb-egress" || late == 0, "{late} connections after egress was dead");
+            // The others may finish a dial that was recorded before; without the dialer nobody dials at all.
+            assert!(comm != "isb-dialer" || late == 0, "{late} connections after the dialer was dead");
             assert_eq!(canaries.take_all().into_iter().collect::<Vec<_>>(), [], "{comm}: canaries");
         }
     });
@@ -253,17 +252,55 @@ fn accepted(stand_in: &StandIn) -> usize {
 }
 
 #[test]
+fn a_killed_dialer_ends_the_session_and_the_log_says_so() {
+    arena::run(|arena| {
+        arena.program("redteam");
+        arena.writable_folder("images");
+        arena.folder("shown");
+        let session = Run::new(arena, &policies::hostile()).command([format!("{ROOT}/bin/redteam")]).begin();
+        let crowd = session.processes();
+        let dialer = session.of_ours("isb-dialer");
+        let field = |name: &str| dialer.status(name).expect("it runs");
+        assert_eq!((field("Seccomp").as_str(), field("NoNewPrivs").as_str()), ("2", "1"));
+        for set in ["CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"] {
+            assert_eq!(field(set), "0000000000000000", "{set}");
+        }
+        let held: Vec<String> = dialer.descriptors().into_values().collect();
+        assert!(held.iter().all(|to| !to.contains(".jsonl") && !to.contains("bpf")), "{held:?}");
+        assert!(dialer.signal(Signal::SIGKILL), "it runs");
+        let ended = session.ended();
+        assert_eq!(ended.code, 124, "{}", ended.stderr);
+        assert!(ended.stderr.contains("isb-dialer was ended by SIGKILL"), "{}", ended.stderr);
+        assert_nothing_left(&crowd, "isb-dialer");
+        let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+        assert_eq!((ends.len(), &ends[0]["reason"]["code"]), (1, &json!("dialer_died")), "{ends:#?}");
+        let output = harness::run::subcommand(["audit", "verify"]);
+        assert!(output.status.success(), "{}", harness::run::said(&output));
+    });
+}
+
+#[test]
+fn where_no_host_is_allowed_there_is_no_dialer() {
+    arena::run(|arena| {
+        let session = started(arena);
+        let comms: Vec<String> = session.processes().into_iter().map(|process| process.comm).collect();
+        assert!(comms.contains(&"isb-egress".to_owned()), "{comms:?}");
+        assert!(!comms.contains(&"isb-dialer".to_owned()), "{comms:?}");
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
 fn killing_the_supervisor_ends_a_server_that_has_left_its_session() {
     arena::run(|arena| {
         let marker = format!("linger-{}", std::process::id());
         arena.program("redteam");
         arena.writable_folder("images");
         arena.folder("shown");
-        let mut session = Run::new(arena, &policies::hostile()).command([format!("{ROOT}/bin/redteam")]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policies::hostile()).command([format!("{ROOT}/bin/redteam")]).begin();
         let told = session.call("probe", json!({"name": "daemonise", "argument": marker}));
         let lingering = || processes::with_argument(&marker);
-        assert!(wait::becomes_true(GONE_LIMIT, || !lingering().is_empty()), "it daemonised: {told}");
+        assert!(wait::becomes_true(wait::COMES_LIMIT, || !lingering().is_empty()), "it daemonised: {told}");
         session.signal(Signal::SIGKILL);
         assert_eq!(session.ended().code, 128 + 9);
         assert!(wait::becomes_true(GONE_LIMIT, || lingering().is_empty()), "{:?} outlived us", lingering());
@@ -271,15 +308,17 @@ fn killing_the_supervisor_ends_a_server_that_has_left_its_session() {
 }
 
 #[test]
-fn the_janitor_of_a_killed_monitor_leaves_no_leaf_in_any_hierarchy() {
+fn the_janitor_of_a_killed_monitor_leaves_no_leaf_in_any_hierarchy_and_no_directory() {
     arena::run(|arena| {
         let session = started(arena);
+        assert_eq!(session_directories().len(), 1, "root finds it");
         let leaves = session_cgroups();
         let is_leaf = |leaf: &PathBuf| leaf.parent().is_some_and(|parent| parent.ends_with("intercept-sandbox"));
         assert!(!leaves.is_empty() && leaves.iter().all(is_leaf), "{leaves:?}");
         session.signal(Signal::SIGKILL);
         assert_eq!(session.ended().code, 128 + 9);
-        let left = || leaves.iter().filter(|leaf| leaf.exists()).collect::<Vec<_>>();
+        let left =
+            || leaves.iter().filter(|leaf| leaf.exists()).cloned().chain(session_directories()).collect::<Vec<_>>();
         assert!(wait::becomes_true(GONE_LIMIT, || left().is_empty()), "{:?}", left());
     });
 }
@@ -287,8 +326,7 @@ fn the_janitor_of_a_killed_monitor_leaves_no_leaf_in_any_hierarchy() {
 #[test]
 fn a_pending_call_gets_an_error_when_the_server_dies() {
     arena::run(|arena| {
-        let mut session = echo(arena, &["die-on-call"]).start();
-        session.initialize();
+        let mut session = echo(arena, &["die-on-call"]).begin();
         let answer = session.call("echo", json!({"text": "x"}));
         assert!(answer["error"]["message"].is_string(), "{answer}");
         assert_eq!(session.ended().code, 7);
@@ -300,11 +338,25 @@ fn a_pending_call_gets_an_error_when_the_server_dies() {
 const RELAY_WORD_LIMIT: Duration = Duration::from_secs(10);
 
 /// Stops the relay of a session that runs, as a process that hangs.
-fn stop_relay(crowd: &[Process]) {
+fn stop_relay(crowd: &[Process]) -> Process {
     let relay = crowd.iter().find(|process| process.comm == "isb-relay").expect("a session has a relay");
-    kill(Pid::from_raw(i32::try_from(relay.pid).expect("pids are small")), Signal::SIGSTOP).expect("it runs");
+    assert!(relay.signal(Signal::SIGSTOP), "it runs");
     let stopped = || relay.status("State").is_some_and(|state| state.starts_with('T'));
-    assert!(wait::becomes_true(GONE_LIMIT, stopped), "{:?}", relay.status("State"));
+    assert!(wait::becomes_true(wait::COMES_LIMIT, stopped), "{:?}", relay.status("State"));
+    relay.clone()
+}
+
+/// Lets the relay work until its log has grown, and stops it again.
+fn let_relay_work(relay: &Process) {
+    let log = records::segments(records::DEFAULT_DIRECTORY).pop().expect("a session has a log");
+    let length = || fs::metadata(&log).expect("it is there").len();
+    let (before, deadline) = (length(), Instant::now() + wait::COMES_LIMIT);
+    assert!(relay.signal(Signal::SIGCONT), "it is stopped");
+    while length() == before && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(relay.signal(Signal::SIGSTOP), "it runs");
+    assert!(length() > before, "it does not work");
 }
 
 /// The log of the one session so far ends with `code` in a record of the monitor's, and verifies.
@@ -315,6 +367,15 @@ fn assert_log_ends_with(code: &str) {
     let output = harness::run::subcommand(["audit", "verify"]);
     let said = harness::run::said(&output);
     assert!(output.status.success() && said.starts_with("ok: 1 session"), "{said}");
+}
+
+/// The session ends without waiting out the relay's time, and what is left of it is a record of why.
+fn assert_ends_without_its_relay(session: Session, crowd: &[Process], what: &str) {
+    let ended = session.ended();
+    assert_eq!(ended.code, 124, "{what}: {}", ended.stderr);
+    assert!(ended.took < RELAY_WORD_LIMIT, "{what}: took {:?}", ended.took);
+    assert_nothing_left(crowd, what);
+    assert_log_ends_with("relay_silent");
 }
 
 #[test]
@@ -336,6 +397,36 @@ fn a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone() {
 }
 
 #[test]
+fn a_relay_that_is_behind_and_works_reads_all_that_the_client_left() {
+    arena::run(|arena| {
+        let mut session = started(arena);
+        let relay = stop_relay(&session.processes());
+        // As much as a pipe holds. What the relay has not read when the client goes is still the client's. A slower machine gets
+        // fewer: answers that are under way when the server has ended have two seconds of the product's on every machine.
+        let calls = (500 / wait::on_this_machine(Duration::from_secs(1)).as_secs()).max(50);
+        for id in 0..calls {
+            let params = json!({"name": "echo", "arguments": {"text": "x"}});
+            session.send(&json!({"jsonrpc": "2.0", "id": 1000 + id, "method": "tools/call", "params": params}));
+        }
+        session.close();
+        let begun = Instant::now();
+        for second in [3, 7] {
+            std::thread::sleep(Duration::from_secs(second).saturating_sub(begun.elapsed()));
+            let_relay_work(&relay);
+        }
+        std::thread::sleep((RELAY_WORD_LIMIT + GONE_LIMIT).saturating_sub(begun.elapsed()));
+        assert!(relay.is_alive(), "{}", session.stderr());
+        assert!(relay.signal(Signal::SIGCONT), "it is stopped");
+        let ended = session.ended();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let requests = records::of_type(records::DEFAULT_DIRECTORY, "mcp.request");
+        let answered =
+            requests.iter().filter(|record| record["mcp"]["tool"] == "echo" && record["effect"] == "allowed");
+        assert_eq!(answered.count() as u64, calls, "{:?}", requests.last());
+    });
+}
+
+#[test]
 fn a_relay_that_hangs_cannot_keep_the_session_of_a_server_that_has_ended() {
     arena::run(|arena| {
         let session = started(arena);
@@ -343,12 +434,8 @@ fn a_relay_that_hangs_cannot_keep_the_session_of_a_server_that_has_ended() {
         let program = format!("{ROOT}/bin/echo_server");
         let server = session.server(&program);
         stop_relay(&crowd);
-        kill(Pid::from_raw(i32::try_from(server.pid).expect("pids are small")), Signal::SIGKILL).expect("it runs");
-        let ended = session.ended();
-        assert_eq!(ended.code, 124, "{}", ended.stderr);
-        assert!(ended.took < RELAY_WORD_LIMIT, "took {:?}", ended.took);
-        assert_nothing_left(&crowd, "hung relay, server gone");
-        assert_log_ends_with("relay_silent");
+        assert!(server.signal(Signal::SIGKILL), "it runs");
+        assert_ends_without_its_relay(session, &crowd, "hung relay, server gone");
     });
 }
 
@@ -359,19 +446,14 @@ fn a_relay_that_hangs_does_not_hold_a_signal_up() {
         let crowd = session.processes();
         stop_relay(&crowd);
         session.signal(Signal::SIGTERM);
-        let ended = session.ended();
-        assert_eq!(ended.code, 124, "{}", ended.stderr);
-        assert!(ended.took < RELAY_WORD_LIMIT, "took {:?}", ended.took);
-        assert_nothing_left(&crowd, "hung relay, SIGTERM");
-        assert_log_ends_with("relay_silent");
+        assert_ends_without_its_relay(session, &crowd, "hung relay, SIGTERM");
     });
 }
 
 #[test]
 fn a_client_that_does_not_read_leaves_a_whole_log_and_the_servers_own_exit_code() {
     arena::run(|arena| {
-        let mut session = echo(arena, &["die-on-call"]).start();
-        session.initialize();
+        let mut session = echo(arena, &["die-on-call"]).begin();
         // More answers than its pipe holds, none of them read: refusals of a tool that the policy does not have.
         for id in 0..400 {
             let params = json!({"name": format!("no-such-tool-{}", "x".repeat(100)), "arguments": {}});
@@ -392,6 +474,6 @@ fn a_client_that_does_not_read_leaves_a_whole_log_and_the_servers_own_exit_code(
 fn assert_nothing_left(crowd: &[Process], what: &str) {
     let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
     assert!(wait::becomes_true(GONE_LIMIT, || alive().is_empty()), "{what}: still alive: {:?}", alive());
-    let left = wait::becomes_true(GONE_LIMIT, || session_cgroups().is_empty());
-    assert!(left, "{what}: cgroups left: {:?}", session_cgroups());
+    let left = || session_cgroups().into_iter().chain(session_directories()).collect::<Vec<_>>();
+    assert!(wait::becomes_true(GONE_LIMIT, || left().is_empty()), "{what}: left: {:?}", left());
 }

@@ -2,46 +2,22 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
-use harness::arena::{self, API_ADDRESS, API_HOST, Arena, NOBODY, TOGETHER_SERVER};
-use harness::run::Run;
-use harness::session::{Session, denial_code, text_of};
-use harness::stand_in::StandIn;
+use harness::arena::{self, NOBODY};
+use harness::session::{Session, denial_code, is_allowed, text_of};
+use harness::together::Together;
 use harness::{image, policies, records};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-
-struct Stage {
-    stand_in: StandIn,
-    images: PathBuf,
-    run: Run,
-}
-
-/// The ready policy on the TypeScript server, with the stand-in behind `--connect-to`.
-fn stage(arena: &Arena) -> Stage {
-    let images = arena.together();
-    let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
-    arena.file("ca.pem", stand_in.ca_pem());
-    let run = Run::new(arena, &policies::together().text)
-        .connect_to(&stand_in)
-        .env("TOGETHER_API_KEY", "isb-test-key")
-        .command(["node", &format!("{TOGETHER_SERVER}/server.js")]);
-    Stage { stand_in, images, run }
-}
 
 fn draw(session: &mut Session) -> Value {
     session.call("generate_image", json!({"prompt": "a lighthouse at dusk"}))
 }
 
-fn is_allowed(answer: &Value) -> bool {
-    denial_code(answer).is_none() && answer["result"]["content"].is_array() && answer["result"]["isError"] != true
-}
-
 #[test]
 fn the_handshake_passes_and_an_unlisted_tool_is_not_shown() {
     arena::run(|arena| {
-        let stage = stage(arena);
+        let stage = Together::stage(arena);
         let mut session = stage.run.start();
         let result = session.initialize();
         assert_eq!(result["serverInfo"]["name"], "together-ts");
@@ -53,9 +29,8 @@ fn the_handshake_passes_and_an_unlisted_tool_is_not_shown() {
 #[test]
 fn an_allowed_call_reaches_the_api_and_its_image_arrives() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.begin();
         let asked = json!({"prompt": "a lighthouse", "width": 1024, "height": 768, "steps": 4, "n": 1,
             "response_format": "b64_json", "image_path": "/var/lib/together/images/lighthouse.png"});
         let answer = session.call("generate_image", asked);
@@ -87,9 +62,8 @@ fn an_allowed_call_reaches_the_api_and_its_image_arrives() {
 #[test]
 fn the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.begin();
         for number in 1..=10 {
             let answer = draw(&mut session);
             assert!(is_allowed(&answer), "call {number}: {answer}");
@@ -112,9 +86,8 @@ fn the_eleventh_call_in_a_minute_is_refused_with_the_time_to_wait() {
 #[test]
 fn kill_and_restart_do_not_reset_the_limit() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.begin();
         for number in 1..=10 {
             let answer = draw(&mut session);
             assert!(is_allowed(&answer), "call {number}: {answer}");
@@ -122,8 +95,7 @@ fn kill_and_restart_do_not_reset_the_limit() {
         session.signal(Signal::SIGKILL);
         assert_eq!(session.ended().code, 128 + 9);
 
-        let mut session = stage.run.start();
-        session.initialize();
+        let mut session = stage.run.begin();
         assert_eq!(denial_code(&draw(&mut session)), Some("rate_limited"));
         assert_eq!(stage.stand_in.requests().len(), 10);
         assert_eq!(session.finish().code, 0);
@@ -133,7 +105,7 @@ fn kill_and_restart_do_not_reset_the_limit() {
 #[test]
 fn two_supervisors_on_one_state_directory_allow_ten_together() {
     arena::run(|arena| {
-        let stage = stage(arena);
+        let stage = Together::stage(arena);
         let mut sessions = [stage.run.start(), stage.run.start()];
         sessions.iter_mut().for_each(|session| drop(session.initialize()));
         let mut allowed = 0;
@@ -155,9 +127,8 @@ fn two_supervisors_on_one_state_directory_allow_ten_together() {
 #[test]
 fn arguments_out_of_bounds_never_reach_the_server() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.begin();
         let one_over = [
             json!({"prompt": "p", "width": 127}),
             json!({"prompt": "p", "width": 2049}),
@@ -189,9 +160,8 @@ fn arguments_out_of_bounds_never_reach_the_server() {
 #[test]
 fn an_unlisted_tool_is_refused_and_not_executed() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.begin();
         let answer = session.call("purge_images", json!({}));
         assert_eq!(denial_code(&answer), Some("not_listed"), "{answer}");
         assert!(text_of(&answer).contains("Tool \"purge_images\" is not permitted by policy"), "{answer}");

@@ -2,28 +2,12 @@
 
 use std::fs;
 
-use harness::arena::{self, API_ADDRESS, API_HOST, Arena, TOGETHER_SERVER};
-use harness::run::{self, Run, said};
+use harness::arena;
+use harness::records;
+use harness::run::{self, said};
 use harness::session::{Session, denial_code};
-use harness::stand_in::StandIn;
-use harness::{policies, records};
+use harness::together::Together;
 use serde_json::{Value, json};
-
-struct Stage {
-    stand_in: StandIn,
-    run: Run,
-}
-
-fn stage(arena: &Arena) -> Stage {
-    arena.together();
-    let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
-    arena.file("ca.pem", stand_in.ca_pem());
-    let run = Run::new(arena, &policies::together().text)
-        .connect_to(&stand_in)
-        .env("TOGETHER_API_KEY", "isb-test-key")
-        .command(["node", &format!("{TOGETHER_SERVER}/server.js")]);
-    Stage { stand_in, run }
-}
 
 /// Two calls that the ready policy refuses: a width over the bound, and a tool that it does not list.
 fn offend(session: &mut Session) -> [Value; 2] {
@@ -39,9 +23,8 @@ fn decided(effect: &str) -> Vec<String> {
 #[test]
 fn observing_passes_what_would_be_denied_and_says_so() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.clone().flag("--observe").start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.clone().flag("--observe").begin();
         assert!(session.stderr().contains("--observe: NO tool rule"), "{}", session.stderr());
         assert!(session.tool_names().contains(&"purge_images".to_owned()), "the list is not filtered");
         for answer in offend(&mut session) {
@@ -69,9 +52,8 @@ fn observing_passes_what_would_be_denied_and_says_so() {
 #[test]
 fn without_the_flag_nothing_is_softened() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.begin();
         assert_eq!(session.tool_names(), ["generate_image"]);
         let codes = offend(&mut session).map(|answer| denial_code(&answer).map(str::to_owned));
         assert_eq!(codes, [Some("condition_failed".to_owned()), Some("not_listed".to_owned())]);
@@ -87,9 +69,8 @@ fn without_the_flag_nothing_is_softened() {
 #[test]
 fn observing_still_counts_the_calls_that_fit() {
     arena::run(|arena| {
-        let stage = stage(arena);
-        let mut session = stage.run.clone().flag("--observe").start();
-        session.initialize();
+        let stage = Together::stage(arena);
+        let mut session = stage.run.clone().flag("--observe").begin();
         for number in 1..=11 {
             let answer = session.call("generate_image", json!({"prompt": "p"}));
             assert_eq!(denial_code(&answer), None, "call {number}: {answer}");
@@ -97,8 +78,7 @@ fn observing_still_counts_the_calls_that_fit() {
         assert_eq!(decided("observed"), ["rate_limited"], "the eleventh would have been refused");
         assert_eq!(session.finish().code, 0);
 
-        let mut session = stage.run.start();
-        session.initialize();
+        let mut session = stage.run.begin();
         let answer = session.call("generate_image", json!({"prompt": "p"}));
         assert_eq!(denial_code(&answer), Some("rate_limited"), "the ten stand: {answer}");
         assert_eq!(session.finish().code, 0);

@@ -3,16 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use harness::arena::{self, Arena, ROOT};
 use harness::records::{self, DEFAULT_DIRECTORY};
 use harness::run::{self, Run, said};
 use harness::session::{Ended, Session, denial_code};
-use harness::wait;
+use harness::wait::{self, COMES_LIMIT};
 use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(20);
 
 fn policy(arena: &Arena, pins: &str) -> PathBuf {
     let text = format!(
@@ -24,9 +21,7 @@ fn policy(arena: &Arena, pins: &str) -> PathBuf {
 
 fn start(arena: &Arena, policy: &Path, mode: &str) -> Session {
     let (program, out) = (arena.program("shifter"), arena.writable_folder("out"));
-    let mut session = Run::with_file(policy).command([program.as_os_str(), out.as_os_str(), mode.as_ref()]).start();
-    session.initialize();
-    session
+    Run::with_file(policy).command([program.as_os_str(), out.as_os_str(), mode.as_ref()]).begin()
 }
 
 /// What the server really executed.
@@ -180,7 +175,7 @@ fn pages_pass_as_they_came_but_for_what_is_left_out() {
         let mut session = start(arena, &policy, "pages");
         let mut page = |cursor: Value| {
             session.send(&json!({"jsonrpc": "2.0", "id": 70, "method": "tools/list", "params": cursor}));
-            session.try_line(SOON).expect("an answer")
+            session.try_line(COMES_LIMIT).expect("an answer")
         };
         let first = r#"{"nextCursor":"2","_meta":{"z":1e2,"a":"\u0041"},"tools":[{"x":[1.0, 2],"name":"turn","icons":[{"src":"\/i"}]}]}"#;
         assert_eq!(page(json!({})), format!(r#"{{"result":{first},"id":70,"jsonrpc":"2.0"}}"#));
@@ -217,7 +212,7 @@ fn a_lock_decides_and_a_changed_one_takes_over_with_a_reload() {
             let text = String::from_utf8(lock.stdout).expect("UTF-8");
             Some(text).filter(|text| text.lines().count() == 4)
         };
-        let lock = wait::until(SOON, locked).expect("a lock of three tools");
+        let lock = wait::until(COMES_LIMIT, locked).expect("a lock of three tools");
         end(session);
 
         arena.file("tools.lock", &lock);

@@ -1,6 +1,6 @@
 //! `policy test`, `policy test --replay` and `policy diff`, as a person runs them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use harness::session::denial_code;
 use harness::{paths, records};
 use serde_json::{Value, json};
 
-fn policy(words: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
+fn policy(words: &[&dyn AsRef<OsStr>]) -> Output {
     let words = words.iter().map(|word| word.as_ref().to_owned());
     run::subcommand(std::iter::once(OsString::from("policy")).chain(words))
 }
@@ -26,8 +26,8 @@ fn every_shipped_case_file_passes() {
     let mut files: Vec<PathBuf> =
         fs::read_dir(shipped("cases")).expect("there").map(|entry| entry.expect("readable").path()).collect();
     files.sort();
-    let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"test"];
-    words.extend(files.iter().map(|file| file as &dyn AsRef<std::ffi::OsStr>));
+    let mut words: Vec<&dyn AsRef<OsStr>> = vec![&"test"];
+    words.extend(files.iter().map(|file| file as &dyn AsRef<OsStr>));
     let output = policy(&words);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let text = said(&output);
@@ -70,8 +70,7 @@ fn policy_text(condition: &str, max: u32) -> String {
 /// Runs the echo server: three calls that pass, one that does not. The session's directory.
 fn record(arena: &Arena) -> PathBuf {
     let program = arena.program("echo_server");
-    let mut session = Run::new(arena, &policy_text("op: length_lte, value: 9", 10)).command([&program]).start();
-    session.initialize();
+    let mut session = Run::new(arena, &policy_text("op: length_lte, value: 9", 10)).command([&program]).begin();
     for text in ["cat", "dog", "cat"] {
         let answer = session.call("echo", json!({"text": text}));
         assert_eq!(denial_code(&answer), None, "{answer}");
@@ -135,7 +134,7 @@ fn behind_sudo_no_word_of_a_file_is_shown() {
         let failing = arena
             .file("failing.yaml", "text: 'tools: {t: {}}'\ncases: [{name: hunter2, call: {name: t}, expect: deny}]\n");
         let good = arena.file("good.yaml", "sandbox: {}\n");
-        let attempts: [&[&dyn AsRef<std::ffi::OsStr>]; 7] = [
+        let attempts: [&[&dyn AsRef<OsStr>]; 7] = [
             &[&"check", &secret],
             &[&"test", &secret],
             &[&"test", &secret, &"--json"],
@@ -154,6 +153,9 @@ fn behind_sudo_no_word_of_a_file_is_shown() {
             for word in ["$6$", "hunter2", "salt", "19000"] {
                 assert!(!text.contains(word), "{word}: {text}");
             }
+            // A program that reads JSON is told nothing more, and what is wrong with a log is no problem of a policy.
+            let has_hint = !words.iter().any(|word| ["--json", "--replay"].map(OsStr::new).contains(&word.as_ref()));
+            assert_eq!(text.contains("as yourself, without sudo"), has_hint, "{text}");
         }
     });
 }

@@ -32,8 +32,7 @@ fn assert_refused(arena: &Arena, path: &Path, why: &str) {
 fn a_policy_that_root_alone_can_write_is_accepted() {
     arena::run(|arena| {
         let program = arena.program("echo_server");
-        let mut session = Run::new(arena, &text()).command([&program]).start();
-        session.initialize();
+        let session = Run::new(arena, &text()).command([&program]).begin();
         assert_eq!(session.finish().code, 0);
     });
 }

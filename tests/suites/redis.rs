@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use harness::arena::{self, API_ADDRESS, API_HOST, Arena, ROOT, TOGETHER_SERVER};
+use harness::arena::{self, Arena, ROOT};
 use harness::processes::Process;
 use harness::redis::{ADDRESS, PASSWORD, Redis, private};
 use harness::run::{self, Run, said};
 use harness::session::{Session, denial_code, text_of};
-use harness::stand_in::StandIn;
-use harness::wait::on_this_machine;
+use harness::together::Together;
+use harness::wait::{COMES_LIMIT, on_this_machine};
 use harness::{policies, records};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -25,34 +25,16 @@ fn echo(arena: &Arena, max: u32, state_dsn: &str) -> Run {
     Run::new(arena, &text).flag("--state-dsn").flag(state_dsn).command([program])
 }
 
-fn started(run: &Run) -> Session {
-    let mut session = run.start();
-    session.initialize();
-    session
-}
-
 fn say(session: &mut Session) -> Option<String> {
     denial_code(&session.call("echo", json!({"text": "x"}))).map(str::to_owned)
-}
-
-fn of_ours(session: &Session, comm: &str) -> Process {
-    let found = session.processes().into_iter().find(|process| process.comm == comm);
-    found.unwrap_or_else(|| panic!("no {comm}: {:?}\n{}", session.processes(), session.stderr()))
 }
 
 #[test]
 fn two_supervisors_on_one_redis_allow_ten_together_and_say_the_wait() {
     arena::run(|arena| {
-        arena.together();
         let redis = Redis::start(arena);
-        let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
-        arena.file("ca.pem", stand_in.ca_pem());
-        let run = Run::new(arena, &policies::together().text)
-            .connect_to(&stand_in)
-            .flag("--state-dsn")
-            .flag(redis.dsn_file(arena))
-            .env("TOGETHER_API_KEY", "isb-test-key")
-            .command(["node", &format!("{TOGETHER_SERVER}/server.js")]);
+        let stage = Together::stage(arena);
+        let run = stage.run.flag("--state-dsn").flag(redis.dsn_file(arena));
         let mut sessions = [run.start(), run.start()];
         sessions.iter_mut().for_each(|session| drop(session.initialize()));
         let draw = |session: &mut Session| session.call("generate_image", json!({"prompt": "a lighthouse"}));
@@ -76,7 +58,7 @@ fn two_supervisors_on_one_redis_allow_ten_together_and_say_the_wait() {
         let text = text_of(&answer);
         assert!(text.ends_with(&format!("Try again in {} s.", wait_ms.div_ceil(1000))), "{text}");
         assert_eq!(denial_code(&draw(&mut sessions[0])), Some("rate_limited"));
-        assert_eq!(stand_in.requests().len(), 10);
+        assert_eq!(stage.stand_in.requests().len(), 10);
         for session in sessions {
             let ended = session.finish();
             assert_eq!(ended.code, 0);
@@ -96,11 +78,11 @@ fn a_killed_supervisor_resets_nothing_over_a_socket_either() {
         let redis = Redis::start(arena);
         redis.drop_password();
         let run = echo(arena, 2, &redis.socket_dsn());
-        let mut session = started(&run);
+        let mut session = run.begin();
         assert_eq!((say(&mut session), say(&mut session)), (None, None), "{}", session.stderr());
         session.signal(Signal::SIGKILL);
         assert_eq!(session.ended().code, 128 + 9);
-        let mut session = started(&run);
+        let mut session = run.begin();
         assert_eq!(say(&mut session).as_deref(), Some("rate_limited"));
         assert_eq!(session.finish().code, 0);
     });
@@ -110,7 +92,7 @@ fn a_killed_supervisor_resets_nothing_over_a_socket_either() {
 fn without_redis_calls_with_a_limit_are_refused_and_the_session_lives() {
     arena::run(|arena| {
         let mut redis = Redis::start(arena);
-        let mut session = started(&echo(arena, 100, &redis.dsn_file(arena)));
+        let mut session = echo(arena, 100, &redis.dsn_file(arena)).begin();
         assert_eq!(say(&mut session), None);
         redis.kill();
         for _ in 0..5 {
@@ -120,7 +102,7 @@ fn without_redis_calls_with_a_limit_are_refused_and_the_session_lives() {
         }
         assert_eq!(denial_code(&session.call("free", json!({}))), None, "what has no limit goes on");
         redis.restart();
-        let recovered = harness::wait::until(Duration::from_secs(30), || say(&mut session).is_none().then_some(()));
+        let recovered = harness::wait::until(COMES_LIMIT, || say(&mut session).is_none().then_some(()));
         assert!(recovered.is_some(), "{}", session.stderr());
         let ended = session.finish();
         assert_eq!(ended.code, 0);
@@ -132,7 +114,7 @@ fn without_redis_calls_with_a_limit_are_refused_and_the_session_lives() {
 fn a_hanging_redis_costs_a_call_two_seconds_and_no_more() {
     arena::run(|arena| {
         let redis = Redis::start(arena);
-        let mut session = started(&echo(arena, 100, &redis.dsn_file(arena)));
+        let mut session = echo(arena, 100, &redis.dsn_file(arena)).begin();
         assert_eq!(say(&mut session), None);
         redis.signal(Signal::SIGSTOP);
         for _ in 0..4 {
@@ -150,8 +132,8 @@ fn a_hanging_redis_costs_a_call_two_seconds_and_no_more() {
 fn the_link_is_confined_and_its_death_ends_nothing() {
     arena::run(|arena| {
         let mut redis = Redis::start(arena);
-        let mut session = started(&echo(arena, 100, &redis.dsn_file(arena)));
-        let link = of_ours(&session, "isb-link");
+        let mut session = echo(arena, 100, &redis.dsn_file(arena)).begin();
+        let link = session.of_ours("isb-link");
         let status = |field: &str| link.status(field).unwrap_or_default();
         assert_eq!(status("Seccomp"), "2");
         assert_eq!(status("NoNewPrivs"), "1");
@@ -160,7 +142,7 @@ fn the_link_is_confined_and_its_death_ends_nothing() {
         let sockets = link.descriptors().values().filter(|what| what.starts_with("socket:")).count();
         assert_eq!(sockets, 1, "it keeps no connection of its own: {:?}", link.descriptors());
 
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(link.pid as i32), Signal::SIGKILL).expect("it runs");
+        assert!(link.signal(Signal::SIGKILL), "it runs");
         assert_eq!(say(&mut session), None, "the relay has its connection");
         redis.kill();
         redis.restart();
@@ -174,7 +156,7 @@ fn the_link_is_confined_and_its_death_ends_nothing() {
 fn the_password_is_in_the_memory_of_the_link_alone() {
     arena::run(|arena| {
         let redis = Redis::start(arena);
-        let mut session = started(&echo(arena, 100, &redis.dsn_file(arena)));
+        let mut session = echo(arena, 100, &redis.dsn_file(arena)).begin();
         assert_eq!(say(&mut session), None);
         let supervisor = Process::find(session.pid()).expect("it runs");
         let holders: Vec<String> = [supervisor]

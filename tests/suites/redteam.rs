@@ -1,13 +1,12 @@
 //! The red team's table, bare and under us: every row opens bare, or says why it cannot here; none under us.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use harness::arena::{self, ROOT};
 use harness::redteam::{self, Group, Options, Outcome, Road};
 use harness::run::Run;
 use harness::stand_in::StandIn;
-use harness::{policies, records, table};
+use harness::{policies, records, table, wait};
 use serde_json::{Value, json};
 
 /// Rows that must have run, by group: a table that shrinks proves less. What is left out are rows that some kernel has no call, file or
@@ -20,8 +19,6 @@ const ROWS_MIN: [(Group, usize); 6] = [
     (Group::Resources, 12),
     (Group::Lifecycle, 11),
 ];
-/// Longest wait for a record.
-const RECORD_LIMIT: Duration = Duration::from_secs(3);
 
 fn run(group: Group) {
     arena::run(move |arena| {
@@ -88,8 +85,7 @@ fn network_attacks_leave_records() {
         let stand_in =
             StandIn::serve(arena::API_HOST, &format!("{}:443", arena::API_ADDRESS)).expect("the arena has the address");
         let run = Run::new(arena, &policies::hostile()).connect_to(&stand_in).command([format!("{ROOT}/bin/redteam")]);
-        let mut session = run.start();
-        session.initialize();
+        let mut session = run.begin();
         let known = records::read(records::DEFAULT_DIRECTORY);
         for probe in ["tcp-literal", "tcp-v6", "udp-sendto", "tcp-other-port", "dns-tunnel", "sni-other"] {
             session.call("probe", json!({"name": probe}));
@@ -97,7 +93,7 @@ fn network_attacks_leave_records() {
         let denied = |op: &str, check: &dyn Fn(&Value) -> bool| {
             let wanted =
                 |r: &Value| r["type"] == format!("net.{op}") && r["net"]["verdict"] == "denied" && check(&r["net"]);
-            let found = records::wait_for(records::DEFAULT_DIRECTORY, &known, RECORD_LIMIT, wanted);
+            let found = records::wait_for(records::DEFAULT_DIRECTORY, &known, wait::COMES_LIMIT, wanted);
             let all: Vec<_> = records::read(records::DEFAULT_DIRECTORY).into_iter().map(|r| r["net"].clone()).collect();
             assert!(found.is_some(), "no net.{op} record among {all:#?}");
         };

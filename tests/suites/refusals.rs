@@ -1,30 +1,27 @@
 //! A kernel that refuses what a core layer is made of: the run refuses to start, the command is never executed, and nothing is
 //! left. The refusing is real (a seccomp filter around the supervisor, a mount that is gone), so no feature is needed.
 
-use std::time::Duration;
-
 use harness::arena::{self, Arena, ROOT};
-use harness::remains::Before;
+use harness::remains::{Before, GONE_LIMIT};
 use harness::run::{Run, as_real_root};
 use harness::session::{Ended, Session};
 use harness::{paths, wait};
 use intercept_sandbox::sandbox::Layer;
 use nix::mount::{MntFlags, umount2};
 
-const GONE_LIMIT: Duration = Duration::from_secs(2);
-
 /// What each core layer's absence is refused with. What our own processes need as well they miss too, but the sandboxed child
 /// is heard first.
+/// Where our own processes need the same, they say so before the server's child is asked (ISB-R012).
 const REFUSED_WITH: [(Layer, &str); 10] = [
     (Layer::Namespaces, "ISB-R013"),
     (Layer::Rootfs, "ISB-R013"),
     (Layer::Identity, "ISB-R013"),
-    (Layer::Capabilities, "ISB-R013"),
-    (Layer::NoNewPrivs, "ISB-R013"),
-    (Layer::Seccomp, "ISB-R013"),
+    (Layer::Capabilities, "ISB-R012"),
+    (Layer::NoNewPrivs, "ISB-R012"),
+    (Layer::Seccomp, "ISB-R012"),
     (Layer::Cgroup, "ISB-R009"),
     (Layer::Netns, "ISB-R011"),
-    (Layer::Gateway, "ISB-R011"),
+    (Layer::Gateway, "ISB-R019"), // without listen(2) the control socket is what fails first
     (Layer::CgroupBpf, "ISB-R011"),
 ];
 
@@ -58,7 +55,7 @@ fn a_run_starts_where_nothing_is_missing() {
     arena::run(|arena| {
         let session = run(arena, &Before::look(), "landlock").start();
         let canary = arena.path("images/canary");
-        assert!(wait::becomes_true(Duration::from_secs(30), || canary.exists()), "{}", session.stderr());
+        assert!(wait::becomes_true(wait::COMES_LIMIT, || canary.exists()), "{}", session.stderr());
         assert_eq!(session.finish().code, 0);
     });
 }

@@ -7,16 +7,14 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use harness::arena::{self, Arena, NOBODY, ROOT};
+use harness::policies;
 use harness::processes::Process;
 use harness::records::{self, DEFAULT_DIRECTORY};
 use harness::run::{self, Run, said};
 use harness::session::{Session, denial_code, text_of};
-use harness::{policies, wait};
+use harness::wait::{self, COMES_LIMIT};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-
-/// Longest wait for a record of what was done to a file. The session itself waits a tenth of a second, or one.
-const SOON: Duration = Duration::from_secs(20);
 
 /// A policy for the echo server whose one rule is `rule`.
 fn with_rule(rule: &str) -> String {
@@ -35,9 +33,7 @@ fn shut() -> String {
 fn start(arena: &Arena, path: &Path, words: &[&str]) -> Session {
     let program = arena.program("echo_server");
     let command = [program.to_str().expect("a plain path")].into_iter().chain(words.iter().copied());
-    let mut session = Run::with_file(path).command(command).start();
-    session.initialize();
-    session
+    Run::with_file(path).command(command).begin()
 }
 
 fn passes(session: &mut Session) -> bool {
@@ -50,7 +46,7 @@ fn passes(session: &mut Session) -> bool {
 /// The records of a type, once there are `count` of them.
 fn all_of(kind: &str, count: usize) -> Vec<Value> {
     let read = || records::of_type(DEFAULT_DIRECTORY, kind);
-    let found = wait::until(SOON, || Some(read()).filter(|all| all.len() >= count)).unwrap_or_else(read);
+    let found = wait::until(COMES_LIMIT, || Some(read()).filter(|all| all.len() >= count)).unwrap_or_else(read);
     assert_eq!(found.len(), count, "{kind}: {found:#?}");
     found
 }
@@ -127,22 +123,27 @@ fn a_turned_symbolic_link_is_followed() {
 }
 
 #[test]
-fn counters_survive_a_reload() {
+fn counters_come_with_a_reload_and_survive_it() {
     arena::run(|arena| {
         let limit = "{rate_limit: {max: 10, window: 1h}}";
-        let path = arena.file("policy.yaml", with_rule(limit));
+        let path = arena.file("policy.yaml", open());
         let mut session = start(arena, &path, &[]);
+        assert!(passes(&mut session), "nothing is counted");
+        arena.file("policy.yaml", with_rule(limit));
+        all_of("policy.reload", 1);
         assert!((0..9).all(|_| passes(&mut session)));
         arena.file("policy.yaml", format!("description: edited\n{}", with_rule(limit)));
-        all_of("policy.reload", 1);
+        all_of("policy.reload", 2);
         assert!(passes(&mut session), "the tenth");
         assert!(!passes(&mut session), "the eleventh");
         arena.file("policy.yaml", with_rule("{rate_limit: {max: 12, window: 1h}}"));
-        all_of("policy.reload", 2);
-        assert!(passes(&mut session), "a raised limit counts what stands");
-        assert!(passes(&mut session));
+        all_of("policy.reload", 3);
+        assert!(passes(&mut session) && passes(&mut session), "a raised limit counts what stands");
         assert!(!passes(&mut session), "the thirteenth");
         end(session);
+        let mut next = start(arena, &path, &[]);
+        assert!(!passes(&mut next), "the next session finds the count");
+        end(next);
     });
 }
 
@@ -224,10 +225,8 @@ fn what_a_running_server_cannot_be_given_is_named_and_nothing_of_the_file_is_tak
             let reason = &rejected[number]["reason"];
             assert_eq!(reason["code"], "ISB-R018", "{reason}");
             let text = reason["text"].as_str().expect("for people");
-            assert!(
-                text.starts_with(&format!("{key} cannot change while the server runs: restart the session")),
-                "{text}"
-            );
+            let refused = format!("{key} cannot change while the server runs: restart the session");
+            assert!(text.starts_with(&refused), "{text}");
             assert!(!passes(&mut session), "{key}: its rules are not taken either");
         }
         assert_eq!(records::of_type(DEFAULT_DIRECTORY, "policy.reload").len(), 0);
@@ -268,14 +267,14 @@ fn ceilings_of_the_cgroup_change_while_the_server_runs() {
             let sandbox = format!("sandbox:\n  resources: {{memory: {size}, cpu: 0.5}}\n  process: {{max: {max}}}\n");
             arena.file("policy.yaml", open().replace("sandbox:\n", &sandbox));
             all_of("policy.reload", number + 1);
-            assert!(wait::becomes_true(SOON, || memory() == bytes.to_string()), "{size}: {}", memory());
-            assert!(wait::becomes_true(SOON, || pids() == max), "{max}: {}", pids());
-            assert!(wait::becomes_true(SOON, || cpu().starts_with("50000")), "{}", cpu());
+            assert!(wait::becomes_true(COMES_LIMIT, || memory() == bytes.to_string()), "{size}: {}", memory());
+            assert!(wait::becomes_true(COMES_LIMIT, || pids() == max), "{max}: {}", pids());
+            assert!(wait::becomes_true(COMES_LIMIT, || cpu().starts_with("50000")), "{}", cpu());
             assert!(passes(&mut session));
         }
         arena.file("policy.yaml", open());
         all_of("policy.reload", 3);
-        assert!(wait::becomes_true(SOON, || (memory(), pids(), cpu()) == before), "the defaults again");
+        assert!(wait::becomes_true(COMES_LIMIT, || (memory(), pids(), cpu()) == before), "the defaults again");
         end(session);
     });
 }
@@ -309,7 +308,7 @@ fn a_storm_of_writes_leaves_the_session_healthy() {
         }
         let storm = begun.elapsed();
         arena.file("policy.yaml", shut());
-        assert!(wait::becomes_true(SOON, || !passes(&mut session)), "the last one decides");
+        assert!(wait::becomes_true(COMES_LIMIT, || !passes(&mut session)), "the last one decides");
         let taken = records::of_type(DEFAULT_DIRECTORY, "policy.reload").len();
         // At most one a tenth of a second, each after the quiet that it waits for.
         let bound = 3 + usize::try_from(storm.as_millis() / 100).expect("a short test");
@@ -369,16 +368,17 @@ fn a_client_is_told_that_the_list_changed_if_the_server_said_that_it_would_be() 
             let mut session = start(arena, &path, words);
             assert_eq!(session.tool_names(), ["echo"]);
             arena.file("policy.yaml", &hidden);
-            let notice = session.try_line(if told { SOON } else { Duration::from_secs(1) });
+            let notice =
+                session.try_line(if told { wait::on_this_machine(COMES_LIMIT) } else { Duration::from_secs(1) });
             let expected = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
             let notice = notice.map(|line| serde_json::from_str::<Value>(&line).expect("JSON"));
             assert_eq!(notice, told.then_some(expected));
-            assert!(wait::becomes_true(SOON, || session.tool_names().is_empty()), "the list is filtered anew");
+            assert!(wait::becomes_true(COMES_LIMIT, || session.tool_names().is_empty()), "the list is filtered anew");
             arena.file("policy.yaml", format!("description: nothing to see\n{hidden}"));
             let known = name(&session);
             let is_second = |record: &&Value| record["session"] == known.as_str();
             let count = || records::of_type(DEFAULT_DIRECTORY, "policy.reload").iter().filter(is_second).count();
-            assert!(wait::becomes_true(SOON, || count() == 2));
+            assert!(wait::becomes_true(COMES_LIMIT, || count() == 2));
             assert_eq!(session.try_line(Duration::from_millis(300)), None, "nothing changed for the client");
             end(session);
         }
@@ -442,11 +442,14 @@ fn reload_answers_who_asked() {
 #[test]
 fn what_a_killed_monitor_left_is_not_signalled_and_goes_with_the_next_start() {
     arena::run(|arena| {
-        let path = arena.file("policy.yaml", open());
+        let (path, left) = (arena.file("policy.yaml", open()), Path::new("/run/intercept-sandbox"));
         let session = start(arena, &path, &[]);
-        let (id, left) = (name(&session), Path::new("/run/intercept-sandbox"));
+        let id = name(&session);
+        let janitor = session.of_ours("isb-janitor"); // it would clear away
+        assert!(janitor.signal(Signal::SIGSTOP), "it sleeps");
         session.signal(Signal::SIGKILL);
         assert_eq!(session.ended().code, 128 + 9);
+        assert!(janitor.signal(Signal::SIGKILL), "it is stopped");
         assert!(left.join(&id).exists());
         let output = reload(&[&id]);
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -469,9 +472,8 @@ fn a_hundred_reloads_leak_nothing() {
         let measure = || {
             let ours = session.processes();
             let count = |process: &Process| process.descriptors().len();
-            let named =
-                |name: &str| ours.iter().find(|process| process.status("Name").as_deref() == Some(name)).cloned();
-            let relay = named("isb-relay").expect("the relay runs");
+            let is_relay = |process: &&Process| process.status("Name").as_deref() == Some("isb-relay");
+            let relay = ours.iter().find(is_relay).expect("the relay runs").clone();
             let monitor = ours[0].clone();
             let memory = |process: &Process| {
                 let text = process.status("VmRSS").unwrap_or_default();

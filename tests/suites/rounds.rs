@@ -5,16 +5,13 @@ use std::time::{Duration, Instant};
 
 use harness::arena::{self, Arena, ROOT};
 use harness::processes::{self, Process};
-use harness::remains::Before;
+use harness::remains::{Before, GONE_LIMIT};
 use harness::run::Run;
 use harness::session::Session;
 use harness::{policies, table};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
-/// Everything that runs is gone this soon after the session's end.
-const GONE_LIMIT: Duration = Duration::from_secs(2);
 /// A launch takes some 100 ms in a debug build: half of the kills hit it, half what runs.
 const DELAY_MS_MAX: u64 = 300;
 
@@ -46,13 +43,13 @@ impl Dice {
 fn strike(session: &mut Session, dice: &mut Dice) -> String {
     let crowd = session.processes();
     let chosen = usize::try_from(dice.below(crowd.len() as u64 + 1)).expect("few processes");
-    let Some(Process { pid, comm, .. }) = crowd.get(chosen) else {
+    let Some(victim) = crowd.get(chosen) else {
         session.close();
         return "client".into();
     };
     // It may have ended on its own a moment ago: then this round kills nobody.
-    let _ = kill(Pid::from_raw(i32::try_from(*pid).expect("pids are small")), Signal::SIGKILL);
-    comm.clone()
+    let _ = victim.signal(Signal::SIGKILL);
+    victim.comm.clone()
 }
 
 fn rounds(arena: &Arena, count: u64) {
@@ -77,7 +74,7 @@ fn rounds(arena: &Arena, count: u64) {
         *victims.entry(victim).or_default() += 1;
     }
     let took = begun.elapsed();
-    // A monitor that died before its janitor leaves a cgroup without a process, and its directory: the next start sweeps.
+    // A monitor that died before it had a janitor leaves a cgroup without a process: the next start sweeps.
     let ended = run.start().finish();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert_eq!(before.after(GONE_LIMIT, Before::all), [] as [String; 0], "seed {seed}");
@@ -107,8 +104,7 @@ fn at_once(arena: &Arena, count: usize) {
     let begun = Instant::now();
     let mut sessions: Vec<Session> = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut session = run.start();
-        session.initialize();
+        let session = run.begin();
         sessions.push(session);
     }
     let started = begun.elapsed();

@@ -59,7 +59,7 @@ fn nothing_is_left(marker: &str) {
     let left = fs::read_dir(SCANS).map_or(0, Iterator::count);
     assert_eq!(left, 0, "{SCANS} holds something");
     let gone = || processes::with_argument(marker).is_empty();
-    assert!(wait::becomes_true(Duration::from_secs(5), gone), "{:?}", processes::with_argument(marker));
+    assert!(wait::becomes_true(wait::COMES_LIMIT, gone), "{:?}", processes::with_argument(marker));
 }
 
 #[test]

@@ -20,8 +20,7 @@ fn a_call_that_the_server_never_answers_ends_in_time_and_the_session_lives() {
         let program = arena.program("echo_server");
         // It does not say either what tools it has.
         let run = Run::new(arena, &format!("server: {{pins: off}}\n{}", policy("", "call_timeout: 1s")));
-        let mut session = run.command([program.as_os_str(), "mute".as_ref()]).start();
-        session.initialize();
+        let mut session = run.command([program.as_os_str(), "mute".as_ref()]).begin();
         let begun = Instant::now();
         let answer = session.call("echo", json!({"text": "x"}));
         assert_eq!(answer["error"]["code"], -31_004, "{answer}");
@@ -43,8 +42,7 @@ fn a_call_that_the_server_never_answers_ends_in_time_and_the_session_lives() {
 fn calls_and_results_are_held_to_what_the_server_lists() {
     arena::run(|arena| {
         let program = arena.program("echo_server");
-        let mut session = Run::new(arena, &policy("{validate: {schema: true}}", "")).command([&program]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policy("{validate: {schema: true}}", "")).command([&program]).begin();
         let denied = session.call("echo", json!({"text": 5}));
         assert_eq!(denial_code(&denied), Some("schema_mismatch"));
         assert!(text_of(&denied).contains("args.text must be a string, not number"), "{denied}");
@@ -52,8 +50,7 @@ fn calls_and_results_are_held_to_what_the_server_lists() {
         assert_eq!(text_of(&session.call("echo", json!({"text": "on", "more": 1}))), "on");
         assert_eq!(session.finish().code, 0);
         // The server has no outputSchema: what cannot be judged is not called.
-        let mut session = Run::new(arena, &policy("{validate: {output: true}}", "")).command([&program]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policy("{validate: {output: true}}", "")).command([&program]).begin();
         assert_eq!(denial_code(&session.call("echo", json!({"text": "x"}))), Some("schema_unavailable"));
         assert_eq!(session.finish().code, 0);
     });
@@ -63,8 +60,7 @@ fn calls_and_results_are_held_to_what_the_server_lists() {
 fn the_longest_line_of_the_client_is_the_policys() {
     arena::run(|arena| {
         let program = arena.program("echo_server");
-        let mut session = Run::new(arena, &policy("", "client_line: 2K")).command([&program]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policy("", "client_line: 2K")).command([&program]).begin();
         session.send_line(&"x".repeat(3000));
         let refused = session.receive();
         assert!(refused["error"]["message"].as_str().is_some_and(|text| text.contains("2048")), "{refused}");

@@ -111,8 +111,7 @@ fn executions(images: &Path) -> usize {
 
 /// Sends every smuggled line; after each the session must still answer, and nothing may have been executed.
 fn nothing_is_smuggled(arena: &Arena, server: &Server) {
-    let mut session = Run::new(arena, &policy()).command(&server.command).start();
-    session.initialize();
+    let mut session = Run::new(arena, &policy()).command(&server.command).begin();
     let mut rows = Vec::new();
     for (name, bytes) in smuggled() {
         session.send_bytes(&bytes).unwrap_or_else(|error| panic!("{name}: {error}\n{}", session.stderr()));
@@ -190,8 +189,7 @@ fn malformed_lines_have_the_codes_of_json_rpc() {
     arena::run(|arena| {
         let program = arena.program("echo_server");
         let policy = harness::policies::plain(&["echo"], &format!("{ROOT}/bin"));
-        let mut session = Run::new(arena, &policy).command([&program]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policy).command([&program]).begin();
         for (line, code) in [("{", -32_700), ("nonsense", -32_700), ("[]", -32_600), ("3", -32_600)] {
             session.send_line(line);
             let answer = session.receive();
@@ -208,8 +206,7 @@ fn a_line_over_the_limit_is_refused_and_the_session_lives() {
     arena::run(|arena| {
         let program = arena.program("echo_server");
         let policy = harness::policies::plain(&["echo"], &format!("{ROOT}/bin"));
-        let mut session = Run::new(arena, &policy).command([&program]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policy).command([&program]).begin();
         let frame = |length: usize| {
             let shell = json!({"jsonrpc": "2.0", "id": 77, "method": "tools/call",
                 "params": {"name": "echo", "arguments": {"text": ""}}})
@@ -242,8 +239,7 @@ fn an_answer_over_the_limit_becomes_an_error_for_its_request_wherever_its_id_sta
         let program = arena.program("sized_server");
         let policy = harness::policies::plain(&["give"], &format!("{ROOT}/bin"));
         for id_place in ["first", "last"] {
-            let mut session = Run::new(arena, &policy).command([program.as_os_str(), id_place.as_ref()]).start();
-            session.initialize();
+            let mut session = Run::new(arena, &policy).command([program.as_os_str(), id_place.as_ref()]).begin();
             let limit = intercept_sandbox::bounds::SERVER_LINE_BYTES_MAX;
             let answer = session.call("give", json!({"bytes": limit}));
             assert_eq!(answer["error"]["code"], -31_003, "{id_place}: {answer}");
@@ -278,8 +274,7 @@ sandbox:
     read: [{ROOT}/bin]
 "
         );
-        let mut session = Run::new(arena, &policy).command([&program]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policy).command([&program]).begin();
         for arguments in [
             json!({"text": "on"}),
             json!({"text": "on", "items": [{"price": 5}, {"price": 0.5}]}),
@@ -312,8 +307,7 @@ fn a_reused_id_is_refused_while_in_flight_and_refunds_nothing() {
         let policy = format!(
             "version: \"1\"\nname: reuse\ndefault: deny\ntools:\n  echo:\n    rules:\n      - rate_limit: {{max: 2, window: 60}}\nsandbox:\n  filesystem:\n    read: [{ROOT}/bin]\n"
         );
-        let mut session = Run::new(arena, &policy).command([&program]).start();
-        session.initialize();
+        let mut session = Run::new(arena, &policy).command([&program]).begin();
         let call = json!({"jsonrpc": "2.0", "id": "same", "method": "tools/call",
             "params": {"name": "echo", "arguments": {"text": "x"}}});
         let mut allowed = 0;

@@ -3,6 +3,7 @@
 mod ci;
 mod fuzz;
 mod mutate;
+mod opened;
 mod probes;
 mod say;
 mod setup;
@@ -59,9 +60,13 @@ enum Task {
         /// Only this group: network, files, process, kernel, resources or lifecycle.
         #[arg(long)]
         group: Option<String>,
-        /// Under us alone, without this protection (or these, with commas): which rows open.
+        /// Under us alone, without this protection (or these, with commas): which rows open. `all`: without one layer after the
+        /// other, and write what opened into docs/threat-model.md.
         #[arg(long)]
         without: Option<String>,
+        /// In guests with stock Debian kernels, as vm-test boots them: `6.1`, `6.12` or `all`.
+        #[arg(long, conflicts_with = "without")]
+        kernel: Option<String>,
         /// Only rows whose name contains this.
         filter: Option<String>,
     },
@@ -78,8 +83,8 @@ enum Task {
         /// `6.1`, `6.12` or `all`.
         #[arg(long, default_value = "all")]
         kernel: String,
-        /// Only this suite; may be given several times.
-        #[arg(long = "suite")]
+        /// Only these suites; with commas, or given several times.
+        #[arg(long = "suite", value_delimiter = ',')]
         suites: Vec<String>,
         /// Factor on the time bounds of the tests, for the emulated processor is slow.
         #[arg(long, default_value_t = vm::PATIENCE)]
@@ -101,7 +106,9 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Probes { arguments } => probes::run(&arguments),
         Task::Mutate { filter } => mutate::run(filter.as_deref()),
-        Task::Redteam { json, group, without, filter } => suites::redteam(json, group, without, filter),
+        Task::Redteam { json, group, without, kernel, filter } => {
+            suites::redteam(&suites::RedTeam { json, group, without, filter }, kernel.as_deref())
+        }
         Task::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Task::VmTest { kernel, suites, patience, kvm } => vm::run(&vm::Terms { kernel, suites, patience, kvm }),
         Task::Bench => suites::bench(),

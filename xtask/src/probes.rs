@@ -1,6 +1,6 @@
-//! `cargo xtask probes build|check`: the committed eBPF object and proof that it comes from the committed sources.
+//! `cargo xtask probes build|check`: the committed eBPF objects and proof that they come from the committed sources.
 //!
-//! `build` compiles `ebpf-probes/` and replaces `prebuilt/probes.o` and `prebuilt/BUILD.txt`. `check` compares digests, then
+//! `build` compiles `ebpf-probes/` and replaces the objects and `BUILD.txt` in `prebuilt/`. `check` compares digests, then
 //! compiles again in a fresh directory and compares byte for byte, if the compiler is the recorded one. Where that cannot
 //! be had, a developer is told so; in CI (environment `CI=true`) it is a failure.
 
@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 
 use toolchain::Toolchain;
 
-const OBJECT: &str = "prebuilt/probes.o";
+/// The cgroup and `sk_lookup` programs, and apart from them the LSM programs and the one on exec: binaries of the package, objects in
+/// `prebuilt/`.
+const OBJECTS: [&str; 3] = ["probes", "lsm", "exec"];
 const RECORD: &str = "prebuilt/BUILD.txt";
 
-/// What made the committed object, and from what.
+/// What made the committed objects, and from what.
 #[derive(Debug, PartialEq, Eq)]
 struct Record {
     /// `rustc --version`.
@@ -25,8 +27,8 @@ struct Record {
     linker: String,
     /// Where `core` came from: shipped with the compiler, or built from rust-src.
     core: String,
-    /// SHA-256 of the object.
-    object: String,
+    /// SHA-256 of each of [`OBJECTS`].
+    objects: [String; 3],
     /// SHA-256 over the sources.
     sources: String,
 }
@@ -43,7 +45,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
 }
 
-/// Compiles the probes and replaces the committed object.
+/// Where a committed object stands.
+fn place(object: &str) -> String {
+    format!("prebuilt/{object}.o")
+}
+
+/// Compiles the probes and replaces the committed objects.
 ///
 /// # Errors
 /// With the text for the developer.
@@ -51,34 +58,37 @@ pub(crate) fn build() -> Result<(), String> {
     let probes = probes_directory();
     let toolchain = Toolchain::any()?;
     say(&format!("building with {}, {}, {} core", toolchain.rustc, toolchain.linker, toolchain.core_name()));
-    let object = compile::in_fresh_directory(&probes, &toolchain)?;
+    let objects = compile::in_fresh_directory(&probes, &toolchain, OBJECTS)?;
     let record = Record {
         rustc: toolchain.rustc.clone(),
         linker: toolchain.linker.clone(),
         core: toolchain.core_name().into(),
-        object: digest::bytes(&object),
+        objects: objects.each_ref().map(|object| digest::bytes(object)),
         sources: digest::sources(&probes)?,
     };
-    write(&probes.join(OBJECT), &object)?;
-    write(&probes.join(RECORD), record.to_text().as_bytes())?;
-    say(&format!("wrote {OBJECT}, {} bytes, sha256 {}", object.len(), record.object));
-    Ok(())
+    for ((name, object), sum) in OBJECTS.into_iter().zip(&objects).zip(&record.objects) {
+        write(&probes.join(place(name)), object)?;
+        say(&format!("wrote {}, {} bytes, sha256 {sum}", place(name), object.len()));
+    }
+    write(&probes.join(RECORD), record.to_text().as_bytes())
 }
 
-/// Proves that the committed object is what the committed sources compile to.
+/// Proves that the committed objects are what the committed sources compile to.
 ///
 /// # Errors
 /// When it is not, or when CI cannot tell.
 pub(crate) fn check() -> Result<(), String> {
     let probes = probes_directory();
-    let committed = read(&probes.join(OBJECT))?;
     let text = read(&probes.join(RECORD))?;
     let record = Record::from_text(&String::from_utf8_lossy(&text))?;
-    if digest::bytes(&committed) != record.object {
-        return Err(format!("{OBJECT} is not the object that {RECORD} describes: run `cargo xtask probes build`"));
+    for (name, sum) in OBJECTS.into_iter().zip(&record.objects) {
+        let place = place(name);
+        if digest::bytes(&read(&probes.join(&place))?) != *sum {
+            return Err(format!("{place} is not the object that {RECORD} describes: run `cargo xtask probes build`"));
+        }
     }
     if digest::sources(&probes)? != record.sources {
-        return Err(format!("the sources are newer than {OBJECT}: run `cargo xtask probes build`"));
+        return Err("the sources are newer than the objects: run `cargo xtask probes build`".into());
     }
     let toolchain = match Toolchain::like(&record) {
         Ok(toolchain) => toolchain,
@@ -88,21 +98,24 @@ pub(crate) fn check() -> Result<(), String> {
             return Ok(());
         }
     };
-    let rebuilt = compile::in_fresh_directory(&probes, &toolchain)?;
-    if rebuilt != committed {
-        let digest = digest::bytes(&rebuilt);
-        return Err(format!("{OBJECT} differs from what its sources compile to (sha256 {digest})"));
+    for (name, rebuilt) in OBJECTS.into_iter().zip(compile::in_fresh_directory(&probes, &toolchain, OBJECTS)?) {
+        let place = place(name);
+        if rebuilt != read(&probes.join(&place))? {
+            let digest = digest::bytes(&rebuilt);
+            return Err(format!("{place} differs from what its sources compile to (sha256 {digest})"));
+        }
+        say(&format!("{place} is what its sources compile to, byte for byte ({})", toolchain.rustc));
     }
-    say(&format!("{OBJECT} is what its sources compile to, byte for byte ({})", toolchain.rustc));
     Ok(())
 }
 
 impl Record {
     fn to_text(&self) -> String {
+        let [probes, lsm, exec] = &self.objects;
         format!(
             "# Written by `cargo xtask probes build`, read by `cargo xtask probes check`.\n\
-             rustc: {}\nlinker: {}\ncore: {}\nobject-sha256: {}\nsources-sha256: {}\n",
-            self.rustc, self.linker, self.core, self.object, self.sources
+             rustc: {}\nlinker: {}\ncore: {}\nprobes-sha256: {probes}\nlsm-sha256: {lsm}\nexec-sha256: {exec}\nsources-sha256: {}\n",
+            self.rustc, self.linker, self.core, self.sources
         )
     }
 
@@ -115,7 +128,7 @@ impl Record {
             rustc: value("rustc")?,
             linker: value("linker")?,
             core: value("core")?,
-            object: value("object-sha256")?,
+            objects: [value("probes-sha256")?, value("lsm-sha256")?, value("exec-sha256")?],
             sources: value("sources-sha256")?,
         })
     }
@@ -148,7 +161,8 @@ mod tests {
 
     fn record() -> Record {
         let text = |text: &str| text.to_owned();
-        Record { rustc: text("r"), linker: text("l"), core: text("c"), object: text("o"), sources: text("s") }
+        let objects = [text("o"), text("m"), text("e")];
+        Record { rustc: text("r"), linker: text("l"), core: text("c"), objects, sources: text("s") }
     }
 
     #[test]
@@ -159,7 +173,7 @@ mod tests {
     #[test]
     fn a_record_without_a_line_is_refused() {
         let text = record().to_text();
-        for key in ["rustc", "linker", "core", "object-sha256", "sources-sha256"] {
+        for key in ["rustc", "linker", "core", "probes-sha256", "lsm-sha256", "exec-sha256", "sources-sha256"] {
             let without: String =
                 text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
             assert_eq!(Record::from_text(&without), Err(format!("{RECORD} has no `{key}`")));

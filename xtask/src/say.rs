@@ -8,6 +8,11 @@ pub(crate) fn step(text: &str) {
     let _ = writeln!(std::io::stderr(), "==> {text}");
 }
 
+/// What a step has come to so far.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// A result.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");

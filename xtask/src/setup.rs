@@ -12,26 +12,24 @@ use crate::shell::{Outcome, as_root, cargo, command, has, is_root, output, run, 
 const NODE_MAJOR_MIN: u32 = 18;
 
 /// A program and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("bwrap", "bubblewrap"),
     ("cc", "build-essential"),
     ("ip", "iproute2"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
     ("npm", "npm"),
     ("redis-server", "redis-server"),
     ("setpriv", "util-linux"),
+    ("setquota", "quota"),
+    ("strace", "strace"),
     ("sudo", "sudo"),
     ("unshare", "util-linux"),
 ];
 
 /// The same for the virtual machines of `vm-test`.
-const VM_PROGRAMS: [(&str, &str); 5] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
-    ("cpio", "cpio"),
-    ("mkfs.ext4", "e2fsprogs"),
-    ("xz", "xz-utils"),
-];
+const VM_PROGRAMS: [(&str, &str); 4] =
+    [("qemu-system-x86_64", "qemu-system-x86"), ("busybox", "busybox-static"), ("cpio", "cpio"), ("xz", "xz-utils")];
 
 /// Installs what the demo and the bench lack; says nothing when nothing is missing.
 pub(crate) fn ensure() -> Outcome {

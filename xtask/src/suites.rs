@@ -4,7 +4,7 @@ use std::env;
 use std::process::Command;
 
 use crate::shell::{Outcome, as_root, cargo, has, is_root, output, run};
-use crate::{mutate, say, setup};
+use crate::{mutate, opened, say, setup, vm};
 
 /// `cargo xtask test`.
 pub(crate) fn test(full: bool, unprivileged: bool) -> Outcome {
@@ -40,34 +40,54 @@ pub(crate) fn bench() -> Outcome {
     run(rooted(cargo(&arguments))?)
 }
 
-/// `cargo xtask redteam`. The table alone goes to standard output.
-pub(crate) fn redteam(json: bool, group: Option<String>, without: Option<String>, filter: Option<String>) -> Outcome {
+/// What of the red team's table is wanted.
+pub(crate) struct RedTeam {
+    /// For programs.
+    pub(crate) json: bool,
+    /// Only this group.
+    pub(crate) group: Option<String>,
+    /// Without these protections, with commas.
+    pub(crate) without: Option<String>,
+    /// Only rows whose name contains this.
+    pub(crate) filter: Option<String>,
+}
+
+impl RedTeam {
+    /// What the table's program is told.
+    fn arguments(&self) -> Vec<String> {
+        let flags = [("--group", &self.group), ("--without", &self.without)];
+        let flags = flags.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value.clone()?]));
+        self.json.then(|| "--json".to_owned()).into_iter().chain(flags.flatten()).chain(self.filter.clone()).collect()
+    }
+}
+
+/// `cargo xtask redteam`, here or in guests with other kernels. The table alone goes to standard output.
+pub(crate) fn redteam(wanted: &RedTeam, kernel: Option<&str>) -> Outcome {
+    if let Some(kernel) = kernel {
+        return vm::redteam(kernel, wanted.arguments());
+    }
     setup::ensure()?;
-    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--bins"];
-    let tests = ["--quiet", "--package", "intercept-sandbox-tests", "--bin", "redteam_table"];
     // A protection can be dropped in a build that knows how, in a target directory of its own.
-    let feature: &[&str] = if without.is_some() { &["--features", mutate::FEATURE] } else { &[] };
-    // Both packages on both lines: cargo would otherwise settle on other features, and build twice.
-    let mut build = cargo(&[&["build"][..], &packages, feature].concat());
-    let mut start = rooted(cargo(&[&["run"][..], &tests, feature].concat()))?;
-    if let Some(protections) = &without {
-        let target = mutate::target();
-        build.env("CARGO_TARGET_DIR", &target);
-        start.env("CARGO_TARGET_DIR", &target).env("ISB_WEAKEN", protections);
+    let feature: &[&str] = if wanted.without.is_some() { &["--features", mutate::FEATURE] } else { &[] };
+    let mut build = cargo(&[&["build"][..], &RED_TEAM, feature].concat());
+    if wanted.without.is_some() {
+        build.env("CARGO_TARGET_DIR", mutate::target());
     }
     run(build)?;
-    start.arg("--");
-    if json {
-        start.arg("--json");
+    if wanted.without.as_deref() == Some("all") {
+        return opened::write();
     }
-    for (flag, value) in [("--group", group), ("--without", without)] {
-        start.args(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
+    let program = ["run", "--quiet", "--package", "intercept-sandbox-tests", "--bin", "redteam_table"];
+    let mut start = rooted(cargo(&[&program[..], feature].concat()))?;
+    if let Some(protections) = &wanted.without {
+        start.env("CARGO_TARGET_DIR", mutate::target()).env("ISB_WEAKEN", protections);
     }
-    run({
-        start.args(filter);
-        start
-    })
+    start.arg("--").args(wanted.arguments());
+    run(start)
 }
+
+/// Both packages, also where a program of one is run: cargo would otherwise settle on other features, and build twice.
+const RED_TEAM: [&str; 5] = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests", "--bins"];
 
 /// Lets cargo build as the caller and run what it built as root, through `sudo -n` where that is needed.
 fn rooted(mut cargo: Command) -> Outcome<Command> {
@@ -79,7 +99,7 @@ fn rooted(mut cargo: Command) -> Outcome<Command> {
         return Err("this needs root: run it as root, or let `sudo -n` work, or pass --unprivileged to test".into());
     }
     let architecture = env::consts::ARCH.to_uppercase();
-    let keep = "--preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,RUST_BACKTRACE,NO_COLOR,ISB_BIN,ISB_WEAKEN";
+    let keep = "--preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,RUST_BACKTRACE,NO_COLOR,ISB_BIN,ISB_WEAKEN,ISB_SEED,ISB_TEST_PATIENCE";
     cargo.env(format!("CARGO_TARGET_{architecture}_UNKNOWN_LINUX_GNU_RUNNER"), format!("sudo -n {keep}"));
     Ok(cargo)
 }

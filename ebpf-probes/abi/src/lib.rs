@@ -13,7 +13,7 @@ pub struct Event {
     pub time_ns: u64,
     /// Id of the cgroup v2 directory of the calling task.
     pub cgroup: u64,
-    /// Socket cookie, unique per socket since boot.
+    /// Socket cookie, unique per socket since boot; 0 from an LSM program, which is given none.
     pub cookie: u64,
     /// Process (thread group) id in the initial pid namespace.
     pub tgid: u32,
@@ -89,6 +89,96 @@ pub const ALLOWED: u8 = 1;
 /// [`Event::verdict`]: refused.
 pub const DENIED: u8 = 2;
 
+/// One start of a program. 576 bytes, native byte order, no padding; what its lengths leave of a path is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ExecEvent {
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub time_ns: u64,
+    /// Id of the cgroup v2 directory of the task.
+    pub cgroup: u64,
+    /// Process (thread group) id in the initial pid namespace.
+    pub tgid: u32,
+    /// Process id of the parent in the initial pid namespace; 0 where it cannot be read.
+    pub ppid: u32,
+    /// Name of the task, which the kernel has just made from the path, NUL padded.
+    pub comm: [u8; 16],
+    /// Bytes written to [`Self::path`], NUL included; 0 where it could not be read.
+    pub path_bytes: u16,
+    /// Bytes written to [`Self::interpreter`], NUL included; 0 without one, or where it could not be read.
+    pub interpreter_bytes: u16,
+    /// Always zero.
+    pub zero: u32,
+    /// The path as it was asked for; [`PATH_BYTES`] long when it was cut, or fits exactly.
+    pub path: [u8; PATH_BYTES],
+    /// The path of what runs it, for a script.
+    pub interpreter: [u8; PATH_BYTES],
+}
+
+/// Of a path, NUL included: what is longer is cut.
+pub const PATH_BYTES: usize = 264;
+/// Bytes of one [`ExecEvent`].
+pub const EXEC_EVENT_BYTES: usize = 576;
+const _: () = assert!(size_of::<ExecEvent>() == EXEC_EVENT_BYTES);
+const _: () = assert!(align_of::<ExecEvent>() == 8);
+
+/// Byte offsets inside [`ExecEvent`].
+pub mod exec_offset {
+    use super::ExecEvent;
+    use core::mem::offset_of;
+
+    /// Of [`ExecEvent::time_ns`].
+    pub const TIME_NS: usize = offset_of!(ExecEvent, time_ns);
+    /// Of [`ExecEvent::cgroup`].
+    pub const CGROUP: usize = offset_of!(ExecEvent, cgroup);
+    /// Of [`ExecEvent::tgid`].
+    pub const TGID: usize = offset_of!(ExecEvent, tgid);
+    /// Of [`ExecEvent::ppid`].
+    pub const PPID: usize = offset_of!(ExecEvent, ppid);
+    /// Of [`ExecEvent::comm`].
+    pub const COMM: usize = offset_of!(ExecEvent, comm);
+    /// Of [`ExecEvent::path_bytes`].
+    pub const PATH_BYTES: usize = offset_of!(ExecEvent, path_bytes);
+    /// Of [`ExecEvent::interpreter_bytes`].
+    pub const INTERPRETER_BYTES: usize = offset_of!(ExecEvent, interpreter_bytes);
+    /// Of [`ExecEvent::path`].
+    pub const PATH: usize = offset_of!(ExecEvent, path);
+    /// Of [`ExecEvent::interpreter`].
+    pub const INTERPRETER: usize = offset_of!(ExecEvent, interpreter);
+}
+
+/// What the program on exec needs to know, the one value of [`MAP_EXECS`]. 24 bytes, no padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ExecScope {
+    /// Id of the cgroup v2 directory whose execs are told.
+    pub cgroup: u64,
+    /// Where `filename` stands in the kernel's `struct linux_binprm`, bytes.
+    pub filename: u32,
+    /// Where `interp` stands there.
+    pub interp: u32,
+    /// Where `real_parent` stands in `struct task_struct`.
+    pub real_parent: u32,
+    /// Where `tgid` stands there.
+    pub tgid: u32,
+}
+
+/// Bytes of one [`ExecScope`].
+pub const EXEC_SCOPE_BYTES: usize = 24;
+const _: () = assert!(size_of::<ExecScope>() == EXEC_SCOPE_BYTES);
+
+impl ExecScope {
+    /// The value as the bytes that the program reads.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; EXEC_SCOPE_BYTES] {
+        let mut bytes = [0; EXEC_SCOPE_BYTES];
+        let members = [self.filename, self.interp, self.real_parent, self.tgid].map(u32::to_ne_bytes);
+        let all = self.cgroup.to_ne_bytes().into_iter().chain(members.into_iter().flatten());
+        bytes.iter_mut().zip(all).for_each(|(to, from)| *to = from);
+        bytes
+    }
+}
+
 /// Key of [`MAP_ALLOWED`]: one synthetic address and port. 8 bytes, no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -144,7 +234,7 @@ pub const STUB_ADDRESS: [u8; 4] = [198, 18, 0, 1];
 /// Port of the DNS stub, UDP and TCP.
 pub const STUB_PORT: u16 = 53;
 
-/// Ring buffer of [`Event`]s.
+/// Ring buffer of [`Event`]s and [`ExecEvent`]s, which their lengths tell apart.
 pub const MAP_EVENTS: &str = "EVENTS";
 /// Hash map [`AllowKey`] -> `u32`.
 pub const MAP_ALLOWED: &str = "ALLOWED";
@@ -159,16 +249,30 @@ pub const COUNTER_BYTES_IN: u32 = 0;
 pub const COUNTER_BYTES_OUT: u32 = 1;
 /// Events for which the ring had no room.
 pub const COUNTER_LOST: u32 = 2;
+/// What the LSM program on connect(2) refused.
+pub const COUNTER_LSM_CONNECT: u32 = 3;
+/// What the LSM program on sendto(2) and sendmsg(2) refused.
+pub const COUNTER_LSM_SENDMSG: u32 = 4;
+/// Programs that were started and told: an [`ExecEvent`] each.
+pub const COUNTER_EXECS: u32 = 5;
+/// Programs that were started while more than half of the ring was taken: they are not told.
+pub const COUNTER_EXECS_LOST: u32 = 6;
 /// Number of counters.
-pub const COUNTERS: u32 = 3;
+pub const COUNTERS: u32 = 7;
 
-/// Size of the ring, bytes: a power of two and a multiple of the page size. Holds about 3,200 events.
+/// Array of one `u64`, of the host-wide LSM programs alone: the id of the cgroup v2 directory that they bind.
+pub const MAP_SCOPE: &str = "SCOPE";
+
+/// Array of one [`ExecScope`], of the program on exec alone.
+pub const MAP_EXECS: &str = "EXECS";
+
+/// Size of the ring, bytes: a power of two and a multiple of the page size. Holds about 3,200 events, or 220 starts of programs in the half that those may take.
 pub const RING_BYTES: u32 = 256 << 10;
 
 /// Read-only global (`u8`): 1 when the kernel has `bpf_set_retval` (5.18), so that a refusal says why.
 pub const GLOBAL_SET_RETVAL: &str = "SET_RETVAL";
 
-/// Names of the programs in the object.
+/// Names of the programs in the three objects.
 pub mod program {
     /// `cgroup/connect4`.
     pub const CONNECT4: &str = "connect4";
@@ -190,4 +294,14 @@ pub mod program {
     pub const COUNT_EGRESS: &str = "count_egress";
     /// `sk_lookup`.
     pub const TO_GATEWAY: &str = "to_gateway";
+    /// `lsm_cgroup/socket_connect`.
+    pub const LSM_CONNECT: &str = "lsm_connect";
+    /// `lsm_cgroup/socket_sendmsg`.
+    pub const LSM_SENDMSG: &str = "lsm_sendmsg";
+    /// `lsm/socket_connect`.
+    pub const LSM_CONNECT_HOST: &str = "lsm_connect_host";
+    /// `lsm/socket_sendmsg`.
+    pub const LSM_SENDMSG_HOST: &str = "lsm_sendmsg_host";
+    /// `tp_btf/sched_process_exec`.
+    pub const EXEC: &str = "exec";
 }

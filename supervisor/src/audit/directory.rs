@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstatat, mkdirat};
 use sha2::{Digest, Sha256};
 
 use super::chain::{self, Head, SESSION_DOMAIN};
@@ -108,6 +108,17 @@ impl SessionDirectory {
     #[must_use]
     pub fn session(&self) -> &str {
         &self.session
+    }
+
+    /// Bytes of the current segment: it grows with every record.
+    ///
+    /// # Errors
+    /// As fstatat(2).
+    pub fn segment_bytes(&self) -> Result<u64, AuditError> {
+        let name = segment_name(self.segments);
+        let stat = fstatat(&self.directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(|errno| AuditError::file("look at", &self.path.join(&name))(errno.into()))?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
     /// Appends a signed note for `head` to the notes, on disk when it returns, and hands it back for the mirrors.

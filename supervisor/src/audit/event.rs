@@ -305,7 +305,7 @@ pub struct McpResult {
 /// A process event.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Proc<'a> {
-    /// `exec`, `exit` or what was refused.
+    /// `exec`, `exit`, or what was refused: `call` for a system call.
     pub op: &'a str,
     /// Host pid.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,9 +313,30 @@ pub struct Proc<'a> {
     /// Host pid of the parent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ppid: Option<u32>,
-    /// Executable, as seen inside.
+    /// The system call that was refused, as syscalls(2) names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<&'a str>,
+    /// Host number of the thread that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
+    /// The name that the thread gives itself: a claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comm: Option<&'a str>,
+    /// How many equal events this one stands for; thread and process are those of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// Executable, as it was asked for inside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<&'a str>,
+    /// The program that runs a script.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<&'a str>,
+    /// Whether one of the two paths was longer, and is cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<bool>,
+    /// Whether the count holds other programs, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<bool>,
     /// Exit status, where it exited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,

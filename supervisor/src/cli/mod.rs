@@ -8,6 +8,7 @@ pub mod policy;
 mod reload;
 pub mod run;
 mod sessions;
+mod voice;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -56,17 +57,30 @@ enum Command {
     Version,
 }
 
+/// [`Cli`] with `run` alone. Every launch waits for its parser, and that of all commands takes longer to build than a policy to read.
+#[derive(Debug, Parser)]
+#[command(name = "intercept-sandbox")]
+struct RunOnly {
+    #[command(subcommand)]
+    command: RunCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunCommand {
+    Run(run::RunArgs),
+}
+
 /// Runs the command line and returns the exit code of docs/cli.md.
 #[must_use]
 pub fn main() -> ExitCode {
     tell_on_stderr();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let is_run = arguments.get(1).is_some_and(|word| word == "run");
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let command = match parse(arguments, is_run) {
+        Ok(command) => command,
         Err(error) => return usage(&error, is_run),
     };
-    match cli.command {
+    match command {
         Command::Run(arguments) => run::run(arguments),
         Command::Policy(command) => policy::run(command),
         Command::Approvals(command) => approvals::run(command),
@@ -83,10 +97,19 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What the small parser does not take, help and every mistake, is for the whole one to answer.
+fn parse(arguments: Vec<OsString>, is_run: bool) -> Result<Command, clap::Error> {
+    if is_run && let Ok(RunOnly { command: RunCommand::Run(arguments) }) = RunOnly::try_parse_from(&arguments) {
+        return Ok(Command::Run(arguments));
+    }
+    Cli::try_parse_from(arguments).map(|cli| cli.command)
+}
+
 /// What the program has to say while it runs goes to stderr, one line each; quiet unless something is wrong.
 fn tell_on_stderr() {
     let subscriber = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(voice::Voice::new())
+        .log_internal_errors(false) // it would say so on the stderr that cannot be written
         .with_max_level(tracing::Level::WARN)
         .without_time()
         .with_target(false)
@@ -111,5 +134,38 @@ fn version() -> ExitCode {
     match writeln!(std::io::stdout(), "intercept-sandbox {}", env!("CARGO_PKG_VERSION")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_small_parser_takes_what_the_whole_one_takes_and_reads_it_alike() {
+        let lines: [&[&str]; 8] = [
+            &["-c", "p.yaml", "--", "node", "-x", "--config"],
+            &["--profile", "p", "--dry-run", "--observe"],
+            &["--config=p.yaml", "--state-dsn", "redis://h", "--connect-to", "a:1:b:2", "--", "run", "run"],
+            &["-cp.yaml", "node", "--help"],
+            &["--help"],
+            &["-c", "p.yaml", "--profile", "p"],
+            &["-c", "p.yaml", "--no-such-flag", "--", "node"],
+            &[],
+        ];
+        for line in lines {
+            let words: Vec<OsString> = ["intercept-sandbox", "run"].iter().chain(line).map(OsString::from).collect();
+            let whole = Cli::try_parse_from(&words);
+            let small = RunOnly::try_parse_from(&words);
+            match (&whole, &small) {
+                (Ok(Cli { command: Command::Run(whole) }), Ok(RunOnly { command: RunCommand::Run(small) })) => {
+                    assert_eq!(format!("{whole:?}"), format!("{small:?}"));
+                }
+                (Err(_), Err(_)) => {}
+                _ => panic!("{line:?}: {whole:?}, {small:?}"),
+            }
+            let (said, whole) = (parse(words, true), whole.map(|cli| cli.command));
+            assert_eq!(format!("{said:?}"), format!("{whole:?}"), "{line:?}");
+        }
     }
 }

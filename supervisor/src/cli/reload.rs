@@ -80,7 +80,7 @@ fn reload(arguments: &ReloadArgs, out: &mut impl Write) -> Result<bool, ReloadEr
     let mut found = runtime_dir::sessions(Path::new(RUNTIME)).map_err(ReloadError::Runtime)?;
     match &arguments.session {
         Some(name) => choose(name, &mut found, |found| &found.session)?,
-        // What a killed monitor left is swept at the next start.
+        // What a killed monitor left is its janitor's, or the next start's.
         None => found.retain(|found| found.monitor.may_run()),
     }
     let mut all = true;

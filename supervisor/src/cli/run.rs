@@ -108,7 +108,7 @@ fn record(request: &Request, error: &SessionError) {
             client: None,
         },
         host: &host_name(),
-        rejects_policy: matches!(error, SessionError::Trust(_) | SessionError::Policy(_)),
+        rejects_policy: matches!(error, SessionError::Trust { .. } | SessionError::Policy(_)),
     };
     let keys = Path::new(KEYS);
     if let Err(failure) = audit::record_refusal(&request.refusal_dir(), keys, crate::clock::now(), &refusal) {

@@ -6,7 +6,6 @@ use std::path::Path;
 use aya::maps::MapType;
 use aya::programs::{LsmAttachType, ProgramType};
 use aya::sys::{is_map_supported, is_program_supported};
-use aya_obj::btf::{Btf, BtfKind};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
@@ -15,6 +14,7 @@ use nix::unistd::Uid;
 
 use super::probe::{Bpf, Cgroups, Namespace, Probe};
 use crate::clock;
+use crate::egress::kernel_types::KernelTypes;
 use crate::sandbox::Answer;
 use crate::sandbox::cgroup::Leaf;
 use crate::sandbox::cgroup::hierarchy::{Hierarchy, Mode};
@@ -140,11 +140,8 @@ impl Probe for Host {
 
 /// aya's own probe of tracing tries fentry, which needs trampolines; the exec audit is tp_btf, which does not.
 fn tp_btf() -> Result<bool, String> {
-    let btf = Btf::from_sys_fs().map_err(chain)?;
-    match btf.id_by_type_name_kind("btf_trace_sched_process_exec", BtfKind::Typedef) {
-        Ok(typedef) => load_tp_btf(typedef).map(|_| true).map_err(|errno| format!("bpf: {errno}")),
-        Err(_) => Ok(false),
-    }
+    let types = KernelTypes::read().map_err(chain)?.exec().map_err(chain)?;
+    load_tp_btf(types.tracepoint).map(|_| true).map_err(|errno| format!("bpf: {errno}"))
 }
 
 fn code(result: Result<(), Errno>) -> i32 {

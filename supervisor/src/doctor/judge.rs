@@ -40,7 +40,7 @@ fn kernel(probe: &dyn Probe) -> Vec<Check> {
     };
     let check = match version(&release) {
         Some(version) if version >= (5, 14) => ok(name, release),
-        Some(version) if version >= (5, 10) => bad(
+        Some(version) if version >= (5, 12) => bad(
             State::Degraded,
             name,
             release,
@@ -51,7 +51,7 @@ fn kernel(probe: &dyn Probe) -> Vec<Check> {
             State::Missing,
             name,
             release,
-            "cgroup links, ring buffers, sk_lookup and close_range need Linux 5.10",
+            "the view is made with mount_setattr, and owners of folders are mapped (Linux 5.12)",
             "boot Linux 6.1 or later",
         ),
     };
@@ -192,7 +192,7 @@ fn btf(probe: &dyn Probe) -> Vec<Check> {
 
 fn lsm(probe: &dyn Probe) -> Vec<Check> {
     let name = "bpf-lsm";
-    let lost = "a kernel-side say on exec and files besides Landlock";
+    let lost = "a third lock on connect and send, before the cgroup programs";
     let check = match (probe.lsm_list(), probe.bpf(Bpf::Lsm)) {
         (Some(list), _) if !list.split(',').any(|lsm| lsm.trim() == "bpf") => {
             bad(State::Degraded, name, format!("lsm={list}"), lost, "add bpf to the kernel's lsm= list")

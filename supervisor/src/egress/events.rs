@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use aya::maps::{MapData, RingBuf};
 use intercept_sandbox_abi as abi;
 
+use super::exec_events::ExecEvent;
 use super::report::{NetEvent, NetOp, NetVerdict};
 use crate::sandbox::plan::NetworkPlan;
 
@@ -56,12 +57,24 @@ pub struct ProbeEvent {
     pub verdict: NetVerdict,
 }
 
+/// What the ring holds; the lengths tell them apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RingEvent {
+    /// The server's network.
+    Net(ProbeEvent),
+    /// A program that was started.
+    Exec(ExecEvent),
+}
+
 /// An item that is not an event of this program's probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// Wrong length.
-    #[error("event of {0} bytes, expected {expected}", expected = abi::EVENT_BYTES)]
+    #[error("event of {0} bytes")]
     Length(usize),
+    /// A text longer than the room for it.
+    #[error("event with a text of {0} bytes")]
+    Text(usize),
     /// Unknown operation.
     #[error("event with unknown operation {0}")]
     Op(u8),
@@ -179,8 +192,11 @@ impl<M: Borrow<MapData>> EventReader<M> {
     }
 
     /// The next event, or `None` when the ring is empty. Never blocks.
-    pub fn next_event(&mut self) -> Option<Result<ProbeEvent, EventError>> {
-        self.ring.next().map(|item| ProbeEvent::parse(&item))
+    pub fn next_event(&mut self) -> Option<Result<RingEvent, EventError>> {
+        self.ring.next().map(|item| match item.len() {
+            abi::EXEC_EVENT_BYTES => ExecEvent::parse(&item).map(RingEvent::Exec),
+            _ => ProbeEvent::parse(&item).map(RingEvent::Net),
+        })
     }
 }
 
@@ -224,7 +240,7 @@ fn destination(family: u8, octets: [u8; 16]) -> Result<IpAddr, EventError> {
     }
 }
 
-fn name(comm: [u8; 16]) -> String {
+pub(super) fn name(comm: [u8; 16]) -> String {
     let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
     String::from_utf8_lossy(&comm[..end]).into_owned()
 }

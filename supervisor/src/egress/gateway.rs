@@ -13,11 +13,11 @@ use tokio::time::timeout;
 
 use super::accept::accept;
 use super::copy::{Counts, End, copy_both_ways};
-use super::dial::Dialer;
 use super::hosts::{Destination, Host, HostTable};
 use super::report::{NetEvent, NetOp, NetVerdict};
 use super::reporter::{Phase, ReportError, Reporter};
 use super::tls::{self, Sniffer};
+use super::upstreams::Upstreams;
 use crate::bounds::{GATEWAY_CONNECTIONS_MAX, GATEWAY_IDLE_MS, GATEWAY_SNIFF_WAIT_MS};
 use crate::policy::TlsMode;
 use crate::weaken;
@@ -25,7 +25,7 @@ use crate::weaken;
 /// Serves connections. Shared by all listeners of a session, and so are its caps.
 pub struct Gateway {
     hosts: Arc<HostTable>,
-    dialer: Dialer,
+    upstreams: Arc<Upstreams>,
     reporter: Reporter,
     phase: watch::Receiver<Phase>,
     slots: Arc<Semaphore>,
@@ -35,10 +35,15 @@ pub struct Gateway {
 type Refused = Option<NetEvent>;
 
 impl Gateway {
-    /// A gateway to `hosts` that dials nothing before `phase` is [`Phase::Open`].
+    /// A gateway to `hosts` that has nothing dialled before `phase` is [`Phase::Open`].
     #[must_use]
-    pub fn new(hosts: Arc<HostTable>, dialer: Dialer, reporter: Reporter, phase: watch::Receiver<Phase>) -> Self {
-        Self { hosts, dialer, reporter, phase, slots: Arc::new(Semaphore::new(GATEWAY_CONNECTIONS_MAX)) }
+    pub fn new(
+        hosts: Arc<HostTable>,
+        upstreams: Arc<Upstreams>,
+        reporter: Reporter,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        Self { hosts, upstreams, reporter, phase, slots: Arc::new(Semaphore::new(GATEWAY_CONNECTIONS_MAX)) }
     }
 
     /// Accepts until the listener fails or the reports have no taker.
@@ -92,7 +97,7 @@ impl Gateway {
         };
         self.record(event).await?;
         let event = event_of(stream, NetOp::Connect).host(&host);
-        let mut upstream = match self.dialer.dial(&host.plan.name, port).await {
+        let mut upstream = match self.upstreams.connect(host.place, port).await {
             Ok(upstream) => upstream,
             Err(error) if error.is_denial() => return Err(Some(event.denied(&error.to_string()))),
             Err(error) => return Err(Some(flow(event, &Counts::default(), &error.to_string()))),

@@ -12,6 +12,8 @@ use crate::sandbox::plan::{NetworkPlan, PlannedHost};
 pub struct Host {
     /// Its rule.
     pub plan: PlannedHost,
+    /// Its place in the policy's list, by which the dialer knows it.
+    pub place: u16,
     bytes_out: AtomicU64,
 }
 
@@ -48,8 +50,10 @@ impl HostTable {
     /// Indexes the hosts of `plan`.
     #[must_use]
     pub fn new(plan: &NetworkPlan) -> Self {
-        let hosts: Vec<_> =
-            plan.hosts.iter().map(|host| Arc::new(Host { plan: host.clone(), bytes_out: AtomicU64::new(0) })).collect();
+        let host = |(place, host): (u16, &PlannedHost)| {
+            Arc::new(Host { plan: host.clone(), place, bytes_out: AtomicU64::new(0) })
+        };
+        let hosts: Vec<_> = (0..).zip(&plan.hosts).map(host).collect();
         let by_address = hosts.iter().enumerate().map(|(index, host)| (host.plan.address, index)).collect();
         let by_name = hosts.iter().enumerate().map(|(i, host)| (host.plan.name.to_ascii_lowercase(), i)).collect();
         Self { hosts, by_address, by_name }
@@ -123,7 +127,7 @@ mod tests {
     fn the_budget_is_shared_and_never_overdrawn() {
         let mut host = planned("a.example", [198, 18, 0, 2], &[443]);
         host.max_bytes_out = Some(10);
-        let host = Host { plan: host, bytes_out: AtomicU64::new(0) };
+        let host = Host { plan: host, place: 0, bytes_out: AtomicU64::new(0) };
         assert!(host.charge(6));
         assert!(!host.charge(5));
         assert!(host.charge(4));

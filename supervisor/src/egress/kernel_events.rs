@@ -5,23 +5,23 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use aya::maps::{Array, MapData};
 use intercept_sandbox_abi as abi;
 
-use super::events::{EventReader, HostNames};
+use super::events::{EventReader, HostNames, RingEvent};
 use super::report::NetEvent;
-use super::serve::EventSource;
+use super::serve::{EventSource, KernelEvent, Lost};
 
-/// The ring, the counter of what it lost, and the policy's names for synthetic addresses.
+/// The ring, the counters of what it lost, and the policy's names for synthetic addresses.
 pub struct KernelEvents {
     reader: EventReader,
     counters: Array<MapData, u64>,
     counters_fd: RawFd,
     names: HostNames,
-    lost_told: u64,
+    lost_told: Lost,
     gate_ns: u64,
 }
 
 impl KernelEvents {
     pub(super) fn new(reader: EventReader, counters: (Array<MapData, u64>, RawFd), names: HostNames) -> Self {
-        Self { reader, counters: counters.0, counters_fd: counters.1, names, lost_told: 0, gate_ns: 0 }
+        Self { reader, counters: counters.0, counters_fd: counters.1, names, lost_told: Lost::default(), gate_ns: 0 }
     }
 
     /// Its descriptors, for the confinement to keep.
@@ -44,27 +44,37 @@ impl AsFd for KernelEvents {
 }
 
 impl EventSource for KernelEvents {
-    fn next(&mut self) -> Option<NetEvent> {
+    fn next(&mut self) -> Option<KernelEvent> {
         loop {
             match self.reader.next_event()? {
-                Ok(event) => {
+                Ok(RingEvent::Net(event)) => {
                     let self_test = event.time_ns < self.gate_ns;
-                    return Some(NetEvent { self_test, ..event.net_event(&self.names) });
+                    return Some(KernelEvent::Net(NetEvent { self_test, ..event.net_event(&self.names) }));
                 }
+                // Before the gate it is the sandbox's pid 1, and the answer of the layer tells of it.
+                Ok(RingEvent::Exec(event)) if event.time_ns < self.gate_ns => {}
+                Ok(RingEvent::Exec(event)) => return Some(KernelEvent::Exec(event.start)),
                 Err(error) => {
                     // Our own probe and this reader were built from one struct; a wrong item is a broken build, and it is
                     // told as a loss rather than passed over.
                     tracing::error!("kernel event: {error}");
-                    self.lost_told = self.lost_told.wrapping_sub(1);
+                    self.lost_told.events = self.lost_told.events.wrapping_sub(1);
                 }
             }
         }
     }
 
-    fn lost(&mut self) -> u64 {
+    fn lost(&mut self) -> Lost {
         // A count that cannot be read is told as one loss: the record says that something is missing.
-        let lost = self.counters.get(&abi::COUNTER_LOST, 0).unwrap_or(self.lost_told.wrapping_add(1));
-        let new = lost.wrapping_sub(self.lost_told);
+        let count = |index, told: u64| self.counters.get(&index, 0).unwrap_or(told.wrapping_add(1));
+        let lost = Lost {
+            events: count(abi::COUNTER_LOST, self.lost_told.events),
+            execs: count(abi::COUNTER_EXECS_LOST, self.lost_told.execs),
+        };
+        let new = Lost {
+            events: lost.events.wrapping_sub(self.lost_told.events),
+            execs: lost.execs.wrapping_sub(self.lost_told.execs),
+        };
         self.lost_told = lost;
         new
     }

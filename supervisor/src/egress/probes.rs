@@ -19,9 +19,12 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::events::{EventReader, HostNames};
+use super::exec_trace::{self, ExecTrace};
 use super::kernel_events::KernelEvents;
+use super::lsm::{Lsm, Maps};
 use crate::bounds::PROBE_DESTINATIONS_MAX;
 use crate::sandbox::plan::NetworkPlan;
+use crate::sandbox::{Layer, LayerReport};
 use crate::weaken;
 
 /// The compiled programs: `cargo xtask probes check` proves that they are these sources'.
@@ -34,6 +37,8 @@ pub struct Features {
     pub sk_lookup: bool,
     /// `bpf_set_retval` (5.18): a refused connect says ENETUNREACH. Without: EPERM.
     pub set_retval: bool,
+    /// LSM programs, where the kernel calls them. Without: not tried.
+    pub lsm: bool,
 }
 
 impl Features {
@@ -45,14 +50,14 @@ impl Features {
         let ask = |answer: Result<bool, ProgramError>| answer.map_err(|cause| ProbeError::Feature(Box::new(cause)));
         let set_retval = ask(is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval))?;
         let sk_lookup = ask(is_program_supported(ProgramType::SkLookup))?;
-        Ok(Self { sk_lookup: sk_lookup && weaken::in_force("sk-lookup"), set_retval })
+        Ok(Self { sk_lookup: sk_lookup && weaken::in_force("sk-lookup"), set_retval, lsm: true })
     }
 }
 
 /// aya's loader without the kernel's types. `EbpfLoader::new` reads and parses all of /sys/kernel/btf/vmlinux (6 MB, 30 ms:
 /// half of a launch) before it can be told not to, and goes on without where it cannot be opened; our programs use none of
 /// it. So for that one call no file can be opened.
-fn loader() -> Result<EbpfLoader<'static>, ProbeError> {
+pub(super) fn loader() -> Result<EbpfLoader<'static>, ProbeError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(ProbeError::Limit)?;
     setrlimit(Resource::RLIMIT_NOFILE, 0, hard).map_err(ProbeError::Limit)?;
     let loader = EbpfLoader::new();
@@ -125,6 +130,8 @@ pub struct Loaded {
     ebpf: Ebpf,
     destinations: Vec<(Ipv4Addr, u16)>,
     redirects: bool,
+    lsm: bool,
+    execs: exec_trace::Loaded,
 }
 
 impl Loaded {
@@ -133,10 +140,19 @@ impl Loaded {
     /// # Errors
     /// When a program is refused.
     pub fn load(network: &NetworkPlan, features: Features) -> Result<Self, ProbeError> {
+        Self::load_with(loader()?, network, features)
+    }
+
+    pub(super) fn load_with(
+        loader: EbpfLoader<'_>,
+        network: &NetworkPlan,
+        features: Features,
+    ) -> Result<Self, ProbeError> {
         let destinations = destinations(network)?;
         let says_why = u8::from(features.set_retval);
         let slots = u32::try_from(destinations.len().max(1)).unwrap_or(u32::MAX); // a map of 0 entries is EINVAL
-        let mut ebpf = loader()?
+        let mut loader = loader; // lives no longer than what it borrows here
+        let mut ebpf = loader
             .override_global(abi::GLOBAL_SET_RETVAL, &says_why, true)
             .map_max_entries(abi::MAP_ALLOWED, slots)
             .load(OBJECT)
@@ -146,7 +162,16 @@ impl Loaded {
             let name = abi::program::TO_GATEWAY;
             program::<SkLookup>(&mut ebpf, name)?.load().map_err(|cause| program_error(name, cause))?;
         }
-        Ok(Self { ebpf, destinations, redirects: features.sk_lookup })
+        let execs = exec_trace::Loaded::load(&shared_maps(&ebpf)?);
+        Ok(Self { ebpf, destinations, redirects: features.sk_lookup, lsm: features.lsm, execs })
+    }
+
+    /// The maps that the LSM programs and the one on exec write into.
+    ///
+    /// # Errors
+    /// When the object has them not, or with other types.
+    pub fn shared_maps(&self) -> Result<Maps<'_>, ProbeError> {
+        shared_maps(&self.ebpf)
     }
 
     /// Attaches the programs to `cgroup` (a cgroup v2 directory) and the redirection to the namespace `netns`, whose TCP
@@ -160,6 +185,8 @@ impl Loaded {
         netns: BorrowedFd<'_>,
         gateway: &impl AsRawFd,
     ) -> Result<Probes, ProbeError> {
+        let lsm = if self.lsm { Lsm::arm(&self.shared_maps()?, cgroup) } else { Lsm::Absent("not tried".to_owned()) };
+        let execs = self.execs.attach(cgroup);
         let mut links = attach_to_cgroup(&mut self.ebpf, cgroup)?;
         if self.redirects {
             let mut slot: SockMap<MapData> = take_map(&mut self.ebpf, abi::MAP_GATEWAY)?;
@@ -178,6 +205,8 @@ impl Loaded {
             counters: Array::try_from(counters).map_err(|cause| map_error(abi::MAP_COUNTERS, cause))?,
             events: Some(EventReader::new(take_map::<RingBuf<MapData>>(&mut self.ebpf, abi::MAP_EVENTS)?)),
             redirects: self.redirects,
+            lsm,
+            execs,
         };
         for (address, port) in self.destinations {
             probes.put(address, port, abi::OPEN)?;
@@ -194,6 +223,8 @@ pub struct Probes {
     counters_fd: OwnedFd,
     events: Option<EventReader>,
     redirects: bool,
+    lsm: Lsm,
+    execs: ExecTrace,
 }
 
 impl std::fmt::Debug for Probes {
@@ -213,6 +244,21 @@ impl Probes {
     #[must_use]
     pub const fn redirects(&self) -> bool {
         self.redirects
+    }
+
+    /// What the LSM programs answer. Asked after the self-test: they are in force when it was refused by them.
+    #[must_use]
+    pub fn lsm_answer(&self) -> LayerReport {
+        // A count that cannot be read shows nothing: then the layer is not in force.
+        let refused = [abi::COUNTER_LSM_CONNECT, abi::COUNTER_LSM_SENDMSG].map(|of| self.counter(of).unwrap_or(0));
+        LayerReport { layer: Layer::Lsm, answer: self.lsm.answer(refused) }
+    }
+
+    /// What the exec audit answers. Asked when the sandbox's pid 1 has been executed: it is in force when it has seen that.
+    #[must_use]
+    pub fn exec_answer(&self) -> LayerReport {
+        let seen = self.counter(abi::COUNTER_EXECS).unwrap_or(0);
+        LayerReport { layer: Layer::ExecTrace, answer: self.execs.answer(seen) }
     }
 
     /// Opens or closes one destination of the policy (call scope). A bpf(2) call: works after every privilege is dropped,
@@ -264,6 +310,14 @@ impl Probes {
         self.counter(abi::COUNTER_LOST)
     }
 
+    /// Programs that were started and are not told, since the start.
+    ///
+    /// # Errors
+    /// When the kernel refuses the lookup.
+    pub fn lost_execs(&self) -> Result<u64, ProbeError> {
+        self.counter(abi::COUNTER_EXECS_LOST)
+    }
+
     fn counter(&self, index: u32) -> Result<u64, ProbeError> {
         self.counters.get(&index, 0).map_err(|cause| map_error(abi::MAP_COUNTERS, cause))
     }
@@ -272,6 +326,14 @@ impl Probes {
         let key = abi::AllowKey::new(address.octets(), port).to_bytes();
         self.allowed.insert(key, value, 0).map_err(|cause| map_error(abi::MAP_ALLOWED, cause))
     }
+}
+
+fn shared_maps(ebpf: &Ebpf) -> Result<Maps<'_>, ProbeError> {
+    let shared = |name| match ebpf.map(name) {
+        Some(Map::RingBuf(data) | Map::HashMap(data) | Map::Array(data)) => Ok((name, data.fd().as_fd())),
+        _ => Err(ProbeError::Missing(name)),
+    };
+    Ok([shared(abi::MAP_EVENTS)?, shared(abi::MAP_ALLOWED)?, shared(abi::MAP_COUNTERS)?])
 }
 
 /// Every address and port of the plan, without repeats.

@@ -1,20 +1,42 @@
-//! Counts equal events, so that a flood of denials is a few records with a count and not a flood of records.
+//! Counts equal events, so that a flood of them is a few records with a count and not a flood of records.
 //!
 //! The first of a kind is reported at once; later ones are counted and reported after a pause that doubles while they go
 //! on. Memory is bounded by [`REPEATS_KEYS_MAX`] kinds for each operation and verdict, so that a flood of one does not hide the
 //! other; whatever is beyond shares one counter, whose record shows the latest event.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use crate::bounds::{REPEATS_KEEP_MS, REPEATS_KEYS_MAX, REPEATS_PAUSE_MAX_MS, REPEATS_PAUSE_MIN_MS};
+use crate::egress::exec_events::ExecStart;
 use crate::egress::report::{NetEvent, NetOp, NetVerdict};
 
 /// How the reason of a record begins whose event found no slot of its own; the event's own reason follows.
 pub const OVERFLOW_REASON: &str = "one of many different events; the latest is shown";
 
+/// An event that can stand for several.
+pub trait Countable: Clone + Debug {
+    /// Classes have slots of their own: a flood of one does not take another's. There are few of them.
+    type Class: Debug + Eq + Hash;
+    /// What two events have in common that are counted as one.
+    type Kind: Debug + Eq + Hash;
+
+    /// Its class.
+    fn class(&self) -> Self::Class;
+    /// Its kind within the class.
+    fn kind(&self) -> Self::Kind;
+    /// How many it stands for.
+    fn count(&mut self) -> &mut u64;
+    /// The event as it shows in a counter that many kinds share; `others` are counted there already.
+    #[must_use]
+    fn one_of_many(self, others: Option<&Self>) -> Self;
+}
+
+/// What makes two network events equal, but for operation and verdict.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Kind {
+pub struct NetKind {
     family: Option<String>,
     proto: Option<String>,
     destination: Option<(IpAddr, u16)>,
@@ -25,9 +47,64 @@ struct Kind {
     self_test: bool,
 }
 
+impl Countable for NetEvent {
+    type Class = (NetOp, NetVerdict); // at most ten
+    type Kind = NetKind;
+
+    fn class(&self) -> Self::Class {
+        (self.op, self.verdict)
+    }
+
+    fn kind(&self) -> NetKind {
+        NetKind {
+            family: self.family.clone(),
+            proto: self.proto.clone(),
+            destination: self.dst_ip.map(|ip| (ip, self.dst_port.unwrap_or(0))),
+            host: self.host.clone(),
+            sni: self.sni.clone(),
+            reason: self.reason.clone(),
+            pid: self.pid,
+            self_test: self.self_test,
+        }
+    }
+
+    fn count(&mut self) -> &mut u64 {
+        &mut self.count
+    }
+
+    fn one_of_many(mut self, others: Option<&Self>) -> Self {
+        self.reason = match self.reason.as_str() {
+            "" => OVERFLOW_REASON.into(),
+            own => format!("{OVERFLOW_REASON}: {own}"),
+        };
+        // A count that holds one event of the server's is not the self-test's.
+        self.self_test &= others.is_none_or(|others| others.self_test);
+        self
+    }
+}
+
+impl Countable for ExecStart {
+    type Class = ();
+    type Kind = (Option<String>, Option<String>); // not who: every start is another process
+
+    fn class(&self) -> Self::Class {}
+
+    fn kind(&self) -> Self::Kind {
+        (self.path.clone(), self.interpreter.clone())
+    }
+
+    fn count(&mut self) -> &mut u64 {
+        &mut self.count
+    }
+
+    fn one_of_many(self, _others: Option<&Self>) -> Self {
+        Self { others: true, ..self }
+    }
+}
+
 #[derive(Debug)]
-struct Slot {
-    event: NetEvent,
+struct Slot<E> {
+    event: E,
     pending: u64,
     reported_ms: u64,
     seen_ms: u64,
@@ -35,53 +112,51 @@ struct Slot {
 }
 
 /// The counters. Times are milliseconds of any clock that does not go back.
-#[derive(Debug, Default)]
-pub struct Repeats {
-    classes: HashMap<(NetOp, NetVerdict), Class>, // at most ten
+#[derive(Debug)]
+pub struct Repeats<E: Countable> {
+    classes: HashMap<E::Class, Class<E>>,
 }
 
-/// The counters of one operation and verdict.
-#[derive(Debug, Default)]
-struct Class {
-    slots: HashMap<Kind, Slot>,
-    overflow: Option<Slot>,
+impl<E: Countable> Default for Repeats<E> {
+    fn default() -> Self {
+        Self { classes: HashMap::new() }
+    }
 }
 
-impl Repeats {
+/// The counters of one class.
+#[derive(Debug)]
+struct Class<E: Countable> {
+    slots: HashMap<E::Kind, Slot<E>>,
+    overflow: Option<Slot<E>>,
+}
+
+impl<E: Countable> Repeats<E> {
     /// Takes an event; gives it back when it is the first of its kind and is to be reported now.
     #[must_use]
-    pub fn push(&mut self, event: NetEvent, now_ms: u64) -> Option<NetEvent> {
-        let kind = Kind {
-            family: event.family.clone(),
-            proto: event.proto.clone(),
-            destination: event.dst_ip.map(|ip| (ip, event.dst_port.unwrap_or(0))),
-            host: event.host.clone(),
-            sni: event.sni.clone(),
-            reason: event.reason.clone(),
-            pid: event.pid,
-            self_test: event.self_test,
-        };
-        let class = self.classes.entry((event.op, event.verdict)).or_default();
+    pub fn push(&mut self, mut event: E, now_ms: u64) -> Option<E> {
+        let kind = event.kind();
+        let class =
+            self.classes.entry(event.class()).or_insert_with(|| Class { slots: HashMap::new(), overflow: None });
         if let Some(slot) = class.slots.get_mut(&kind) {
-            slot.count(event.count, now_ms);
+            slot.count(*event.count(), now_ms);
             return None;
         }
         if class.slots.len() < REPEATS_KEYS_MAX {
             class.slots.insert(kind, Slot::new(event.clone(), now_ms));
             return Some(event);
         }
-        let latest = one_of_many(event);
         if let Some(slot) = &mut class.overflow {
-            slot.count_other(latest, now_ms);
+            slot.count_other(event, now_ms);
             return None;
         }
-        class.overflow = Some(Slot::new(latest.clone(), now_ms));
-        Some(latest)
+        let event = event.one_of_many(None);
+        class.overflow = Some(Slot::new(event.clone(), now_ms));
+        Some(event)
     }
 
     /// What has been counted and is due at `now_ms`; forgets the kinds that have stopped.
     #[must_use]
-    pub fn due(&mut self, now_ms: u64) -> Vec<NetEvent> {
+    pub fn due(&mut self, now_ms: u64) -> Vec<E> {
         let mut due = Vec::new();
         for class in self.classes.values_mut() {
             class.slots.retain(|_, slot| slot.keep(now_ms, &mut due));
@@ -92,24 +167,15 @@ impl Repeats {
 
     /// Everything that has been counted and not been reported, for the end of the session.
     #[must_use]
-    pub fn drain(&mut self) -> Vec<NetEvent> {
+    pub fn drain(&mut self) -> Vec<E> {
         let classes = self.classes.drain().map(|(_, class)| class);
         let slots = classes.flat_map(|class| class.slots.into_values().chain(class.overflow));
         slots.filter(|slot| slot.pending > 0).map(|slot| slot.counted()).collect()
     }
 }
 
-/// The event with a reason that says how it came into a shared counter.
-fn one_of_many(mut event: NetEvent) -> NetEvent {
-    event.reason = match event.reason.as_str() {
-        "" => OVERFLOW_REASON.into(),
-        own => format!("{OVERFLOW_REASON}: {own}"),
-    };
-    event
-}
-
-impl Slot {
-    const fn new(event: NetEvent, now_ms: u64) -> Self {
+impl<E: Countable> Slot<E> {
+    const fn new(event: E, now_ms: u64) -> Self {
         Self { event, pending: 0, reported_ms: now_ms, seen_ms: now_ms, pause_ms: REPEATS_PAUSE_MIN_MS }
     }
 
@@ -119,21 +185,21 @@ impl Slot {
     }
 
     /// Counts an event of another kind and shows it from now on.
-    fn count_other(&mut self, mut event: NetEvent, now_ms: u64) {
-        // A count that holds one event of the server's is not the self-test's.
-        event.self_test &= self.pending == 0 || self.event.self_test;
-        self.count(event.count, now_ms);
-        self.event = event;
+    fn count_other(&mut self, mut event: E, now_ms: u64) {
+        let others = (self.pending > 0).then_some(&self.event);
+        let shown = event.clone().one_of_many(others);
+        self.count(*event.count(), now_ms);
+        self.event = shown;
     }
 
-    fn counted(&self) -> NetEvent {
+    fn counted(&self) -> E {
         let mut event = self.event.clone();
-        event.count = self.pending;
+        *event.count() = self.pending;
         event
     }
 
     /// Reports into `due` if it is time; false when the slot may go.
-    fn keep(&mut self, now_ms: u64, due: &mut Vec<NetEvent>) -> bool {
+    fn keep(&mut self, now_ms: u64, due: &mut Vec<E>) -> bool {
         if self.pending > 0 && now_ms.saturating_sub(self.reported_ms) >= self.pause_ms {
             due.push(self.counted());
             self.pending = 0;
@@ -258,6 +324,34 @@ mod tests {
         assert_eq!((counts(&due).as_slice(), due[0].self_test), ([2].as_slice(), false));
         let _ = repeats.push(ours, REPEATS_PAUSE_MIN_MS);
         assert!(repeats.drain()[0].self_test);
+    }
+
+    fn started(path: &str, pid: u32) -> ExecStart {
+        let (path, comm) = (Some(path.to_owned()), String::new());
+        ExecStart { path, interpreter: None, cut: false, pid, ppid: None, comm, count: 1, others: false }
+    }
+
+    #[test]
+    fn starts_of_one_program_are_counted_whoever_starts_it() {
+        let mut repeats = Repeats::default();
+        assert_eq!(repeats.push(started("/bin/true", 1), 0), Some(started("/bin/true", 1)));
+        for pid in 2..10_000 {
+            assert_eq!(repeats.push(started("/bin/true", pid), 0), None);
+        }
+        let script = ExecStart { interpreter: Some("/bin/true".to_owned()), ..started("/bin/true", 9) };
+        assert_eq!(repeats.push(script.clone(), 0), Some(script), "another interpreter");
+        assert_eq!(repeats.due(REPEATS_PAUSE_MIN_MS), [ExecStart { count: 9_998, ..started("/bin/true", 1) }]);
+    }
+
+    #[test]
+    fn programs_of_ever_other_names_share_a_record_that_says_so() {
+        let mut repeats = Repeats::default();
+        let push = |n: usize| repeats.push(started(&n.to_string(), 1), 0);
+        let told: Vec<ExecStart> = (0..10_000).filter_map(push).collect();
+        assert_eq!((told.len(), told.iter().filter(|start| start.others).count()), (REPEATS_KEYS_MAX + 1, 1));
+        let rest = repeats.drain();
+        let count = 10_000 - u64::try_from(told.len()).unwrap();
+        assert_eq!(rest, [ExecStart { count, others: true, ..started("9999", 1) }]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use thiserror::Error;
 pub use crate::audit::net::{NetEvent, NetOp, NetVerdict};
 use crate::bounds::CREW_MESSAGE_BYTES_MAX;
 pub use crate::egress::channel::{Channel, ChannelError, Received, Sent};
+use crate::egress::exec_events::ExecStart;
 
 /// Egress to relay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,8 +23,18 @@ pub enum Report {
         /// What happened.
         event: NetEvent,
     },
+    /// Programs were started.
+    Exec {
+        /// Which, and how many.
+        start: ExecStart,
+    },
     /// Kernel events that the ring buffer had no room for, since the last report.
     Lost {
+        /// How many.
+        count: u64,
+    },
+    /// Programs that were started and are not told, since the last report.
+    LostExecs {
         /// How many.
         count: u64,
     },
@@ -115,7 +126,18 @@ mod tests {
         event.sni = Some("evil.example".into());
         event.count = 7;
         let mut bytes = Vec::new();
-        for report in [Report::Net { ticket: Some(u64::MAX), event }, Report::Lost { count: 3 }] {
+        let start = ExecStart {
+            path: Some("/bin/sh".into()),
+            interpreter: None,
+            cut: true,
+            pid: 42,
+            ppid: Some(41),
+            comm: "sh".into(),
+            count: 7,
+            others: true,
+        };
+        let lost = [Report::Lost { count: 3 }, Report::LostExecs { count: 4 }];
+        for report in [Report::Net { ticket: Some(u64::MAX), event }, Report::Exec { start }].into_iter().chain(lost) {
             encode(&report, &mut bytes).unwrap();
             assert_eq!(decode_report(&bytes).unwrap(), report);
         }

@@ -13,9 +13,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::exec_events::ExecStart;
+use super::exec_tally::ExecTally;
 use super::repeats::Repeats;
 use super::report::{Channel, ChannelError, MessageError, NetEvent, Received, Reply, Report, Sent};
 use super::report::{decode_reply, encode};
+use super::serve::Lost;
 use crate::bounds::{EGRESS_QUEUE_MAX, EGRESS_RECORD_WAIT_MS};
 use crate::clock;
 use crate::sys::readiness::readiness;
@@ -62,7 +65,10 @@ pub enum Phase {
         since_ns: u64,
     },
     /// The session is over; nothing new is accepted.
-    Finishing,
+    Finishing {
+        /// As of [`Phase::Open`]; none where the gate never opened.
+        since_ns: Option<u64>,
+    },
 }
 
 /// What the queue holds.
@@ -84,7 +90,8 @@ pub struct Reporter {
 struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     tickets: AtomicU64,
-    repeats: Mutex<Repeats>,
+    repeats: Mutex<Repeats<NetEvent>>,
+    execs: Mutex<ExecTally>,
 }
 
 /// The two halves of the pump and what they feed.
@@ -100,7 +107,12 @@ pub struct Pump {
 pub fn reporter() -> (Reporter, Pump, watch::Receiver<Phase>) {
     let (queue, rest) = mpsc::channel(EGRESS_QUEUE_MAX);
     let (phase, watcher) = watch::channel(Phase::Closed);
-    let shared = Arc::new(Shared { waiting: Mutex::default(), tickets: AtomicU64::new(1), repeats: Mutex::default() });
+    let shared = Arc::new(Shared {
+        waiting: Mutex::default(),
+        tickets: AtomicU64::new(1),
+        repeats: Mutex::default(),
+        execs: Mutex::default(),
+    });
     (Reporter { queue, shared: Arc::clone(&shared) }, Pump { queue: rest, shared, phase }, watcher)
 }
 
@@ -142,6 +154,18 @@ impl Reporter {
         }
     }
 
+    /// Reports the start of a program, or counts it when there are too many.
+    ///
+    /// # Errors
+    /// [`ReportError::Closed`].
+    pub async fn tell_exec(&self, start: ExecStart) -> Result<(), ReportError> {
+        let first = lock(&self.shared.execs).push(start, now_ms());
+        match first {
+            Some(start) => self.send(Report::Exec { start }).await,
+            None => Ok(()),
+        }
+    }
+
     /// Reports the counts that are due, or all of them at the end.
     ///
     /// # Errors
@@ -151,18 +175,31 @@ impl Reporter {
             let mut repeats = lock(&self.shared.repeats);
             if all { repeats.drain() } else { repeats.due(now_ms()) }
         };
+        let started = {
+            let mut execs = lock(&self.shared.execs);
+            if all { execs.drain() } else { execs.due(now_ms()) }
+        };
         for event in due {
             self.tell(event).await?;
+        }
+        for start in started {
+            self.send(Report::Exec { start }).await?;
         }
         Ok(())
     }
 
-    /// Reports kernel events that were lost.
+    /// Reports kernel events that were lost, if any were.
     ///
     /// # Errors
     /// [`ReportError::Closed`].
-    pub async fn tell_lost(&self, count: u64) -> Result<(), ReportError> {
-        self.send(Report::Lost { count }).await
+    pub async fn tell_lost(&self, lost: Lost) -> Result<(), ReportError> {
+        if lost.events > 0 {
+            self.send(Report::Lost { count: lost.events }).await?;
+        }
+        if lost.execs > 0 {
+            self.send(Report::LostExecs { count: lost.execs }).await?;
+        }
+        Ok(())
     }
 
     /// Hangs up after what has been reported so far.
@@ -230,7 +267,7 @@ async fn receive_replies(
             Received::Message => match decode_reply(&datagram)? {
                 Reply::Recorded { ticket } => confirm(shared, ticket)?,
                 Reply::GateOpen { opened_ns } => advance(phase, Phase::Open { since_ns: opened_ns }),
-                Reply::Finish => advance(phase, Phase::Finishing),
+                Reply::Finish => finish(phase),
             },
         }
     }
@@ -254,6 +291,15 @@ fn advance(phase: &watch::Sender<Phase>, to: Phase) {
         *now = to.max(*now);
         forward
     });
+}
+
+/// The last phase, which keeps when the gate opened: both words may come before anybody looks.
+fn finish(phase: &watch::Sender<Phase>) {
+    let since_ns = match *phase.borrow() {
+        Phase::Open { since_ns } => Some(since_ns),
+        Phase::Closed | Phase::Finishing { .. } => None,
+    };
+    advance(phase, Phase::Finishing { since_ns });
 }
 
 fn now_ms() -> u64 {
@@ -286,6 +332,16 @@ mod tests {
         pump.abort();
     }
 
+    #[test]
+    fn a_session_that_ends_at_once_is_known_to_have_begun() {
+        let (phase, _watcher) = watch::channel(Phase::Closed);
+        advance(&phase, Phase::Open { since_ns: 7 });
+        finish(&phase);
+        assert_eq!(*phase.borrow(), Phase::Finishing { since_ns: Some(7) });
+        finish(&phase);
+        assert_eq!(*phase.borrow(), Phase::Finishing { since_ns: Some(7) });
+    }
+
     #[tokio::test]
     async fn a_late_confirmation_is_no_error_and_a_phase_never_goes_back() {
         let (reporter, pump, mut phase) = reporter();
@@ -299,7 +355,7 @@ mod tests {
         }
         drop(relay);
         pump.await.unwrap().unwrap();
-        assert_eq!(*phase.borrow_and_update(), Phase::Finishing);
+        assert_eq!(*phase.borrow_and_update(), Phase::Finishing { since_ns: None });
     }
 
     #[tokio::test]

@@ -16,8 +16,10 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use super::*;
 use crate::bounds::GATEWAY_CONNECTIONS_MAX;
 use crate::egress::client_hello::made;
+use crate::egress::dialer::DialerParts;
 use crate::egress::hosts::planned;
 use crate::egress::report::{NetOp, NetVerdict, Received, Reply, Report, decode_report, encode_reply};
+use crate::egress::{SystemDns, dial_link, dialer};
 use crate::policy::TlsMode;
 use crate::sandbox::plan::ConnectTo;
 
@@ -58,6 +60,10 @@ impl Rig {
     }
 
     fn start(upstream: Handler, confirms: bool) -> Self {
+        Self::start_with(upstream, confirms, None::<NoEvents>)
+    }
+
+    fn start_with<E: EventSource + Send + 'static>(upstream: Handler, confirms: bool, events: Option<E>) -> Self {
         let (upstream_port, dialled) = upstream_of(upstream);
         let any = || TcpListener::bind("0.0.0.0:0").unwrap();
         let (gateway, other, dns_tcp) = (any(), any(), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -71,10 +77,10 @@ impl Rig {
         let (relay, report) = Channel::pair().unwrap();
         let parts = EgressParts {
             listeners: Listeners { gateway, dns_udp, dns_tcp, fallback: vec![(other_port, other)] },
-            events: None::<NoEvents>,
+            events,
             network: network(port, upstream_port),
             report: report.into_fd(),
-            upstream_dns: SystemDns::from_texts(b"", b"127.0.0.1 rebound.example\n").unwrap(),
+            dialer: Some(dialer_of(network(port, upstream_port))),
         };
         let egress = thread::spawn(move || serve(parts));
         let (relay, hang_up) = (Arc::new(relay), Arc::new(AtomicBool::new(false)));
@@ -100,7 +106,7 @@ impl Rig {
     fn event(&self) -> NetEvent {
         match self.hear().report {
             Report::Net { event, .. } => event,
-            Report::Lost { .. } => panic!("nothing is lost here"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -131,6 +137,14 @@ fn network(port: u16, to_port: u16) -> NetworkPlan {
     hosts[2].max_bytes_out = Some(SMALL_BYTES_MAX);
     let to = |host: &str| ConnectTo { host: host.into(), port, to_host: "127.0.0.1".into(), to_port };
     NetworkPlan { hosts, connect_to: ["api.example", "plain.example", "small.example"].map(to).into() }
+}
+
+/// The dialer process, in a thread; gives egress's end.
+fn dialer_of(network: NetworkPlan) -> OwnedFd {
+    let (egress, dialer) = dial_link::pair().unwrap();
+    let dns = SystemDns::from_texts(b"", b"127.0.0.1 rebound.example\n").unwrap();
+    thread::spawn(move || dialer::serve(DialerParts::of(network, dialer, dns)).unwrap());
+    egress
 }
 
 fn upstream_of(handler: Handler) -> (u16, Arc<AtomicUsize>) {

@@ -3,20 +3,24 @@
 //! It is a missing route and not a filter: nothing has to run, or keep running, for the server to be cut off.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::panic::resume_unwind;
+use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::fstat;
+use nix::sched::{CloneFlags, unshare};
 
 use super::netlink::{LOOPBACK_INDEX, Netlink, NetlinkError, Route};
-use super::probes::{Features, Loaded, ProbeError, Probes};
+use super::probes::{self, Features, Loaded, ProbeError, Probes};
 use super::sockets::{self, SocketError};
+use crate::bounds::LAST_THREAD_WAIT_MS;
+use crate::clock;
 use crate::fault::Stage;
 use crate::sandbox::plan::NetworkPlan;
 use crate::sandbox::{Answer, Layer, LayerReport};
+use crate::sys::process;
 use crate::weaken;
 
 /// The synthetic range: RFC 2544 benchmarking addresses, which no network routes.
@@ -46,21 +50,29 @@ pub struct Wall {
     pub probes: Probes,
 }
 
-/// A network namespace without a route, and our sockets inside it: all of the wall but the probes.
+/// A wall in the making: the verifier reads the programs on a thread of its own, while the caller does what else a launch needs.
+/// Dropped, it is given up: the thread ends by itself or with the process, and what it loaded is in force nowhere.
+#[derive(Debug)]
+pub struct Raising {
+    begun: Result<(Features, JoinHandle<Result<Loaded, ProbeError>>), WallError>,
+}
+
+/// A network namespace without a route, our sockets inside it, and programs that the verifier accepted: all of the wall but
+/// that nothing is attached.
 #[derive(Debug)]
 pub struct Enclosure {
     /// The namespace that the server joins.
     pub netns: OwnedFd,
     listeners: Listeners,
-    features: Features,
+    loaded: Loaded,
 }
 
 /// Why there is no wall. Nothing was started, and nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum WallError {
-    /// unshare(2) and setns(2) change one thread: with several, another would stay where it was.
-    #[error("the wall is raised by a process with one thread; this one has {0}")]
-    Threads(usize),
+    /// A thread could not be started, or one that has ended did not go.
+    #[error("cannot use a thread")]
+    Thread(#[source] std::io::Error),
     /// A file of /proc could not be read.
     #[error("cannot read {path}")]
     Proc {
@@ -73,9 +85,6 @@ pub enum WallError {
     /// unshare(2) failed.
     #[error("cannot make a network namespace")]
     Unshare(#[source] Errno),
-    /// The way back failed. The process stands in the server's namespace and must end.
-    #[error("cannot return from the server's network namespace")]
-    NotBack(#[source] Errno),
     /// rtnetlink failed.
     #[error("cannot set up the network namespace")]
     Netlink(#[from] NetlinkError),
@@ -91,8 +100,7 @@ pub enum WallError {
 }
 
 impl Wall {
-    /// Raises the wall for the cgroup v2 directory `cgroup`. The caller is root and has one thread; it is in its own
-    /// namespace again when this returns, whatever it returns but [`WallError::NotBack`].
+    /// Raises the wall for the cgroup v2 directory `cgroup`. The caller is root.
     ///
     /// # Errors
     /// When any part is missing; nothing is left in force then.
@@ -105,7 +113,7 @@ impl Wall {
     /// # Errors
     /// As [`Self::raise`].
     pub fn raise_with(network: &NetworkPlan, cgroup: BorrowedFd<'_>, features: Features) -> Result<Self, WallError> {
-        Enclosure::build_with(network, features)?.arm(network, cgroup)
+        Raising::begin_with(network, features).enclose_beside(network)?.arm(cgroup)
     }
 
     /// What this part of the sandbox answers. The gateway answers for itself, once it serves.
@@ -124,58 +132,88 @@ impl Wall {
     }
 }
 
-impl Enclosure {
-    /// Makes the namespace. The caller has one thread; it is in its own namespace again when this returns, whatever it
-    /// returns but [`WallError::NotBack`].
+impl Raising {
+    /// Begins: asks the kernel what it has and gives the programs to a thread. What goes wrong is told by [`Self::enclose`].
+    #[must_use]
+    pub fn begin(network: &NetworkPlan) -> Self {
+        match Features::detect() {
+            Ok(features) => Self::begin_with(network, features),
+            Err(error) => Self { begun: Err(error.into()) },
+        }
+    }
+
+    fn begin_with(network: &NetworkPlan, features: Features) -> Self {
+        let begin = || {
+            // Here and not there: it takes the right to open files from the whole process for a moment.
+            let loader = probes::loader()?;
+            let network = network.clone();
+            let load = move || Loaded::load_with(loader, &network, features);
+            let thread = thread::Builder::new().name("isb-verifier".into()).spawn(load).map_err(WallError::Thread)?;
+            Ok((features, thread))
+        };
+        Self { begun: begin() }
+    }
+
+    /// Makes the namespace and waits for the verifier. The process has one thread again when this returns, as every fork after it
+    /// demands.
     ///
     /// # Errors
     /// When any part is missing; nothing is left then.
-    pub fn build(network: &NetworkPlan) -> Result<Self, WallError> {
-        Self::build_with(network, Features::detect()?)
+    pub fn enclose(self, network: &NetworkPlan) -> Result<Enclosure, WallError> {
+        let enclosure = self.enclose_beside(network)?;
+        await_single_thread()?;
+        Ok(enclosure)
     }
 
-    fn build_with(network: &NetworkPlan, features: Features) -> Result<Self, WallError> {
+    /// The same for a process that has other threads.
+    fn enclose_beside(self, network: &NetworkPlan) -> Result<Enclosure, WallError> {
+        let (features, thread) = self.begun?;
         let ports = if features.sk_lookup { Vec::new() } else { policy_ports(network) };
         let (netns, listeners) = in_new_namespace(|| Ok((open_namespace()?, build(&ports)?)))?;
         Stage::Network.passed().map_err(WallError::Unshare)?;
-        Ok(Self { netns, listeners, features })
+        let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Stage::Probes.passed().map_err(WallError::Unshare)?;
+        Ok(Enclosure { netns, listeners, loaded })
     }
+}
 
-    /// Loads the probes and puts them in force on the cgroup v2 directory `cgroup` and in the namespace.
+impl Enclosure {
+    /// Puts the probes in force on the cgroup v2 directory `cgroup` and in the namespace.
     ///
     /// # Errors
     /// When any part is missing; nothing is left in force then.
-    pub fn arm(self, network: &NetworkPlan, cgroup: BorrowedFd<'_>) -> Result<Wall, WallError> {
-        let loaded = Loaded::load(network, self.features)?;
-        Stage::Probes.passed().map_err(WallError::Unshare)?;
-        let probes = loaded.attach(cgroup, self.netns.as_fd(), &self.listeners.gateway)?;
+    pub fn arm(self, cgroup: BorrowedFd<'_>) -> Result<Wall, WallError> {
+        let probes = self.loaded.attach(cgroup, self.netns.as_fd(), &self.listeners.gateway)?;
         Stage::Attached.passed().map_err(WallError::Unshare)?;
         Ok(Wall { netns: self.netns, listeners: self.listeners, probes })
     }
 }
 
-/// Runs `work` inside a new network namespace and comes back, also when `work` fails.
-fn in_new_namespace<T>(work: impl FnOnce() -> Result<T, WallError>) -> Result<T, WallError> {
-    let threads = count_threads()?;
-    if threads != 1 {
-        return Err(WallError::Threads(threads));
-    }
-    let home = open_namespace()?;
-    if weaken::in_force("netns") {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(WallError::Unshare)?;
-    }
-    let outcome = work();
-    setns(&home, CloneFlags::CLONE_NEWNET).map_err(WallError::NotBack)?;
-    if !same_namespace(&home, &open_namespace()?)? {
-        return Err(WallError::NotBack(Errno::ESTALE));
-    }
-    outcome
+/// Runs `work` inside a new network namespace, on a thread that ends with it: the caller never leaves its own.
+fn in_new_namespace<T: Send>(work: impl FnOnce() -> Result<T, WallError> + Send) -> Result<T, WallError> {
+    thread::scope(|scope| {
+        let apart = || {
+            if weaken::in_force("netns") {
+                unshare(CloneFlags::CLONE_NEWNET).map_err(WallError::Unshare)?;
+            }
+            work()
+        };
+        let thread = thread::Builder::new().name("isb-netns".into()).spawn_scoped(scope, apart);
+        thread.map_err(WallError::Thread)?.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
-fn count_threads() -> Result<usize, WallError> {
-    let path = "/proc/self/task";
-    let entries = Path::new(path).read_dir().map_err(|cause| WallError::Proc { path, cause })?;
-    Ok(entries.count())
+/// Waits until this process has one thread. A joined thread is listed for a moment longer: pthread_join(3) returns when the kernel has
+/// cleared the thread's id, which it does before it takes the thread out of the process (mm_release before release_task).
+fn await_single_thread() -> Result<(), WallError> {
+    let deadline_ns = clock::now().boot_ns + LAST_THREAD_WAIT_MS * 1_000_000;
+    while process::task_count().map_err(|errno| WallError::Thread(errno.into()))? != 1 {
+        if clock::now().boot_ns > deadline_ns {
+            return Err(WallError::Thread(ErrorKind::TimedOut.into()));
+        }
+        thread::yield_now();
+    }
+    Ok(())
 }
 
 /// The caller's network namespace.
@@ -184,17 +222,15 @@ fn open_namespace() -> Result<OwnedFd, WallError> {
     File::open(path).map(OwnedFd::from).map_err(|cause| WallError::Proc { path, cause })
 }
 
-fn same_namespace(one: &OwnedFd, other: &OwnedFd) -> Result<bool, WallError> {
-    let identity = |fd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).map_err(WallError::NotBack);
-    Ok(identity(one)? == identity(other)?)
-}
-
 /// Makes `lo` and the synthetic range usable, proves that nothing else is there, opens the sockets.
 fn build(ports: &[u16]) -> Result<Listeners, WallError> {
     let mut netlink = Netlink::open()?;
     netlink.link_up(LOOPBACK_INDEX)?;
     let (address, prefix_bits) = SYNTHETIC;
-    netlink.add_local_route(address.into(), prefix_bits, LOOPBACK_INDEX)?;
+    match netlink.add_local_route(address.into(), prefix_bits, LOOPBACK_INDEX) {
+        Err(_) if !weaken::in_force("netns") => {} // the last session's, in a network that is not our own
+        added => added?,
+    }
     if weaken::in_force("netns")
         && let Some(route) = netlink.routes()?.into_iter().find(|route| !stays_inside(route))
     {
@@ -291,11 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn a_threaded_process_is_refused_before_anything_is_changed() {
-        let idle = std::thread::spawn(std::thread::park);
-        let outcome = in_new_namespace(|| Ok(()));
-        idle.thread().unpark();
-        idle.join().unwrap();
-        assert!(matches!(outcome, Err(WallError::Threads(n)) if n > 1), "{outcome:?}");
+    fn the_caller_stays_where_it_is() {
+        let own = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let home = own();
+        let inside = in_new_namespace(|| Ok(own()));
+        // Without the right to a new one there is an error, never a visit to the caller's.
+        assert!(inside.as_ref().is_ok_and(|inside| *inside != home) || matches!(inside, Err(WallError::Unshare(_))));
+        let failed = in_new_namespace(|| Err::<(), _>(WallError::Unshare(Errno::EIO)));
+        assert!(matches!(failed, Err(WallError::Unshare(Errno::EIO | Errno::EPERM))), "{failed:?}");
+        assert_eq!(own(), home);
     }
 }

@@ -10,7 +10,7 @@ mod timeline;
 mod window;
 
 pub use amount::Amount;
-pub use store::{MemoryStore, SqliteStore, redis};
+pub use store::{LateStore, MemoryStore, SqliteStore, redis};
 
 use crate::clock::Now;
 

@@ -24,6 +24,8 @@ pub enum Role {
     Relay,
     /// DNS stub and gateway.
     Egress,
+    /// Connects to the hosts of the policy.
+    Dialer,
     /// Connects to a shared limit store.
     Link,
     /// Counts writable folders.
@@ -38,6 +40,7 @@ impl Role {
             Self::Janitor => "isb-janitor",
             Self::Relay => "isb-relay",
             Self::Egress => "isb-egress",
+            Self::Dialer => "isb-dialer",
             Self::Link => "isb-link",
             Self::Meter => "isb-meter",
         }
@@ -170,6 +173,20 @@ impl Child {
         self.exit_code
     }
 
+    /// Kills it, and does not wait: [`Child::kill`] does, so several may die at the same time.
+    ///
+    /// # Errors
+    /// When the kernel refuses the signal.
+    pub fn doom(&self) -> Result<(), Errno> {
+        if self.reaped {
+            return Ok(());
+        }
+        match pidfd::signal(self.fd(), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Kills it and waits until it is gone.
     ///
     /// # Errors
@@ -178,10 +195,7 @@ impl Child {
         if self.reaped {
             return Ok(());
         }
-        match pidfd::signal(self.fd(), Signal::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(errno),
-        }
+        self.doom()?;
         // SIGKILL cannot be refused; a process in an uninterruptible sleep may take its time.
         pidfd::readable(self.fd(), PollTimeout::NONE)?;
         self.reap()
@@ -197,6 +211,20 @@ impl Child {
             if let WaitStatus::Exited(_, code) = pidfd::reap(self.fd())? {
                 self.exit_code = Some(code);
             }
+        }
+        Ok(())
+    }
+
+    /// Collects one that has ended without being asked to, and says which signal that was: of it alone it could not tell itself.
+    ///
+    /// # Errors
+    /// Those of waitid(2).
+    pub fn reap_fallen(&mut self) -> Result<(), Errno> {
+        self.reaped = true;
+        match pidfd::reap(self.fd())? {
+            WaitStatus::Exited(_, code) => self.exit_code = Some(code),
+            WaitStatus::Signaled(_, signal, _) => tracing::error!("{} was ended by {signal}", self.role.name()),
+            _ => {}
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
 //! The session's runtime directory: the control socket in it and what `runtime_dir` writes there, root's alone, gone with the session.
+//! The janitor removes the directory of a monitor that was killed.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -138,8 +139,12 @@ fn is_same(open: &File, path: &Path) -> bool {
     matches!((open.metadata(), there), (Ok(open), Ok(there)) if open.ino() == there.ino() && open.dev() == there.dev())
 }
 
-fn discard(path: &Path) -> io::Result<()> {
-    fs::remove_dir_all(path)
+/// Removes a session's directory with what is in it. That another was faster is no error.
+pub(super) fn discard(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), ControlDirError> {

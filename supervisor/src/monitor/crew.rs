@@ -1,4 +1,4 @@
-//! Janitor, relay and egress: forked from the single-threaded monitor, each confined before its first foreign byte.
+//! Janitor, relay, egress and the others: forked from the single-threaded monitor, each confined before its first foreign byte.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
@@ -13,23 +13,24 @@ use nix::unistd::{Pid, pipe2};
 use super::child::{Child, ForkError, Ready, Role};
 use super::janitor;
 use super::ledger::RelayLog;
-use super::meter::{self, MeterError};
+use super::meter::{self, FirstCount, MeterError};
 use super::store_link::{self, Dial, LinkError, StoreLink};
 use crate::egress::channel::{Channel, ChannelError};
+use crate::egress::dialer::{self, DialerError, DialerParts};
 use crate::egress::kernel_events::KernelEvents;
 use crate::egress::probes::{ProbeError, Probes};
-use crate::egress::system_dns::{SystemDns, SystemDnsError};
 use crate::egress::wall::Listeners;
-use crate::egress::{EgressError, EgressParts};
+use crate::egress::{EgressError, EgressParts, dial_link};
 use crate::fault::Stage;
 use crate::limits::redis::{RedisStore, Source};
-use crate::limits::{SqliteStore, Store, StoreError};
+use crate::limits::{LateStore, SqliteStore, Store, StoreError};
 use crate::policy::Policy;
 use crate::relay::messages::FromRelay;
 use crate::relay::{self, PinSource, Pipes, RelayError};
 use crate::sandbox::cgroup::Leaf;
 use crate::sandbox::confine::{self, ConfineError, Terms};
-use crate::sandbox::identity::{EGRESS, LINK, RELAY};
+use crate::sandbox::identity::{DIALER, EGRESS, LINK, RELAY};
+use crate::sandbox::plan::NetworkPlan;
 use crate::sandbox::step::{receive_layers, send_layers};
 use crate::sandbox::{Answer, Layer, LayerReport, Plan};
 use crate::sys::pidfd;
@@ -49,9 +50,9 @@ pub enum CrewError {
     /// The kernel's events.
     #[error(transparent)]
     Probes(#[from] ProbeError),
-    /// The host's resolver settings.
-    #[error(transparent)]
-    SystemDns(#[from] SystemDnsError),
+    /// The link between egress and the dialer.
+    #[error("cannot set up the link between egress and the dialer")]
+    DialLink(#[source] Errno),
     /// The shared limit store.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -70,6 +71,9 @@ pub enum CrewError {
     /// The relay did not say that `sandbox.applied` is on disk.
     #[error("the relay did not record the sandbox; see its message above")]
     NotApplied,
+    /// Nor that it could not.
+    #[error("the relay did not record the sandbox within {} s; is the disk or the machine overloaded?", APPLIED_TIMEOUT_MS / 1000)]
+    AppliedLate,
 }
 
 /// Our own processes. Dropped, each is killed.
@@ -80,10 +84,14 @@ pub struct Crew {
     alive: OwnedFd,
     /// The relay's end of the channel to egress, until the relay is forked.
     channel: Option<Channel>,
+    /// The dialer's end of the link to egress, until the dialer is forked.
+    dialing: Option<OwnedFd>,
     /// The relay's end of the link to a shared limit store, likewise.
     link: Option<StoreLink>,
     /// Our ends of the relay's control socket and of the pipe that tells it the layers' answers, until it has them.
     relay: Option<(OwnedFd, OwnedFd)>,
+    /// What the meter will say of the folders that it counts, until it has.
+    first_count: Option<FirstCount>,
 }
 
 /// What the relay is forked with.
@@ -112,6 +120,8 @@ enum ServeError {
     #[error(transparent)]
     Egress(#[from] EgressError),
     #[error(transparent)]
+    Dialer(#[from] DialerError),
+    #[error(transparent)]
     Relay(#[from] RelayError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -124,14 +134,15 @@ enum ServeError {
 }
 
 impl Crew {
-    /// Forks the janitor: first, so that nothing is without one.
+    /// Forks the janitor, the first of ours: from here on a killed monitor leaves nothing for the next start. It removes the session's directory, too.
     ///
     /// # Errors
     /// [`CrewError`].
-    pub fn begin(leaf: &Leaf) -> Result<Self, CrewError> {
-        let janitor = janitor::fork(leaf)?;
+    pub fn begin(leaf: &Leaf, session_dir: &Path) -> Result<Self, CrewError> {
+        let janitor = janitor::fork(leaf, session_dir)?;
         Stage::JanitorForked.passed().map_err(unforked(Role::Janitor))?;
-        Ok(Self { children: vec![janitor.child], alive: janitor.alive, channel: None, link: None, relay: None })
+        let (children, alive) = (vec![janitor.child], janitor.alive);
+        Ok(Self { children, alive, channel: None, dialing: None, link: None, relay: None, first_count: None })
     }
 
     /// Forks egress and, for a shared limit store, the link. The wall's listeners go with egress; the monitor keeps none of
@@ -140,7 +151,9 @@ impl Crew {
     /// # Errors
     /// [`CrewError`]; what was forked is killed with the crew.
     pub fn fork_egress(&mut self, plan: &Plan, listeners: Listeners, probes: &mut Probes) -> Result<(), CrewError> {
-        let upstream_dns = SystemDns::read()?;
+        let dialing =
+            (!plan.network.hosts.is_empty()).then(dial_link::pair).transpose().map_err(CrewError::DialLink)?;
+        let (asking, dialing) = dialing.unzip();
         let (relays, egresses) = Channel::pair()?;
         let monitor = Pid::this();
         let parts = EgressParts {
@@ -148,13 +161,28 @@ impl Crew {
             events: probes.take_kernel_events(&plan.network)?,
             network: plan.network.clone(),
             report: egresses.into_fd(),
-            upstream_dns,
+            dialer: asking,
         };
         let child = Child::start(Role::Egress, move |ready| exit(Role::Egress, egress(parts, monitor, ready)))?;
         self.children.push(child);
         Stage::EgressForked.passed().map_err(unforked(Role::Egress))?;
         self.channel = Some(relays);
+        self.dialing = dialing;
         self.fork_link(plan)
+    }
+
+    /// Forks the dialer, where the policy allows a host. Nothing asks it before the gate is open, so this comes when the monitor waits
+    /// for the server's child anyway.
+    ///
+    /// # Errors
+    /// [`CrewError::Fork`].
+    pub fn fork_dialer(&mut self, plan: &Plan) -> Result<(), CrewError> {
+        if let Some(link) = self.dialing.take() {
+            let (network, monitor) = (plan.network.clone(), Pid::this());
+            let body = move |ready| exit(Role::Dialer, dialer(network, link, monitor, ready));
+            self.children.push(Child::start(Role::Dialer, body)?);
+        }
+        Ok(Stage::DialerForked.passed().map_err(unforked(Role::Dialer))?)
     }
 
     /// Forks the meter, where a writable folder has a `max`.
@@ -162,16 +190,21 @@ impl Crew {
     /// # Errors
     /// [`CrewError::Meter`].
     pub fn fork_meter(&mut self, plan: &Plan, leaf: &Leaf) -> Result<(), CrewError> {
-        self.children.extend(meter::fork(&plan.filesystem, leaf)?);
+        if let Some((child, first)) = meter::fork(&plan.filesystem, leaf)? {
+            self.children.push(child);
+            self.first_count = Some(first);
+        }
         Ok(Stage::MeterForked.passed().map_err(unforked(Role::Meter))?)
     }
 
-    /// Waits until every one of them is confined; the gateway then serves, and the relay has its limit store.
+    /// Waits until every one of them is confined; the gateway then serves, the relay has its limit store, and the folders have been
+    /// counted once.
     ///
     /// # Errors
-    /// [`CrewError::Fork`].
+    /// [`CrewError::Fork`], [`CrewError::Meter`].
     pub fn await_confined(&mut self) -> Result<(), CrewError> {
-        Ok(self.children.iter_mut().try_for_each(Child::await_confined)?)
+        self.children.iter_mut().try_for_each(Child::await_confined)?;
+        Ok(self.first_count.take().map_or(Ok(()), FirstCount::wait)?)
     }
 
     /// Forks the link to the shared limit store that the plan names. It is there when it has connected once.
@@ -225,8 +258,10 @@ impl Crew {
         // One that is gone does not say that it has recorded them.
         send_layers(tell, answers).or_else(|errno| if errno == Errno::EPIPE { Ok(()) } else { Err(control(errno)) })?;
         let timeout = PollTimeout::from(APPLIED_TIMEOUT_MS);
-        let spoke = pidfd::readable(ours.as_fd(), timeout).map_err(control)?;
-        match spoke.then(|| FromRelay::receive(ours.as_fd())).transpose().map_err(CrewError::Control)?.flatten() {
+        if !pidfd::readable(ours.as_fd(), timeout).map_err(control)? {
+            return Err(CrewError::AppliedLate);
+        }
+        match FromRelay::receive(ours.as_fd()).map_err(CrewError::Control)? {
             Some((FromRelay::Applied, _)) => {}
             _ => return Err(CrewError::NotApplied),
         }
@@ -259,6 +294,17 @@ fn egress(parts: EgressParts<KernelEvents>, monitor: Pid, ready: Ready) -> Resul
     Stage::Egress.passed()?;
     ready.say()?;
     crate::egress::serve(parts)?;
+    Ok(())
+}
+
+/// The dialer: confined, then connecting to what egress asks for.
+fn dialer(network: NetworkPlan, link: OwnedFd, monitor: Pid, ready: Ready) -> Result<(), ServeError> {
+    let parts = DialerParts::prepare(network, link)?;
+    let keep = [parts.fd().as_raw_fd(), ready.fd().as_raw_fd(), libc::STDERR_FILENO];
+    let _ = confine::dialer(&Terms { uid: DIALER, gid: DIALER, parent: monitor, keep: &keep })?;
+    Stage::Dialer.passed()?;
+    ready.say()?;
+    dialer::serve(parts)?;
     Ok(())
 }
 
@@ -302,7 +348,10 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
         }
         (None, None, Some(limits_dir)) => {
             let _ = confine::relay(&terms, limits_dir)?;
-            Box::new(SqliteStore::open(limits_dir, &boot_id)?)
+            let limits_dir = limits_dir.clone();
+            let open = move || SqliteStore::open(&limits_dir, &boot_id);
+            // A policy that counts does not start without its counts; one that counts nothing has no use for them, until it is replaced.
+            if brief.policy.counts() { Box::new(open()?) } else { Box::new(LateStore::new(open)) }
         }
         _ => return Err(ServeError::NoStore),
     };
@@ -346,7 +395,7 @@ fn exit(role: Role, ended: Result<(), ServeError>) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{}: {}", role.name(), crate::report::chain(&error));
-            1
+            if matches!(error, ServeError::Dialer(DialerError::Overstepped(_))) { dialer::OVERSTEPPED } else { 1 }
         }
     }
 }

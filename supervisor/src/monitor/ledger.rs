@@ -62,6 +62,18 @@ impl Ledger {
         Ok((Self { directory, signer: None, durability, mark, signed: 0 }, RelayLog { journal, redactor }))
     }
 
+    /// Bytes that the relay has written so far: that it works, told by the file and not by the relay. A log that cannot be looked
+    /// at does not grow.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.directory.segment_bytes().unwrap_or(0)
+    }
+
+    /// Loads the key that signs, so that the last note does not wait for it. Why that fails is told by whoever signs.
+    pub fn make_ready(&mut self) {
+        let _ = signer(&mut self.signer);
+    }
+
     /// Signs a point of the log that the relay named.
     ///
     /// # Errors

@@ -2,27 +2,39 @@
 //!
 //! A process of its own, because a walk over a large tree takes time that the monitor does not have, and because it looks at
 //! what the server made: names, and nothing behind them.
+//!
+//! It counts while the server runs. A count during which something moved proves nothing, so the server is stopped and counted
+//! again, at a [`pace`], and for a while some counts begin with a stop; so it is now and then for its descriptors, which move
+//! without a trace. Whatever ends the count, the server is frozen before a word is said of it.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+mod first;
+mod pace;
+mod scale;
+
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 
+use self::first::{First, Teller};
+use self::pace::Pace;
+use self::scale::{Finding, Scale, Sight};
 use super::child::{Child, ForkError, Ready, Role};
+use crate::bounds::{FREEZE_OVER_WAIT_MS, FREEZE_WAIT_MS};
 use crate::clock;
 use crate::fault::Stage;
-use crate::sandbox::cgroup::{CgroupError, Leaf};
+use crate::sandbox::cgroup::{CgroupError, Freezer, Leaf};
 use crate::sandbox::confine::{self, ConfineError, Terms};
 use crate::sandbox::identity::METER;
-use crate::sandbox::plan::{FilesystemPlan, WritableFolder};
-use crate::sandbox::rootfs::{self, RootfsError};
-use crate::sandbox::usage::{self, Usage};
+use crate::sandbox::plan::FilesystemPlan;
+use crate::sandbox::rootfs::RootfsError;
+use crate::sandbox::usage::{self, Held};
+
+pub use self::first::FirstCount;
 
 /// Exit code of a meter that found a folder over its `max`; any other end is a failure.
 pub const OVER: u8 = 3;
@@ -69,131 +81,180 @@ enum CountError {
     Count { path: PathBuf, source: Errno },
     #[error("the descriptors of the server cannot be counted")]
     Held(#[source] Errno),
+    #[error("the server does not stand still to be counted, for {FREEZE_WAIT_MS} ms")]
+    Restless,
     #[error(transparent)]
     System(#[from] std::io::Error),
 }
 
-/// One folder under count.
-struct Folder {
-    /// On the host, for messages.
-    path: PathBuf,
-    bytes_max: u64,
-    mount: OwnedFd,
-}
-
 /// What the meter holds.
-struct Meter {
-    folders: Vec<Folder>,
-    /// File systems on which nameless files count: none where some folder has no bound, for the same file could stand there.
-    devices: HashSet<u64>,
-    freeze: File,
-    threads: File,
-    proc: File,
+struct Meter<S = Scale> {
+    scale: S,
+    freezer: Freezer,
+    pace: Pace,
 }
 
-/// Forks the meter where a folder has a `max`, after it was found to hold no more than that. It confines itself meanwhile.
+/// Forks the meter where a folder has a `max`. It confines itself and counts meanwhile: nothing starts before
+/// [`FirstCount::wait`] has said that no folder holds too much.
 ///
 /// # Errors
 /// [`MeterError`].
-pub fn fork(plan: &FilesystemPlan, leaf: &Leaf) -> Result<Option<Child>, MeterError> {
-    let Some(mut meter) = Meter::open(plan, leaf)? else { return Ok(None) };
-    for folder in &meter.folders {
-        let count = |source| MeterError::Count { path: folder.path.clone(), source };
-        if let Usage::Over(excess) = usage::measure(folder.mount.as_fd(), folder.bytes_max).map_err(count)? {
-            return Err(MeterError::Full { path: folder.path.clone(), excess });
-        }
-    }
+pub fn fork(plan: &FilesystemPlan, leaf: &Leaf) -> Result<Option<(Child, FirstCount)>, MeterError> {
+    let Some(scale) = Scale::open(plan, leaf)? else { return Ok(None) };
+    let (first, teller) = first::pair(scale.paths())?;
+    let pace = Pace::begin(clock::now().boot_ns, chance()?);
+    let mut meter = Meter { scale, freezer: Freezer::open(leaf)?, pace };
     let monitor = Pid::this();
-    let child = Child::start(Role::Meter, move |ready| match meter.watch(monitor, ready) {
-        Ok(()) => OVER,
+    let child = Child::start(Role::Meter, move |ready| match meter.watch(monitor, ready, teller) {
+        Ok(excess) => {
+            if let Some(excess) = excess {
+                say(&format!("{excess}; the session is ended"));
+            }
+            OVER
+        }
         Err(error) => {
-            tracing::error!("meter: {}", crate::report::chain(&error));
+            say(&format!("meter: {}", crate::report::chain(&error)));
             1
         }
     })?;
-    Ok(Some(child))
+    Ok(Some((child, first)))
+}
+
+/// What a count came to.
+enum Turn {
+    /// So many bytes may still be written, and whether that is certain.
+    Room { bytes: u64, settled: bool },
+    /// Too much, and what to say of it.
+    Over(String),
 }
 
 impl Meter {
-    fn open(plan: &FilesystemPlan, leaf: &Leaf) -> Result<Option<Self>, MeterError> {
-        let bounded = |folder: &WritableFolder| {
-            let bytes_max = folder.max_bytes?;
-            let mount = rootfs::countable(folder);
-            Some(mount.map(|mount| Folder { path: folder.source.clone(), bytes_max, mount }))
-        };
-        let folders: Vec<Folder> = plan.write.iter().filter_map(bounded).collect::<Result<_, _>>()?;
-        if folders.is_empty() {
-            return Ok(None);
-        }
-        let mut devices = HashSet::new();
-        if folders.len() == plan.write.len() {
-            for folder in &folders {
-                let count = |source| MeterError::Count { path: folder.path.clone(), source };
-                devices.insert(fstat(&folder.mount).map_err(count)?.st_dev);
-            }
-        }
-        let (freeze, threads) = (leaf.freeze_fd()?, leaf.threads_fd()?);
-        Ok(Some(Self { folders, devices, freeze, threads, proc: File::open("/proc")? }))
-    }
-
-    /// Confined, then counting until something is over.
-    fn watch(&mut self, monitor: Pid, ready: Ready) -> Result<(), CountError> {
-        let mut keep: Vec<RawFd> = self.folders.iter().map(|folder| folder.mount.as_raw_fd()).collect();
-        keep.extend([self.freeze.as_raw_fd(), self.threads.as_raw_fd(), self.proc.as_raw_fd()]);
-        keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
+    /// Confined, then counting until something is over: what to say of it, or nothing where the monitor says it.
+    fn watch(&mut self, monitor: Pid, ready: Ready, teller: Teller) -> Result<Option<String>, CountError> {
+        let mut keep = self.scale.descriptors();
+        keep.extend(self.freezer.descriptors());
+        keep.extend([ready.fd().as_raw_fd(), teller.0.as_raw_fd(), libc::STDERR_FILENO]);
         confine::meter(&Terms { uid: METER, gid: METER, parent: monitor, keep: &keep })?;
         Stage::Meter.passed_io()?;
         ready.say().map_err(std::io::Error::from)?;
-        loop {
-            let start_ns = clock::now().boot_ns;
-            let Some(room_bytes) = self.room()? else { break };
-            let took_ms = clock::now().boot_ns.saturating_sub(start_ns) / 1_000_000;
-            std::thread::sleep(Duration::from_millis(usage::pause_ms(room_bytes, took_ms)));
+        let first = self.scale.first();
+        teller.say(first)?;
+        if first != First::Fine {
+            return Ok(None);
         }
-        // Nothing more is written from here on. The monitor sees our end, records it and kills.
-        Ok(self.freeze.write_all(b"1")?)
-    }
-
-    /// The least number of bytes that some folder may still take; `None` when one holds too much.
-    fn room(&mut self) -> Result<Option<u64>, CountError> {
-        let mut least = u64::MAX;
-        let (mut used, mut allowed) = (0_u64, 0_u64);
-        for Folder { path, bytes_max, mount } in &self.folders {
-            let count = |source| CountError::Count { path: path.clone(), source };
-            match usage::measure(mount.as_fd(), *bytes_max).map_err(count)? {
-                Usage::Within(bytes) => {
-                    used = used.saturating_add(bytes);
-                    allowed = allowed.saturating_add(*bytes_max);
-                    least = least.min(bytes_max.saturating_sub(bytes));
-                }
-                Usage::Over(excess) => {
-                    tracing::error!("{} holds {excess}; the session is ended", path.display());
-                    return Ok(None);
-                }
-            }
-        }
-        if self.devices.is_empty() {
-            return Ok(Some(least));
-        }
-        // Of a file without a name nobody can say in which of the folders it stood.
-        let held = self.held()?;
-        match allowed.checked_sub(used.saturating_add(held)) {
-            Some(room) => Ok(Some(least.min(room))),
-            None => {
-                tracing::error!(
-                    "the server keeps {held} bytes in removed files, too much for its folders; the session is ended"
-                );
-                Ok(None)
-            }
-        }
-    }
-
-    fn held(&mut self) -> Result<u64, CountError> {
-        let mut threads = String::new();
-        self.threads.rewind()?;
-        self.threads.read_to_string(&mut threads)?;
-        // 0 stands for a process of an outer pid namespace: not one of the run's.
-        let threads = threads.lines().filter(|line| *line != "0");
-        usage::held_without_name(self.proc.as_fd(), threads, &self.devices).map_err(CountError::Held)
+        let ended = self.count_on();
+        // Nothing more is written from here on, whatever ended the count. The monitor sees our end, records it and kills.
+        let shut = self.freezer.freeze(0);
+        let excess = ended?;
+        shut?;
+        Ok(Some(excess))
     }
 }
+
+impl<S: Sight> Meter<S> {
+    /// Counts until there is too much.
+    fn count_on(&mut self) -> Result<String, CountError> {
+        loop {
+            let start_ns = clock::now().boot_ns;
+            let (room_bytes, settled) = match self.turn(start_ns)? {
+                Turn::Room { bytes, settled } => (bytes, settled),
+                Turn::Over(text) => return Ok(text),
+            };
+            let now_ns = clock::now().boot_ns;
+            let took_ms = now_ns.saturating_sub(start_ns) / 1_000_000;
+            let longest_ms = usage::pause_ms(room_bytes, took_ms);
+            let pause_ms = self.pace.pause_ms(now_ns, longest_ms, took_ms, settled, chance()?);
+            std::thread::sleep(Duration::from_millis(pause_ms));
+        }
+    }
+
+    /// One count, and another one of a server that is stopped where the first proves nothing.
+    fn turn(&mut self, now_ns: u64) -> Result<Turn, CountError> {
+        let stops = crate::weaken::in_force("write-max-still");
+        if stops && self.pace.surprises(now_ns, chance()?) {
+            return self.count_stopped(now_ns);
+        }
+        let names = self.scale.names()?;
+        let held = self.scale.held()?;
+        let found = self.scale.judge(&names, &held);
+        let now_ns = clock::now().boot_ns;
+        if !found.is_settled() {
+            self.pace.doubt(now_ns);
+        }
+        match found {
+            Finding::Over { text, settled: true } => Ok(Turn::Over(text)),
+            Finding::Over { text, settled: false } if self.pace.takes_doubts(now_ns) => self.confirm(text, now_ns),
+            Finding::Over { settled: false, .. } => self.again(&held),
+            Finding::Room { settled, .. } if stops && self.wants_a_stop(settled, now_ns) => self.count_stopped(now_ns),
+            Finding::Room { bytes, settled } => Ok(Turn::Room { bytes, settled }),
+        }
+    }
+
+    /// Whether room by a count of a server that ran is no answer yet: something moved meanwhile, or it is time to look at what
+    /// moves without a trace.
+    fn wants_a_stop(&self, settled: bool, now_ns: u64) -> bool {
+        if settled {
+            self.pace.is_due(now_ns) && self.scale.counts_removed_files()
+        } else {
+            self.pace.takes_doubts(now_ns)
+        }
+    }
+
+    /// Too much by a count that is not certain, of a server that was stopped a moment ago. What was removed between names and
+    /// descriptors was in both, and is not among the names that are taken now. Too much again may stop it sooner than a doubt.
+    fn again(&mut self, held: &Held) -> Result<Turn, CountError> {
+        let found = self.scale.judge(&self.scale.names()?, held);
+        let now_ns = clock::now().boot_ns;
+        match found {
+            Finding::Over { text, settled: true } => Ok(Turn::Over(text)),
+            Finding::Over { text, settled: false } if self.pace.takes_excess(now_ns) => self.confirm(text, now_ns),
+            Finding::Over { settled: false, .. } => Ok(Turn::Room { bytes: 0, settled: false }),
+            Finding::Room { bytes, .. } => Ok(Turn::Room { bytes, settled: false }),
+        }
+    }
+
+    /// Too much by a count that is not certain: by one of a server that stands still, or that does not in time.
+    fn confirm(&mut self, text: String, since_ns: u64) -> Result<Turn, CountError> {
+        if self.freezer.freeze(FREEZE_OVER_WAIT_MS)? { self.count_still(since_ns) } else { Ok(Turn::Over(text)) }
+    }
+
+    /// A count of a server that is stopped for it.
+    fn count_stopped(&mut self, since_ns: u64) -> Result<Turn, CountError> {
+        if self.freezer.freeze(FREEZE_WAIT_MS)? { self.count_still(since_ns) } else { Err(CountError::Restless) }
+    }
+
+    /// A count of a server that was stopped at `since_ns`, and is let go on unless there is too much. What still moves then is not
+    /// the server's. Names are counted anew: a file linked in between an earlier count of them and the stop would be in neither.
+    fn count_still(&mut self, since_ns: u64) -> Result<Turn, CountError> {
+        let held = self.scale.held()?;
+        match self.scale.judge(&self.scale.names()?, &held) {
+            Finding::Over { text, .. } => Ok(Turn::Over(text)),
+            Finding::Room { bytes, .. } => {
+                self.freezer.thaw()?;
+                self.pace.stood_still(since_ns, clock::now().boot_ns, chance()?);
+                Ok(Turn::Room { bytes, settled: true })
+            }
+        }
+    }
+}
+
+/// A number that nobody foresees.
+fn chance() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The last thing that the meter says, after the freeze. Not said where stderr takes nothing now: the monitor waits for our end.
+/// A pipe or socket does not make us wait any more (`session::stdio`); a terminal whose output somebody has stopped (Ctrl-S)
+/// does, and is why stderr is still asked. ppoll(2) and not poll(2), which the meter may not call.
+fn say(text: &str) {
+    let stderr = std::io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if matches!(ppoll(&mut fds, Some(TimeSpec::new(0, 0)), None), Ok(1)) {
+        tracing::error!("{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

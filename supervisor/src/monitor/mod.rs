@@ -6,6 +6,7 @@ pub mod child;
 pub mod client_end;
 pub mod control_dir;
 pub mod crew;
+pub mod denials;
 pub mod janitor;
 pub mod ledger;
 pub mod lock_file;

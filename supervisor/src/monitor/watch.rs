@@ -11,12 +11,15 @@ use nix::sys::signal::Signal;
 use super::ceilings::Ceilings;
 use super::child::{Child, Role};
 use super::client_end::ClientEnd;
+use super::denials::Denials;
 use super::ledger::Ledger;
 use super::meter;
 use super::pin_store::PinStore;
 use super::reload::{ReloadError, Reloader};
 use super::signals::Signals;
 use crate::clock;
+use crate::egress::dialer;
+use crate::egress::probes::Probes;
 use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
 use crate::sandbox::cgroup::{CgroupError, Leaf};
 use crate::sandbox::running::{Ending, Running};
@@ -61,7 +64,7 @@ pub struct Ended {
 
 /// Everything that the monitor holds while it waits.
 pub struct Watch<'s> {
-    /// Janitor, relay, egress and, with a shared limit store, its link.
+    /// Janitor, relay, egress; dialer, link and meter where there is work for them.
     pub crew: Vec<Child>,
     /// Its closing by our death wakes the janitor.
     pub alive: OwnedFd,
@@ -79,12 +82,16 @@ pub struct Watch<'s> {
     pub leaf: &'s Leaf,
     /// What happens at its ceilings.
     pub ceilings: Ceilings,
+    /// What its filter refuses.
+    pub denials: Denials,
     /// The log's side that signs.
     pub ledger: &'s mut Ledger,
     /// Where the pins are kept, where they are.
     pub pins: Option<PinStore>,
     /// What looks after the policy file.
     pub reload: Reloader,
+    /// What the server's network goes by, as long as there is a server.
+    pub probes: Option<Probes>,
 }
 
 /// What has been asked of the server so far.
@@ -114,6 +121,8 @@ enum Source {
     Policy,
     /// A counter at the run's ceilings.
     Ceilings,
+    /// A refused call waits for its answer.
+    Denials,
     /// Its place in the crew.
     Crew(usize),
 }
@@ -158,7 +167,8 @@ impl Watch<'_> {
                     Source::Control => self.hear_relay(&mut state)?,
                     Source::Server => self.server_gone(&mut state)?,
                     Source::Ceilings => self.look_at_ceilings(&state),
-                    Source::Client => self.client.closed(clock::now().boot_ns),
+                    Source::Denials => self.denials.hear(clock::now().boot_ns),
+                    Source::Client => self.client.closed(clock::now().boot_ns, self.ledger.log_bytes()),
                     Source::Policy => self.reload.hear_changes(clock::now().boot_ns),
                     Source::Crew(index) => self.child_gone(index, &mut state)?,
                 }
@@ -167,13 +177,18 @@ impl Watch<'_> {
             if self.ceilings.due_ns().is_some_and(|due| clock::now().boot_ns >= due) {
                 self.look_at_ceilings(&state);
             }
+            self.tell_denials(&state, false);
             self.look_at_policy(&mut state)?;
             if !state.takes_policies() {
                 self.reload.rest();
             }
         }
+        // A relay whose hang-up was heard before its death, and after the server's end.
+        state.give_up(EndCause::RelayDied);
         // The namespace dies with its pid 1; the cgroup catches whatever was never in it.
         self.leaf.kill()?;
+        // All of ours at once; each is waited for when it is dropped.
+        self.crew.iter().try_for_each(Child::doom)?;
         let cause = state.cause.unwrap_or(EndCause::Server);
         let ending = state.ending.unwrap_or(Ending::Killed);
         Ok(Ended { cause, ending, terminated: state.terminated, last: state.last })
@@ -185,6 +200,7 @@ impl Watch<'_> {
         wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
         wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
         wanted.extend(self.ceilings.fds().map(|fd| (Source::Ceilings, fd)));
+        wanted.extend(self.denials.fd().map(|fd| (Source::Denials, fd)));
         wanted.extend(self.crew.iter().enumerate().map(|(index, child)| (Source::Crew(index), child.fd())));
         if let Some(fd) = self.client.fd() {
             wanted.push((Source::Client, fd));
@@ -192,7 +208,7 @@ impl Watch<'_> {
         let mut polled: Vec<PollFd<'_>> = wanted.iter().map(|(source, fd)| PollFd::new(*fd, source.events())).collect();
         let reload_ns = self.reload.due_ns().filter(|_| state.takes_policies());
         let client_ns = self.client.due_ns().filter(|_| state.phase == Phase::Running);
-        match poll(&mut polled, timeout(state, [reload_ns, client_ns, self.ceilings.due_ns()])) {
+        match poll(&mut polled, timeout(state, [reload_ns, client_ns, self.ceilings.due_ns(), self.denials.due_ns()])) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -211,26 +227,38 @@ impl Watch<'_> {
         state.phase = Phase::Draining;
         state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
         self.look_at_ceilings(state); // before the relay says how it ended
+        self.tell_denials(state, true);
         let finish = ToRelay::Finish { cause, status: ending.wait_status() };
         if state.relay_alive
             && let Err(error) = finish.send(self.control.as_fd())
         {
-            tracing::error!("relay: {error}");
             state.give_up(EndCause::RelaySilent);
+            tracing::error!("relay: {error}");
         }
+        self.leaf.kill()?; // nothing is left of the server; while the relay ends its log:
+        self.probes = None; // what they have told is in the ring
+        self.ledger.make_ready();
         Ok(())
     }
 
     fn hear_relay(&mut self, state: &mut State) -> Result<(), WatchError> {
         match FromRelay::receive(self.control.as_fd()) {
-            // Its pidfd says the rest.
-            Ok(None) => state.relay_alive = false,
+            Ok(None) => {
+                state.relay_alive = false;
+                // It hangs up when it has finished. One that is killed does, too, before its pidfd says so; by then the server may have
+                // ended for want of a client, which would pass for the session's own end.
+                match state.phase {
+                    _ if state.last.is_some() => {}
+                    Phase::Draining => state.give_up(EndCause::RelayDied),
+                    _ => self.end(EndCause::RelayDied, state)?,
+                }
+            }
             Ok(Some((message, blob))) => self.heard(message, blob, state)?,
             // A relay that says something else is no relay of ours any more.
             Err(error) => {
-                tracing::error!("relay: {error}");
                 state.relay_alive = false;
                 self.end(EndCause::RelayDied, state)?;
+                tracing::error!("relay: {error}");
             }
         }
         Ok(())
@@ -267,10 +295,14 @@ impl Watch<'_> {
 
     fn child_gone(&mut self, index: usize, state: &mut State) -> Result<(), WatchError> {
         let mut child = self.crew.remove(index);
-        child.reap()?;
+        child.reap_fallen()?;
         let cause = match child.role() {
             Role::Janitor => EndCause::JanitorDied,
             Role::Egress => EndCause::EgressDied,
+            // Egress hung up: its own end, if that is one, says the rest.
+            Role::Dialer if child.exit_code() == Some(0) => return Ok(()),
+            Role::Dialer if child.exit_code() == Some(i32::from(dialer::OVERSTEPPED)) => EndCause::EgressOverstepped,
+            Role::Dialer => EndCause::DialerDied,
             Role::Meter if child.exit_code() == Some(i32::from(meter::OVER)) => EndCause::WriteLimit,
             Role::Meter => EndCause::MeterDied,
             // The relay keeps the connection that it has; without one, calls with a limit are refused.
@@ -315,8 +347,22 @@ impl Watch<'_> {
     fn look_at_ceilings(&mut self, state: &State) {
         let seen = self.ceilings.look(self.leaf, clock::now().boot_ns).filter(|_| state.relay_alive);
         if let Some(Err(error)) = seen.map(|seen| ToRelay::Ceilings(seen).send(self.control.as_fd())) {
-            // A relay that is gone: its pidfd says the rest.
-            tracing::warn!("relay: {error}");
+            tracing::warn!("relay: {error}"); // its pidfd says the rest
+        }
+    }
+
+    /// What the filter refused, told as far as the relay keeps up: three quarters of its socket stay free for what it must hear.
+    fn tell_denials(&mut self, state: &State, all: bool) {
+        let control = self.control.as_fd();
+        self.denials.tell(clock::now().boot_ns, all, |denied| {
+            let mut room = [PollFd::new(control, PollFlags::POLLOUT)];
+            let has_room = poll(&mut room, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+            // A relay that is gone hears nothing: its pidfd says the rest.
+            !state.relay_alive || (has_room && ToRelay::Denied(denied).send(control).is_ok())
+        });
+        let lost = if all { self.denials.pending() } else { 0 };
+        if lost > 0 {
+            tracing::warn!("{lost} refused system calls are not in the log: the relay was behind");
         }
     }
 
@@ -345,9 +391,10 @@ impl Watch<'_> {
     /// Between monitor and relay something else was said than meant.
     fn end_if_failed(&mut self, done: Result<(), ReloadError>, state: &mut State) -> Result<(), WatchError> {
         let Err(error) = done else { return Ok(()) };
-        tracing::error!("reload: {}", crate::report::chain(&error));
         state.relay_alive = false;
-        self.end(EndCause::RelayDied, state)
+        self.end(EndCause::RelayDied, state)?;
+        tracing::error!("reload: {}", crate::report::chain(&error));
+        Ok(())
     }
 
     /// A promise broke: the server dies now.
@@ -381,11 +428,11 @@ impl Watch<'_> {
             state.cause.get_or_insert(EndCause::WallTime);
             self.terminate(state)?;
         }
-        let is_silent = state.phase == Phase::Running && self.client.due_ns().is_some_and(|due| now >= due);
-        if is_silent && weaken::in_force("relay-word") {
-            tracing::error!("the client is gone, and the relay does not say so: it hangs");
+        let is_due = state.phase == Phase::Running && self.client.due_ns().is_some_and(|due| now >= due);
+        if is_due && self.client.is_over(now, self.ledger.log_bytes()) && weaken::in_force("relay-word") {
             state.relay_alive = false;
             self.end(EndCause::RelaySilent, state)?;
+            tracing::error!("the client is gone, and the relay does not say so: it hangs");
         }
         if state.due_ns.is_none_or(|due| now < due) {
             return Ok(());
@@ -440,7 +487,7 @@ impl State {
     }
 }
 
-fn timeout(state: &State, others: [Option<u64>; 3]) -> PollTimeout {
+fn timeout(state: &State, others: [Option<u64>; 4]) -> PollTimeout {
     let Some(due) = [state.due_ns, state.wall_ns].into_iter().chain(others).flatten().min() else {
         return PollTimeout::NONE;
     };

@@ -3,20 +3,24 @@
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::poll::PollTimeout;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::MsgFlags;
 use nix::unistd::{Gid, Pid, Uid, execv, setresgid, setresuid};
 
-use crate::sys::{fds, process};
+use crate::sys::{fds, pass, pidfd, process};
 
 /// What is done with an argument; the text is what came of it.
 type Deed = fn(&str) -> io::Result<String>;
@@ -30,6 +34,12 @@ const DEEDS: &[(&str, Deed)] = &[
     ("exec", |script| {
         let words = ["/bin/sh", "-c", script].map(CString::new);
         let [Ok(shell), Ok(flag), Ok(script)] = words else { return Err(Errno::EINVAL.into()) };
+        // Nothing hangs up when the program changes, so nobody notices it by that.
+        for number in 3..64 {
+            if let Ok(held) = fds::adopt(number).map(ManuallyDrop::new) {
+                fds::set_on_exec(held.as_fd(), fds::OnExec::Keep)?;
+            }
+        }
         match execv(&shell.clone(), &[shell, flag, script])? {}
     }),
     ("fork", |_| match process::fork_unchecked()? {
@@ -75,12 +85,23 @@ const DEEDS: &[(&str, Deed)] = &[
         let map = aya::maps::Array::<_, u32>::create(1, 0);
         map.map(|map| keep(map, "a map made")).map_err(io::Error::other)
     }),
+    ("dial", |words| {
+        let numbers = words.split_once(' ').and_then(|(host, port)| Some((host.parse().ok()?, port.parse().ok()?)));
+        let (host, port): (u16, u16) = numbers.ok_or(Errno::EINVAL)?;
+        ask_dialer(&[&7_u64.to_le_bytes()[..], &host.to_le_bytes(), &port.to_le_bytes()].concat())
+    }),
+    ("ask", |text| ask_dialer(text.as_bytes())),
     // Not more than these two: behind other numbers may stand what the caller left open, and nobody meant to write there.
     ("client", |text| {
         let told = [libc::STDIN_FILENO, libc::STDOUT_FILENO].into_iter().filter(|fd| told(*fd, text)).count();
         if told == 0 { Err(Errno::EBADF.into()) } else { Ok("written".to_owned()) }
     }),
 ];
+
+/// Egress's end of its link to the dialer.
+pub(super) static DIALER: AtomicI32 = AtomicI32::new(-1);
+/// How long the dialer may take to answer, milliseconds.
+const DIALER_ANSWER_MS: u16 = 5_000;
 
 /// Does it, and says what came of it where people look.
 pub(super) fn obey(deed: &str, argument: &str) {
@@ -97,6 +118,21 @@ fn write(path: &str) -> io::Result<String> {
     file.write_all(b"isb-planted\n").map(|()| "written".to_owned())
 }
 
+/// Asks the dialer as egress does, or in other words; a connection that it gives is kept.
+fn ask_dialer(question: &[u8]) -> io::Result<String> {
+    let link = fds::adopt(DIALER.load(Ordering::Relaxed)).map(ManuallyDrop::new)?;
+    pass::send(link.as_fd(), question, None)?;
+    if !pidfd::readable(link.as_fd(), PollTimeout::from(DIALER_ANSWER_MS))? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let mut answer = [0; 256];
+    match pass::receive(link.as_fd(), &mut answer, MsgFlags::empty())? {
+        (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+        (_, Some(connection)) => Ok(keep(connection, "connected")),
+        (length, None) => Err(io::Error::other(String::from_utf8_lossy(&answer[9.min(length)..length]).into_owned())),
+    }
+}
+
 fn number(pid: &str) -> Result<Pid, Errno> {
     pid.parse().map(Pid::from_raw).map_err(|_| Errno::EINVAL)
 }
@@ -109,6 +145,6 @@ fn keep<T>(thing: T, word: &str) -> String {
 
 /// Whether `text` went into a pipe behind this descriptor.
 fn told(fd: i32, text: &str) -> bool {
-    let Ok(taken) = fds::adopt(fd).map(std::mem::ManuallyDrop::new) else { return false };
+    let Ok(taken) = fds::adopt(fd).map(ManuallyDrop::new) else { return false };
     fds::is_pipe(taken.as_fd()) == Ok(true) && nix::unistd::write(taken.as_fd(), format!("{text}\n").as_bytes()).is_ok()
 }

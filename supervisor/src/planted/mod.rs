@@ -29,6 +29,17 @@ pub fn bug(who: Who, input: &[u8]) {
     }
 }
 
+/// Where egress asks the dialer. An intruder would look for it; the bug is told.
+#[cfg(not(feature = "weaken"))]
+#[inline(always)]
+pub const fn dialer_is_at(_fd: std::os::fd::RawFd) {}
+
+/// Where egress asks the dialer. An intruder would look for it; the bug is told.
+#[cfg(feature = "weaken")]
+pub fn dialer_is_at(fd: std::os::fd::RawFd) {
+    deeds::DIALER.store(fd, std::sync::atomic::Ordering::Relaxed);
+}
+
 #[cfg(any(test, feature = "weaken"))]
 fn order(who: Who, input: &[u8]) -> Option<(&str, &str)> {
     let name = match who {

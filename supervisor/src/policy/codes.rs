@@ -114,6 +114,8 @@ codes! {
     OpenAny = "ISB-P065",
     /// Warning: version 1 without `methods`, where every method but tools/call passes.
     UnjudgedMethods = "ISB-P067",
+    /// Warning: a key of `methods` that MCP does not have, near one that it has.
+    NearMethod = "ISB-P068",
     /// More problems than are listed.
     More = "ISB-P099",
 }

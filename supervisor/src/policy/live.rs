@@ -143,9 +143,9 @@ fn host(rule: &HostRule) -> HostKey<'_> {
     (host, ports, *tls, reason.as_deref(), *max_bytes_out)
 }
 
-fn folder(rule: &WriteRule) -> (&Path, &Path, Option<&str>, Option<u64>) {
-    let WriteRule { path, from, owner, max_bytes, line: _ } = rule;
-    (path, from, owner.as_deref(), *max_bytes)
+fn folder(rule: &WriteRule) -> (&Path, &Path, Option<&str>, Option<u64>, bool) {
+    let WriteRule { path, from, owner, max_bytes, by_quota, line: _ } = rule;
+    (path, from, owner.as_deref(), *max_bytes, *by_quota)
 }
 
 fn variable(pass: &EnvPass) -> (&str, bool) {

@@ -301,6 +301,17 @@ pub enum TlsMode {
     None,
 }
 
+impl TlsMode {
+    /// As the policy writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::None => "none",
+        }
+    }
+}
+
 /// One entry of `filesystem.write`.
 #[derive(Clone, Debug)]
 pub struct WriteRule {
@@ -312,6 +323,8 @@ pub struct WriteRule {
     pub owner: Option<String>,
     /// `max`: bytes that the folder may hold, what stood there before counted in.
     pub max_bytes: Option<u64>,
+    /// `quota: project`: the file system holds the folder to its `max`; otherwise we count.
+    pub by_quota: bool,
     /// Line of the entry, from 1.
     pub line: u32,
 }
@@ -388,4 +401,15 @@ pub enum Durability {
     Strict,
     /// In the page cache before the effect; for benches and tests.
     Write,
+}
+
+impl Durability {
+    /// As the policy writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Write => "write",
+        }
+    }
 }

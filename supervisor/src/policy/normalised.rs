@@ -3,18 +3,19 @@
 mod conditions;
 
 use std::fmt::Write as _;
+use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
 use super::model::{
-    Approvals, DefaultEffect, Durability, HostRule, Increment, LimitScope, Pace, Pins, Policy, Resources, Rule,
-    RuleAction, SandboxSection, TlsMode, Validate,
+    Approvals, DefaultEffect, HostRule, Increment, LimitScope, Pace, Pins, Policy, Resources, Rule, RuleAction,
+    SandboxSection, Validate,
 };
 use crate::limits::{Quota, Window};
 
 impl Policy {
     /// YAML text. Keys stand in a fixed order; a key that changes nothing when left out is left out, except the defaults
-    /// of `default`, `limits.scope`, `audit`, `server.pins`, `pace.burst`, `state.increment`, each host's `ports` and `tls`, `process`, `resources`,
+    /// of `default`, `methods`, `limits.scope`, `audit`, `server.pins`, `pace.burst`, `state.increment`, each host's `ports` and `tls`, `process`, `resources`,
     /// and `approvals` where a rule asks for one. Without `sandbox` a comment says what is in force.
     #[must_use]
     pub fn normalised(&self) -> String {
@@ -53,10 +54,7 @@ impl Policy {
             let (process, resources) = ceilings(&self.sandbox);
             out.line(0, &format!("# no sandbox: no network, no writes but /tmp; {process}, {resources}"));
         }
-        let durability = match self.audit.durability {
-            Durability::Strict => "strict",
-            Durability::Write => "write",
-        };
+        let durability = self.audit.durability.word();
         out.line(0, &format!("audit: {{durability: {durability}, capture: hmac}}"));
         let command = self.server_command.iter();
         let command = command.map(|command| format!("command: {}", list(command.iter().map(|word| text(word)))));
@@ -108,16 +106,12 @@ fn tools(out: &mut Writer, policy: &Policy) {
     }
 }
 
-/// Nothing where `default` decides on every method: so an absent `methods` is read without a version.
 fn methods(out: &mut Writer, policy: &Policy) {
     let word = |effect| if effect == DefaultEffect::Allow { "allow" } else { "deny" };
-    let others = (policy.methods.others != policy.default).then_some(("*".to_owned(), policy.methods.others));
-    let named = policy.methods.named.iter().map(|(method, effect)| (method.clone(), *effect));
-    let entries: Vec<_> =
-        others.into_iter().chain(named).map(|(key, effect)| format!("{}: {}", text(&key), word(effect))).collect();
-    if !entries.is_empty() {
-        out.line(0, &format!("methods: {{{}}}", entries.join(", ")));
-    }
+    let named = policy.methods.named.iter().map(|(method, effect)| (method.as_str(), *effect));
+    let entries = iter::once(("*", policy.methods.others)).chain(named);
+    let entries = entries.map(|(key, effect)| format!("{}: {}", text(key), word(effect)));
+    out.line(0, &format!("methods: {{{}}}", entries.collect::<Vec<_>>().join(", ")));
 }
 
 fn rule(out: &mut Writer, rule: &Rule) {
@@ -192,7 +186,11 @@ fn sandbox(out: &mut Writer, section: &SandboxSection) {
     for write in &section.write {
         let owner = write.owner.as_ref().map(|owner| format!(", owner: {}", text(owner))).unwrap_or_default();
         let max = write.max_bytes.map(|bytes| format!(", max: {bytes}")).unwrap_or_default();
-        out.line(3, &format!("- {{path: {}, from: {}{owner}{max}}}", path_text(&write.path), path_text(&write.from)));
+        let quota = if write.by_quota { ", quota: project" } else { "" };
+        out.line(
+            3,
+            &format!("- {{path: {}, from: {}{owner}{max}{quota}}}", path_text(&write.path), path_text(&write.from)),
+        );
     }
     let (process, resources) = ceilings(section);
     out.line(1, &process);
@@ -237,10 +235,7 @@ fn ceilings(section: &SandboxSection) -> (String, String) {
 
 fn host_rule(host: &HostRule) -> String {
     let ports = list(host.ports.iter().map(u16::to_string));
-    let tls = match host.tls {
-        TlsMode::Passthrough => "passthrough",
-        TlsMode::None => "none",
-    };
+    let tls = host.tls.word();
     let reason = host.reason.as_ref().map(|reason| format!(", reason: {}", text(reason))).unwrap_or_default();
     let bytes = host.max_bytes_out.map(|bytes| format!(", max_bytes_out: {bytes}")).unwrap_or_default();
     format!("{{host: {}, ports: {ports}, tls: {tls}{reason}{bytes}}}", text(&host.host))
@@ -365,6 +360,7 @@ cli: {allow: [connect-to]}
         assert!(normal.contains(DEFAULTS) && !normal.contains("approvals"), "{normal}");
         assert_eq!(loaded(&normal).normalised(), normal);
         assert_eq!(loaded("sandbox: {}").diff(&loaded(&normal)), []);
+        assert!(normal.contains("methods: {\"*\": deny}\n"), "{normal}");
 
         let absent = loaded("tools: {t: {rules: [{action: require_approval}]}}").normalised();
         assert!(absent.contains("approvals: {timeout: 50s, valid: 600s}\n# no sandbox"), "{absent}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::model::{Counter, Increment, Rule, RuleAction, StateCondition};
+use super::model::{Counter, Increment, Policy, Rule, RuleAction, StateCondition};
 use super::verdict::{Allowance, Call, Denial, DenialCode, Limited, PlannedLimit, PlannedPace};
 use super::{amount, limit_words, wording};
 use crate::limits::Amount;
@@ -39,6 +39,11 @@ impl Rule {
         Limited::Counter { tool: &self.tool, counter: &counter.name, window: counter.window, amount, at_least, at_most }
     }
 
+    /// Whether a call that passes it may have to be counted.
+    const fn counts(&self) -> bool {
+        self.rate_limit.is_some() || self.state.is_some() || !self.state_conditions.is_empty()
+    }
+
     /// Whether it is this rule that adds to the counter.
     pub(super) fn feeds(&self, tool: &str, counter: &str) -> bool {
         self.tool == tool && self.state.as_ref().is_some_and(|own| own.name == counter)
@@ -47,6 +52,14 @@ impl Rule {
     fn uncountable(&self, counter: &Counter) -> Denial<'_> {
         let message = wording::message(self, || limit_words::uncountable(self, counter));
         Denial { rule: Some(self), code: DenialCode::ConditionFailed, message }
+    }
+}
+
+impl Policy {
+    /// Whether a call may have to be counted in the limit store: without that no call ever asks it.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.tools.values().any(|tool| tool.rules.iter().any(Rule::counts))
     }
 }
 

@@ -21,18 +21,21 @@ impl Gate {
         let before = std::mem::replace(&mut self.incidents, seen);
         if seen.oom_kills > before.oom_kills {
             let text = oom_text(seen.oom_kills - before.oom_kills);
-            let mut event = Event::new(Kind::Alert).with_effect(Effect::Denied).with_reason("out_of_memory", &text);
-            event.proc = Some(Proc { op: "kill", oom: Some(true), ..Proc::default() });
-            let _on_disk = journal.append(now, &event)?;
+            alert("out_of_memory", &text, Proc { op: "kill", oom: Some(true), ..Proc::default() }, now, journal)?;
         }
         if seen.forks_refused > before.forks_refused {
             let text = fork_text(seen.forks_refused - before.forks_refused);
-            let mut event = Event::new(Kind::Alert).with_effect(Effect::Denied).with_reason("process_limit", &text);
-            event.proc = Some(Proc { op: "fork", ..Proc::default() });
-            let _on_disk = journal.append(now, &event)?;
+            alert("process_limit", &text, Proc { op: "fork", ..Proc::default() }, now, journal)?;
         }
         Ok(())
     }
+}
+
+fn alert(code: &'static str, text: &str, proc: Proc, now: Now, journal: &mut Journal) -> Result<(), AuditError> {
+    let mut event = Event::new(Kind::Alert).with_effect(Effect::Denied).with_reason(code, text);
+    event.proc = Some(proc);
+    let _on_disk = journal.append(now, &event)?;
+    Ok(())
 }
 
 /// What the client is told behind how the server ended; empty, or it begins with a space.

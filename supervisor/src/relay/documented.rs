@@ -7,13 +7,14 @@ use super::messages::EndCause;
 use crate::policy::DenialCode;
 
 const ERRORS: &str = include_str!("../../../docs/errors.md");
-const RELAY: [&str; 15] = [
+const RELAY: [&str; 16] = [
     include_str!("answers.rs"),
     include_str!("call_clock.rs"),
     include_str!("ceilings.rs"),
     include_str!("server_asks.rs"),
     include_str!("lists.rs"),
     include_str!("calls.rs"),
+    include_str!("denials.rs"),
     include_str!("desk.rs"),
     include_str!("gate.rs"),
     include_str!("method_policy.rs"),

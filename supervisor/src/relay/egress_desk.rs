@@ -1,9 +1,10 @@
 //! What egress reports becomes a record; what waits for its record gets its answer.
 
 use super::pump::RelayError;
-use crate::audit::{AuditError, Effect, Event, Gap, Journal, Kind, Severity};
+use crate::audit::{AuditError, Effect, Event, Gap, Journal, Kind, Proc, Severity};
 use crate::clock::Now;
 use crate::egress::channel::{Channel, ChannelError, Received, Sent};
+use crate::egress::exec_events::ExecStart;
 use crate::egress::report::{self, MessageError, NetOp, NetVerdict, Reply, Report};
 
 /// Reports handled in one turn, so that a flood from the server cannot starve the pipe.
@@ -78,10 +79,14 @@ impl EgressDesk {
 /// Writes one record; the ticket that waits for it.
 fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal) -> Result<Option<u64>, AuditError> {
     match report {
-        Report::Lost { count } => {
-            let mut event = Event::new(Kind::AuditGap);
-            event.gap = Some(Gap { source: "ring", count: *count });
-            let _on_disk = journal.append(now, &event)?;
+        Report::Lost { count } => lost("ring", *count, now, journal),
+        Report::LostExecs { count } => lost("execs", *count, now, journal),
+        Report::Exec { start } => {
+            let mut event = Event::new(Kind::ProcExec).with_effect(Effect::Allowed);
+            event.proc = Some(started(start));
+            event.corr = Some(corr).filter(|corr| !corr.is_empty());
+            // Nothing waits for it: the program runs already. It is on disk with the next record that something waits for.
+            let _written = journal.append_unsynced(now, &event)?;
             Ok(None)
         }
         Report::Net { ticket, event: net } => {
@@ -102,5 +107,89 @@ fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal) -> Resul
             let _on_disk = journal.append(now, &event)?;
             Ok(*ticket)
         }
+    }
+}
+
+/// Says how many events never came.
+fn lost(source: &'static str, count: u64, now: Now, journal: &mut Journal) -> Result<Option<u64>, AuditError> {
+    let mut event = Event::new(Kind::AuditGap);
+    event.gap = Some(Gap { source, count });
+    let _on_disk = journal.append(now, &event)?;
+    Ok(None)
+}
+
+/// A program's start, as the record shows it.
+fn started(start: &ExecStart) -> Proc<'_> {
+    Proc {
+        op: "exec",
+        pid: Some(start.pid),
+        ppid: start.ppid,
+        comm: Some(&*start.comm).filter(|comm| !comm.is_empty()),
+        exe: start.path.as_deref(),
+        interpreter: start.interpreter.as_deref(),
+        cut: start.cut.then_some(true),
+        others: start.others.then_some(true),
+        count: Some(start.count),
+        ..Proc::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::SessionDirectory;
+    use crate::policy::Durability;
+    use crate::relay::test_log;
+
+    fn start() -> ExecStart {
+        ExecStart {
+            path: Some("/srv/\u{1b}[2Jrun.sh".to_owned()),
+            interpreter: Some("/bin/sh".to_owned()),
+            cut: true,
+            pid: 42,
+            ppid: Some(41),
+            comm: "run.sh".to_owned(),
+            count: 7,
+            others: true,
+        }
+    }
+
+    #[test]
+    fn a_start_and_what_was_lost_become_records_and_nobody_waits_for_them() {
+        let root = tempfile::tempdir().unwrap();
+        let now = Now { wall_ns: 1, boot_ns: 1 };
+        let name = "a".repeat(32);
+        let mut journal = SessionDirectory::create(root.path(), &name, Durability::Write, now).unwrap().journal;
+        let bare = ExecStart {
+            path: None,
+            interpreter: None,
+            cut: false,
+            ppid: None,
+            comm: String::new(),
+            count: 1,
+            others: false,
+            ..start()
+        };
+        let reports = [
+            Report::Exec { start: start() },
+            Report::Exec { start: bare },
+            Report::LostExecs { count: 3 },
+            Report::Lost { count: 4 },
+        ];
+        for (report, corr) in reports.iter().zip(["c1,c2", "", "", ""]) {
+            assert_eq!(record(report, now, corr, &mut journal).unwrap(), None);
+        }
+        let records = test_log::records(root.path());
+        let [first, second, execs, ring] = &records[..] else { panic!("{records:#?}") };
+        assert_eq!((&first["type"], &first["effect"]), (&"proc.exec".into(), &"allowed".into()));
+        let wanted = serde_json::json!({
+            "op": "exec", "pid": 42, "ppid": 41, "comm": "run.sh", "count": 7, "exe": "/srv/\u{1b}[2Jrun.sh",
+            "interpreter": "/bin/sh", "cut": true, "others": true
+        });
+        assert_eq!((&first["proc"], &first["corr"]), (&wanted, &"c1,c2".into()));
+        assert_eq!(second["proc"], serde_json::json!({"op": "exec", "pid": 42, "count": 1}));
+        assert!(second["corr"].is_null());
+        assert_eq!((&execs["gap"]["source"], &execs["gap"]["count"]), (&"execs".into(), &3.into()));
+        assert_eq!((&ring["gap"]["source"], &ring["gap"]["count"]), (&"ring".into(), &4.into()));
     }
 }

@@ -4,6 +4,8 @@
 //! a tag and numbers. A text goes in sealed memory beside the message ([`super::sealed`]); one that goes up is a blob that the
 //! monitor keeps and does not read.
 
+mod end_cause;
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -12,6 +14,8 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use crate::sandbox::cgroup::Incidents;
 use crate::sys::fds;
+
+pub use end_cause::EndCause;
 
 /// Size of every message, bytes.
 pub const MESSAGE_BYTES: usize = 48;
@@ -23,80 +27,6 @@ pub struct LogPoint {
     pub seq: u64,
     /// Its hash.
     pub hash: [u8; 32],
-}
-
-/// Why a session ends before the server does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum EndCause {
-    /// The server ended by itself.
-    Server = 1,
-    /// The client closed its end.
-    Client = 2,
-    /// SIGTERM or SIGINT.
-    Signal = 3,
-    /// The log cannot be written.
-    AuditFailure = 4,
-    /// The session's log quota is used up.
-    LogQuota = 5,
-    /// `resources.wall` is over.
-    WallTime = 6,
-    /// The egress process died.
-    EgressDied = 7,
-    /// The relay died.
-    RelayDied = 8,
-    /// The janitor died.
-    JanitorDied = 9,
-    /// The server could not be executed.
-    ExecFailed = 10,
-    /// The relay did not say in time that the client is gone, or did not end the log in time.
-    RelaySilent = 11,
-    /// A writable folder holds more than its `max`.
-    WriteLimit = 12,
-    /// The process that counts writable folders died.
-    MeterDied = 13,
-}
-
-impl EndCause {
-    pub(super) const ALL: [Self; 13] = [
-        Self::Server,
-        Self::Client,
-        Self::Signal,
-        Self::AuditFailure,
-        Self::LogQuota,
-        Self::WallTime,
-        Self::EgressDied,
-        Self::RelayDied,
-        Self::JanitorDied,
-        Self::ExecFailed,
-        Self::RelaySilent,
-        Self::WriteLimit,
-        Self::MeterDied,
-    ];
-
-    /// The code that stands in `session.end`.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Server => "server_exit",
-            Self::Client => "client_eof",
-            Self::Signal => "signal",
-            Self::AuditFailure => "audit_failure",
-            Self::LogQuota => "log_quota",
-            Self::WallTime => "wall_time",
-            Self::EgressDied => "egress_died",
-            Self::RelayDied => "relay_died",
-            Self::JanitorDied => "janitor_died",
-            Self::ExecFailed => "exec_failed",
-            Self::RelaySilent => "relay_silent",
-            Self::WriteLimit => "write_limit",
-            Self::MeterDied => "meter_died",
-        }
-    }
-
-    fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| *cause as u32 == number)
-    }
 }
 
 /// Relay to monitor.
@@ -197,6 +127,19 @@ pub struct Attached {
     pub sha256: [u8; 32],
 }
 
+/// A system call that the server's filter refused, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Its number on this architecture.
+    pub call: u32,
+    /// How many calls this stands for.
+    pub count: u64,
+    /// The thread that made the first of them, on the host; 0 where it was gone.
+    pub tid: u32,
+    /// The name that this thread gives itself (comm), filled with zeros; any bytes.
+    pub comm: [u8; 16],
+}
+
 /// Monitor to relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToRelay {
@@ -222,6 +165,8 @@ pub enum ToRelay {
     Rejected(Rejection, Attached),
     /// Counters at the run's ceilings rose.
     Ceilings(Incidents),
+    /// The filter refused a call.
+    Denied(Denied),
 }
 
 const TAG_APPLIED: u32 = 1;
@@ -239,6 +184,7 @@ const TAG_REJECTED: u32 = 19;
 const TAG_LOCK: u32 = 20;
 const TAG_PIN_ANSWER: u32 = 21;
 const TAG_CEILINGS: u32 = 22;
+const TAG_DENIED: u32 = 23;
 
 /// Tag, number, point: the one layout of every message.
 struct Raw {
@@ -345,6 +291,12 @@ impl ToRelay {
                 number: u32::try_from(oom_kills).unwrap_or(u32::MAX),
                 point: LogPoint { seq: forks_refused, hash: [0; 32] },
             },
+            Self::Denied(Denied { call, count, tid, comm }) => {
+                let mut who = [0; 32];
+                who[..4].copy_from_slice(&tid.to_le_bytes());
+                who[4..20].copy_from_slice(&comm);
+                Raw { tag: TAG_DENIED, number: call, point: LogPoint { seq: count, hash: who } }
+            }
         }
     }
 
@@ -359,6 +311,13 @@ impl ToRelay {
             TAG_PIN_ANSWER => Self::Pin(PinAnswer::from_number(raw.number)?, Attached::at(raw.point)),
             TAG_POLICY => Self::Policy(Attached::at(raw.point)),
             TAG_REJECTED => Self::Rejected(Rejection::from_number(raw.number)?, Attached::at(raw.point)),
+            TAG_DENIED => {
+                let [a, b, c, d, rest @ ..] = raw.point.hash;
+                let mut comm = [0; 16];
+                comm.copy_from_slice(&rest[..16]);
+                let (call, count) = (raw.number, raw.point.seq);
+                Self::Denied(Denied { call, count, tid: u32::from_le_bytes([a, b, c, d]), comm })
+            }
             TAG_CEILINGS => Self::Ceilings(Incidents { oom_kills: raw.number.into(), forks_refused: raw.point.seq }),
             _ => return None,
         })

@@ -11,6 +11,7 @@ mod ceilings;
 mod compiled;
 mod continuations;
 pub mod control;
+mod denials;
 mod desk;
 #[cfg(test)]
 mod documented;

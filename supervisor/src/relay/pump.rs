@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Parts;
+use super::denials;
 use super::desk::ControlDesk;
 use super::egress_desk::{DeskError, EgressDesk, Heard};
 use super::gate::{Gate, Terms};
@@ -298,6 +299,10 @@ impl Pump {
             Some((ToRelay::Finish { cause, status }, _)) => self.finish(cause, status).map(|()| true),
             Some((ToRelay::Ceilings(seen), _)) => {
                 self.gate.hear_of_ceilings(seen, clock::now(), &mut self.journal)?;
+                Ok(false)
+            }
+            Some((ToRelay::Denied(denied), _)) => {
+                denials::record(&denied, &self.gate.calls_in_flight(), clock::now(), &mut self.journal)?;
                 Ok(false)
             }
             Some((ToRelay::Pin(answer, attached), text)) => {

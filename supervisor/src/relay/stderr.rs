@@ -7,11 +7,15 @@ use std::num::NonZeroU32;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use crate::bounds::STDERR_LINE_BYTES_MAX;
+use crate::bounds::{STDERR_BURST_BYTES, STDERR_BYTES_A_SECOND, STDERR_LINE_BYTES_MAX};
+use crate::weaken;
 use crate::wire::secrets::Secrets;
 
 /// Lines a second that pass; the burst is the same. Far above what a person reads, far below a flood.
 const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("200 is not zero");
+/// Lines alone are no bound: so many of the longest ones, each byte escaped, are ten megabytes a second.
+const BYTES: Quota = Quota::per_second(NonZeroU32::new(STDERR_BYTES_A_SECOND).expect("not zero"))
+    .allow_burst(NonZeroU32::new(STDERR_BURST_BYTES).expect("not zero"));
 
 /// Turns the server's stderr bytes into safe lines.
 pub struct StderrFilter {
@@ -21,6 +25,7 @@ pub struct StderrFilter {
     cut: u64,
     secrets: Secrets,
     pace: DefaultDirectRateLimiter,
+    bytes: DefaultDirectRateLimiter,
     dropped: u64,
 }
 
@@ -33,6 +38,7 @@ impl StderrFilter {
             cut: 0,
             secrets,
             pace: RateLimiter::direct(Quota::per_second(LINES_PER_SECOND)),
+            bytes: RateLimiter::direct(BYTES),
             dropped: 0,
         }
     }
@@ -72,6 +78,7 @@ impl StderrFilter {
         if self.pace.check().is_err() {
             self.dropped += 1;
         } else {
+            let (start, dropped) = (out.len(), self.dropped);
             self.report_dropped(out);
             self.secrets.blank(&mut line);
             let shown = line.len().min(STDERR_LINE_BYTES_MAX);
@@ -82,9 +89,19 @@ impl StderrFilter {
                 out.extend_from_slice(format!(" [{cut} more bytes]").as_bytes());
             }
             out.push(b'\n');
+            if !self.admits(out.len() - start) {
+                out.truncate(start);
+                self.dropped = dropped + 1;
+            }
         }
         line.clear();
         self.line = line;
+    }
+
+    /// Whether so many bytes may pass now. More than the burst never do.
+    fn admits(&self, bytes: usize) -> bool {
+        let Some(bytes) = u32::try_from(bytes).ok().and_then(NonZeroU32::new) else { return false };
+        !weaken::in_force("stderr-bytes") || matches!(self.bytes.check_n(bytes), Ok(Ok(())))
     }
 
     fn report_dropped(&mut self, out: &mut Vec<u8>) {
@@ -178,6 +195,17 @@ mod tests {
         let text = filtered(&mut filter, &[&long]);
         assert!(text.ends_with("aaa [3 more bytes]\n"));
         assert_eq!(text.matches('a').count(), STDERR_LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn long_lines_do_not_pass_as_fast_as_short_ones() {
+        let mut filter = StderrFilter::new(Secrets::default());
+        // Fewer lines than pass in a second; escaped, each is six times as long.
+        let line = [&[0x1b; STDERR_LINE_BYTES_MAX][..], b"\n"].concat();
+        let text = filtered(&mut filter, &[&line.repeat(100)]);
+        let burst = usize::try_from(STDERR_BURST_BYTES).unwrap();
+        assert!(text.len() > burst / 2 && text.len() < 2 * burst, "{} bytes", text.len());
+        assert!(text.contains("stderr lines dropped"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::wire::methods::{Era, SUBSCRIPTION_ID};
 
 /// The request that opens a stream.
 pub(super) const LISTEN: &str = "subscriptions/listen";
+
 /// What a client asked to hear on its stream (`params.notifications`): each kind is opt-in, and a server must not send others
 /// (MCP 2026-07-28, SubscriptionFilter).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -75,9 +75,11 @@ impl Gate {
                 self.hear_lock(text, attached)?;
                 Ok(None)
             }
-            ToRelay::GateOpen { .. } | ToRelay::Finish { .. } | ToRelay::Pin(..) | ToRelay::Ceilings(_) => {
-                Err(SwapError::NoText)
-            }
+            ToRelay::GateOpen { .. }
+            | ToRelay::Finish { .. }
+            | ToRelay::Pin(..)
+            | ToRelay::Ceilings(_)
+            | ToRelay::Denied(_) => Err(SwapError::NoText),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Confining our own processes, before they read the first byte that somebody else wrote.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -15,16 +15,17 @@ use super::landlock::{LandlockError, Rules};
 use super::rlimits::{self, RlimitError};
 use super::seccomp::{Filter, FilterError};
 use super::{Answer, Layer};
-use crate::bounds::{EGRESS_DESCRIPTORS_MAX, METER_DESCRIPTORS_MAX, RELAY_DESCRIPTORS_MAX};
+use crate::bounds::{DIALER_DESCRIPTORS_MAX, EGRESS_DESCRIPTORS_MAX, METER_DESCRIPTORS_MAX, RELAY_DESCRIPTORS_MAX};
 use crate::sys::prctl::close_range;
+use crate::sys::process::task_count;
 use crate::sys::sigsys;
 
 /// What a process of ours is to become.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The service uid; never 0 for relay and egress. The janitor keeps uid 0 and ignores it.
+    /// The service uid; never 0 for those that give up root. The janitor keeps uid 0 and ignores it.
     pub uid: u32,
-    /// The service gid; never 0 for relay and egress.
+    /// The service gid; likewise.
     pub gid: u32,
     /// The process that forked this one and takes it along when it dies.
     pub parent: Pid,
@@ -91,11 +92,7 @@ pub enum ConfineError {
 /// # Errors
 /// The step that failed.
 pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineError> {
-    let filter = Filter::relay(Pid::this())?;
-    begin(terms)?;
-    rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
-    become_service(terms, &[])?;
-    end("relay", &Rules::relay(limits_dir.to_owned()), &filter)
+    service("relay", &Filter::relay(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::relay(limits_dir.to_owned()), terms)
 }
 
 /// The same for a relay whose limit store is a connection that it is handed: no directory at all.
@@ -103,11 +100,7 @@ pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineEr
 /// # Errors
 /// The step that failed.
 pub fn relay_without_files(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
-    let filter = Filter::relay(Pid::this())?;
-    begin(terms)?;
-    rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
-    become_service(terms, &[])?;
-    end("relay", &Rules::egress(), &filter)
+    service("relay", &Filter::relay(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::egress(), terms)
 }
 
 /// Confines the calling process as the link to a shared limit store: service uid, the kept descriptors, sockets, no file.
@@ -115,23 +108,23 @@ pub fn relay_without_files(terms: &Terms<'_>) -> Result<Confined, ConfineError> 
 /// # Errors
 /// The step that failed.
 pub fn link(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
-    let filter = Filter::link(Pid::this())?;
-    begin(terms)?;
-    rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
-    become_service(terms, &[])?;
-    end("link", &Rules::egress(), &filter)
+    service("link", &Filter::link(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::egress(), terms)
 }
 
-/// Confines the calling process as egress: service uid, the kept descriptors, Internet sockets, no file.
+/// Confines the calling process as egress: service uid, the kept descriptors, no socket of its own making, no file.
 ///
 /// # Errors
 /// The step that failed.
 pub fn egress(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
-    let filter = Filter::egress(Pid::this())?;
-    begin(terms)?;
-    rlimits::apply_to_ourselves(EGRESS_DESCRIPTORS_MAX, 0)?;
-    become_service(terms, &[])?;
-    end("egress", &Rules::egress(), &filter)
+    service("egress", &Filter::egress(Pid::this())?, EGRESS_DESCRIPTORS_MAX, &Rules::egress(), terms)
+}
+
+/// Confines the calling process as dialer: service uid, the kept descriptors, Internet sockets, no file.
+///
+/// # Errors
+/// The step that failed.
+pub fn dialer(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
+    service("dialer", &Filter::dialer(Pid::this())?, DIALER_DESCRIPTORS_MAX, &Rules::egress(), terms)
 }
 
 /// Confines the calling process as janitor: uid 0 without a capability, so that it may empty the `directories` that root
@@ -165,9 +158,24 @@ pub fn meter(terms: &Terms<'_>) -> Result<(), ConfineError> {
     lock(&filter)
 }
 
+/// Those that need neither root nor a capability, and of files no more than `rules` say.
+fn service(
+    process: &'static str,
+    filter: &Filter,
+    descriptors_max: u64,
+    rules: &Rules,
+    terms: &Terms<'_>,
+) -> Result<Confined, ConfineError> {
+    begin(terms)?;
+    rlimits::apply_to_ourselves(descriptors_max, 0)?;
+    become_service(terms, &[])?;
+    end(process, rules, filter)
+}
+
 /// One thread, a session of its own, no descriptor that is not listed.
 fn begin(terms: &Terms<'_>) -> Result<(), ConfineError> {
-    match threads()? {
+    let unread = |errno: Errno| ConfineError::Open { path: "/proc/self/task", source: errno.into() };
+    match task_count().map_err(unread)? {
         1 => {}
         threads => return Err(ConfineError::Threads(threads)),
     }
@@ -180,11 +188,6 @@ fn begin(terms: &Terms<'_>) -> Result<(), ConfineError> {
         close_all_but(terms.keep)?;
     }
     Ok(())
-}
-
-fn threads() -> Result<usize, ConfineError> {
-    let open = |source| ConfineError::Open { path: "/proc/self/task", source };
-    Ok(fs::read_dir("/proc/self/task").map_err(open)?.count())
 }
 
 fn close_all_but(keep: &[RawFd]) -> Result<(), ConfineError> {

@@ -20,6 +20,8 @@ pub const EGRESS: u32 = 0x6FFF_FFF1;
 pub const LINK: u32 = 0x6FFF_FFF2;
 /// uid and gid of the processes that count writable folders.
 pub const METER: u32 = 0x6FFF_FFF3;
+/// uid and gid of the processes that connect to the hosts of a policy.
+pub const DIALER: u32 = 0x6FFF_FFF4;
 /// The host's registry.
 pub const REGISTRY: &str = "/run/intercept-sandbox/ids";
 

@@ -37,6 +37,8 @@ pub(super) struct Blueprint<'a> {
     pub(super) plan: &'a Plan,
     pub(super) run_id: u32,
     pub(super) filter: &'a Filter,
+    /// Whether somebody hears of what the filter refuses.
+    pub(super) tells: bool,
     pub(super) image: &'a Image,
     pub(super) leaf: &'a Leaf,
 }

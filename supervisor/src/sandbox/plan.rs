@@ -82,8 +82,18 @@ pub struct WritableFolder {
     pub owner_uid: u32,
     /// Host gid that files written there belong to; never 0.
     pub owner_gid: u32,
-    /// Bytes that it may hold, counted by `sandbox/usage`.
+    /// Bytes that it may hold.
     pub max_bytes: Option<u64>,
+    /// Whether a project quota of the file system holds it to them (`sandbox/quota`); otherwise they are counted (`sandbox/usage`).
+    pub by_quota: bool,
+}
+
+impl WritableFolder {
+    /// Bytes that it may hold, where they are counted.
+    #[must_use]
+    pub fn counted_max(&self) -> Option<u64> {
+        self.max_bytes.filter(|_| !self.by_quota)
+    }
 }
 
 /// The allowed hosts and how they are reached.
@@ -163,8 +173,9 @@ impl fmt::Display for Plan {
             writeln!(f, "read         {}", path.display())?;
         }
         for folder in &self.filesystem.write {
-            let WritableFolder { inside, source, owner_uid, owner_gid, max_bytes } = folder;
-            let max = max_bytes.map(|bytes| format!(", at most {bytes} bytes")).unwrap_or_default();
+            let WritableFolder { inside, source, owner_uid, owner_gid, max_bytes, by_quota } = folder;
+            let keeper = if *by_quota { " by project quota" } else { "" };
+            let max = max_bytes.map(|bytes| format!(", at most {bytes} bytes{keeper}")).unwrap_or_default();
             writeln!(f, "write        {} = {} as {owner_uid}:{owner_gid}{max}", inside.display(), source.display())?;
         }
         for program in self.filesystem.exec.iter().flatten() {
@@ -175,14 +186,14 @@ impl fmt::Display for Plan {
         }
         for host in &self.network.hosts {
             let ports: Vec<_> = host.ports.iter().map(u16::to_string).collect();
-            writeln!(f, "network      {}:{} {:?} as {}", host.name, ports.join(","), host.tls, host.address)?;
+            writeln!(f, "network      {}:{} {} as {}", host.name, ports.join(","), host.tls.word(), host.address)?;
         }
         for ConnectTo { host, port, to_host, to_port } in &self.network.connect_to {
             writeln!(f, "connect-to   {host}:{port} -> {to_host}:{to_port}")?;
         }
         let ResourcesPlan { memory_bytes, cpu_millis, pids_max, open_files, wall } = &self.resources;
         writeln!(f, "memory       {memory_bytes} bytes, /tmp {} bytes", self.filesystem.tmp_bytes)?;
-        writeln!(f, "cpu          {cpu_millis}/1000 of a core")?;
+        writeln!(f, "cpu          {}.{:03} cores", cpu_millis / 1000, cpu_millis % 1000)?;
         writeln!(f, "processes    {pids_max}, {open_files} open files each")?;
         if let Some(wall) = wall {
             writeln!(f, "wall         {} s", wall.as_secs())?;
@@ -190,7 +201,7 @@ impl fmt::Display for Plan {
         for layer in Layer::ALL.iter().filter(|layer| layer.is_core() || self.require.contains(layer)) {
             writeln!(f, "require      {}", layer.name())?;
         }
-        writeln!(f, "audit        {} ({:?})", self.audit.directory.display(), self.audit.durability)?;
+        writeln!(f, "audit        {} ({})", self.audit.directory.display(), self.audit.durability.word())?;
         match &self.state_dsn {
             Some(source) => write!(f, "state        {source}")?,
             None => write!(f, "state        {}", self.state_dir.display())?,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::exec::{self, Interpreter};
 use super::plan::FilesystemPlan;
 use super::resolve::{PlanError, SEARCH_PATH, in_view, line_to_add};
+use super::shown_twice;
 
 /// Interpreters of interpreters that the kernel follows (fs/exec.c, `exec_binprm`).
 const CHAIN_MAX: usize = 5;
@@ -55,12 +56,14 @@ impl fmt::Display for Program {
 /// The command, the `listed` programs and what they need, each file once. Names are looked up as the command is.
 ///
 /// # Errors
-/// [`PlanError::Program`] for one that is not there, not in the view, not executable, or where the server may write.
+/// [`PlanError::Program`] for one that is not there, not in the view, not executable, or where the server may write, and for a
+/// writable folder that can be executed from by another path.
 pub fn resolve(
     command: &Path,
     listed: &BTreeSet<String>,
     filesystem: &FilesystemPlan,
 ) -> Result<Vec<Program>, PlanError> {
+    shown_twice::refuse(filesystem)?;
     let mut list = List { programs: Vec::new(), filesystem };
     list.add(&command.to_string_lossy(), command, Part::Command)?;
     for name in listed {
@@ -112,6 +115,18 @@ impl List<'_> {
         })
     }
 
+    /// Whether the server may write what stands at `path`, under the name that it has inside or on the host.
+    fn is_written(&self, path: &Path) -> Result<bool, PlanError> {
+        for folder in &self.filesystem.write {
+            let source = shown_twice::real(&folder.source)?;
+            let names = [Some(&folder.inside), Some(&folder.source), source.as_ref()];
+            if names.into_iter().flatten().any(|name| path.starts_with(name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The file behind `path`, checked, and its first bytes.
     fn look(&self, program: &str, path: &Path) -> Result<(PathBuf, Vec<u8>), PlanError> {
         let fail = |why: String| PlanError::Program { program: program.to_owned(), why };
@@ -121,8 +136,7 @@ impl List<'_> {
             let hint = line_to_add(&[path, &real], self.filesystem);
             return Err(fail(format!("{shown} is not in the server's view; {hint}")));
         }
-        let written = |path: &Path| self.filesystem.write.iter().any(|folder| path.starts_with(&folder.inside));
-        if written(path) || written(&real) {
+        if self.is_written(path)? || self.is_written(&real)? {
             return Err(fail(format!("{shown} lies where the server may write, and nothing there is executed")));
         }
         let meta = fs::metadata(&real).map_err(|error| fail(format!("{shown}: {error}")))?;
@@ -207,8 +221,14 @@ mod tests {
         script(&folder.join("tool"), "x");
         fs::write(folder.join("plain"), "x").unwrap();
         let (owner_uid, owner_gid) = (1, 1);
-        let write =
-            WritableFolder { inside: folder.clone(), source: folder.clone(), owner_uid, owner_gid, max_bytes: None };
+        let write = WritableFolder {
+            inside: folder.clone(),
+            source: folder.clone(),
+            owner_uid,
+            owner_gid,
+            max_bytes: None,
+            by_quota: false,
+        };
         let written = FilesystemPlan { write: vec![write], ..FilesystemPlan::default() };
         let read = FilesystemPlan { read: vec![folder.clone()], ..FilesystemPlan::default() };
         let none = FilesystemPlan::default();
@@ -226,5 +246,14 @@ mod tests {
             assert!(error.contains(why) && error.contains("process.exec"), "{listed}: {error}");
         }
         assert!(resolved(&tool, &[], &written).unwrap_err().contains("may write"), "the command itself");
+        let link = folder.join("link");
+        symlink(&folder, &link).unwrap();
+        let elsewhere = WritableFolder { inside: "/out".into(), source: link, ..written.write[0].clone() };
+        let elsewhere = FilesystemPlan { write: vec![elsewhere], ..FilesystemPlan::default() };
+        let list = List { programs: Vec::new(), filesystem: &elsewhere };
+        assert!(list.is_written(&folder.join("tool")).unwrap(), "by its path on the host");
+        assert!(
+            list.is_written(Path::new("/out/tool")).unwrap() && !list.is_written(Path::new("/usr/bin/env")).unwrap()
+        );
     }
 }

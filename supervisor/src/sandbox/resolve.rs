@@ -11,10 +11,11 @@ use super::plan::{
     AuditPlan, ConnectTo, FilesystemPlan, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder,
 };
 use super::unseen::{to_show, unseen};
-use super::{Layer, environment, programs};
+use super::{Layer, environment, programs, quota};
 use crate::bounds::HOSTS_MAX;
 use crate::limits::redis::Source;
 use crate::policy::{self, Policy, Resources, SandboxSection, WriteRule};
+use crate::report::chain;
 use crate::trust::Caller;
 use crate::wire::secrets::{Secrets, TooManySecrets};
 
@@ -257,6 +258,9 @@ fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanErr
     if uid == 0 {
         return Err(fail("files written by a server never belong to root; name another `owner`".into()));
     }
+    if let Some(max_bytes) = rule.max_bytes.filter(|_| rule.by_quota) {
+        quota::check(&rule.from, max_bytes).map_err(|error| fail(chain(&error)))?;
+    }
     let gid = if gid == 0 { NOBODY } else { gid };
     // The folder is mapped from this one uid and gid to the run's: what belongs to others cannot be written through it.
     if (meta.uid(), meta.gid()) != (uid, gid) || meta.permissions().mode() & 0o300 != 0o300 {
@@ -269,6 +273,7 @@ fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanErr
         owner_uid: uid,
         owner_gid: gid,
         max_bytes: rule.max_bytes,
+        by_quota: rule.by_quota,
     })
 }
 

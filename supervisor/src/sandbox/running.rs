@@ -40,6 +40,7 @@ impl Drop for Guard {
 pub struct Server {
     pub(super) guard: Guard,
     pub(super) layers: Vec<LayerReport>,
+    pub(super) listener: Option<OwnedFd>,
     pub(super) report: OwnedFd,
     pub(super) go: OwnedFd,
     pub(super) status: OwnedFd,
@@ -68,10 +69,15 @@ impl Server {
     pub fn open_gate(self) -> Result<Running, LaunchError> {
         say(&self.go)?;
         drop(self.go);
-        match next(&self.report)? {
-            // Both copies of the pipe's other end are close-on-exec: its end is the exec. So it would be after a kill at
+        match next(&self.report)?.map(|(message, _)| message) {
+            // Both copies of the socket's other end are close-on-exec: its end is the exec. So it would be after a kill at
             // this very moment, which the status pipe tells apart.
-            None => Ok(Running { guard: self.guard, status: self.status, lifeline: Some(self.lifeline) }),
+            None => Ok(Running {
+                guard: self.guard,
+                status: self.status,
+                lifeline: Some(self.lifeline),
+                listener: self.listener,
+            }),
             Some(Message::Failed(failure)) if failure.step == Step::Exec => Err(exec_error(&self.executable, failure)),
             Some(Message::Failed(failure)) => Err(LaunchError::Step(failure)),
             Some(_) => Err(LaunchError::Parent { act: "read the child's report", source: Errno::EBADMSG }),
@@ -127,9 +133,16 @@ pub struct Running {
     guard: Guard,
     status: OwnedFd,
     lifeline: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
 }
 
 impl Running {
+    /// Takes the listener of the server's filter, where there is one ([`super::launch::Cage::telling`]).
+    #[must_use]
+    pub fn listener(&mut self) -> Option<OwnedFd> {
+        self.listener.take()
+    }
+
     /// The host pid of the sandbox's pid 1.
     #[must_use]
     pub fn init_pid(&self) -> Pid {

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, connect, getsockopt, recv,
-    send, socket, sockopt,
+    send, sendto, socket, sockopt,
 };
 
 use super::dns::{Reply, query, read_reply};
@@ -49,6 +49,7 @@ pub(super) fn run(plan: &NetworkPlan) -> Probed {
     tcp_is_closed("TCP [2606:4700::1111]:443", AddressFamily::Inet6, &world)?;
     udp_is_closed("UDP 1.1.1.1:443", &v4(OUTSIDE, 443))?;
     udp_is_closed("UDP 198.19.255.254:443", &v4(UNASSIGNED, 443))?;
+    datagram_is_closed("UDP sendto 1.1.1.1:443", &v4(OUTSIDE, 443))?;
     raw_is_closed()?;
     let Some(host) = plan.hosts.first() else { return Ok(()) };
     match ask(UNLISTED) {
@@ -118,6 +119,13 @@ fn udp_is_closed(probe: &str, to: &SockaddrIn) -> Probed {
         Ok(())
     };
     if refused().is_err() { Ok(()) } else { breach(probe, "sent") }
+}
+
+/// The same without connect(2), which other programs of the kernel are asked about.
+fn datagram_is_closed(probe: &str, to: &SockaddrIn) -> Probed {
+    let sent = open(AddressFamily::Inet, SockType::Datagram)
+        .and_then(|fd| sendto(fd.as_raw_fd(), b"probe", to, MsgFlags::empty()));
+    if sent.is_err() { Ok(()) } else { breach(probe, "sent") }
 }
 
 fn raw_is_closed() -> Probed {

@@ -1,12 +1,15 @@
-//! The steps of a launch, and how the child tells its parent of them: fixed-size messages on a pipe.
+//! The steps of a launch, and how the child tells its parent of them: fixed-size messages, over a socket that takes a
+//! descriptor along, or a pipe.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::socket::MsgFlags;
 
 use crate::bounds::LAUNCH_DETAIL_BYTES_MAX;
 use crate::fault;
+use crate::sys::pass;
 
 use super::{Answer, Layer, LayerReport};
 
@@ -228,6 +231,8 @@ pub(super) enum Message {
     AtGate,
     /// A step failed; the sender ends.
     Failed(Failure),
+    /// The listener of the filter, which comes with it.
+    Listener,
 }
 
 const HEADER_BYTES: usize = 12;
@@ -246,6 +251,7 @@ impl Message {
             },
             Self::AtGate => (2, 0, 0, 0, ""),
             Self::WantsRelease => (4, 0, 0, 0, ""),
+            Self::Listener => (5, 0, 0, 0, ""),
             Self::Failed(failure) => {
                 (3, failure.step as u8, 0, failure.errno.map_or(0, |e| e as i32), failure.detail.as_str())
             }
@@ -286,12 +292,13 @@ impl Message {
                 Some(Self::Failed(Failure { step: *Step::ALL.get(code)?, errno, detail: text }))
             }
             (4, 0) => Some(Self::WantsRelease),
+            (5, 0) => Some(Self::Listener),
             _ => None,
         }
     }
 }
 
-/// The child's end of the pipe.
+/// The child's end.
 #[derive(Debug)]
 pub(super) struct Reporter(pub(super) OwnedFd);
 
@@ -306,6 +313,37 @@ impl Reporter {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl Reporter {
+    /// Sends the listener of this process' filter, and closes it here.
+    pub(super) fn hand_listener(&self, listener: OwnedFd) -> Result<(), Errno> {
+        loop {
+            match pass::send(self.0.as_fd(), &Message::Listener.encode(), Some(listener.as_fd())) {
+                Err(Errno::EINTR) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Receives one message of the child, and the descriptor of the one that has one; `None` at the end.
+pub(super) fn hear(socket: &OwnedFd) -> Result<Option<(Message, Option<OwnedFd>)>, Errno> {
+    let mut bytes = [0; MESSAGE_BYTES];
+    let (length, fd) = loop {
+        match pass::receive(socket.as_fd(), &mut bytes, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            done => break done?,
+        }
+    };
+    match length {
+        0 => Ok(None),
+        MESSAGE_BYTES => {
+            let message = Message::decode(&bytes).ok_or(Errno::EBADMSG)?;
+            if (message == Message::Listener) == fd.is_some() { Ok(Some((message, fd))) } else { Err(Errno::EBADMSG) }
+        }
+        _ => Err(Errno::EIO),
     }
 }
 
@@ -351,92 +389,4 @@ pub fn receive_layers(pipe: &OwnedFd) -> Result<Vec<LayerReport>, Errno> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn there_and_back(message: &Message) -> Message {
-        Message::decode(&message.encode()).unwrap()
-    }
-
-    #[test]
-    fn tables_match_discriminants() {
-        for (index, step) in Step::ALL.iter().enumerate() {
-            assert_eq!(*step as usize, index, "{}", step.name());
-        }
-        for (index, layer) in Layer::ALL.iter().enumerate() {
-            assert_eq!(*layer as usize, index, "{}", layer.name());
-        }
-        const { assert!(MESSAGE_BYTES <= 4096) };
-    }
-
-    #[test]
-    fn every_kind_survives_the_pipe() {
-        let failure = Failure { step: Step::Rootfs, errno: Some(Errno::EROFS), detail: "/opt/x".to_owned() };
-        for message in [
-            Message::WantsMaps,
-            Message::WantsRelease,
-            Message::AtGate,
-            Message::Failed(failure),
-            Message::Failed(Failure { step: Step::Exec, errno: None, detail: String::new() }),
-            Message::Layer(LayerReport { layer: Layer::Lsm, answer: Answer::Unsupported("none".to_owned()) }),
-            Message::Layer(LayerReport { layer: Layer::Namespaces, answer: Answer::Enforced }),
-            Message::Layer(LayerReport { layer: Layer::Landlock, answer: Answer::Partial("ABI 1".to_owned()) }),
-        ] {
-            assert_eq!(there_and_back(&message), message);
-        }
-    }
-
-    #[test]
-    fn a_long_detail_is_cut_on_a_character() {
-        let detail = "é".repeat(LAUNCH_DETAIL_BYTES_MAX); // two bytes each: twice what fits
-        let Message::Failed(cut) = there_and_back(&Message::Failed(Failure { step: Step::Gate, errno: None, detail }))
-        else {
-            panic!("kind changed");
-        };
-        assert_eq!(cut.detail, "é".repeat(LAUNCH_DETAIL_BYTES_MAX / 2));
-    }
-
-    #[test]
-    fn garbage_is_refused() {
-        let good = Message::AtGate.encode();
-        for (at, value) in [(0, 5), (2, 1), (9, 0xFF)] {
-            let mut bad = good;
-            bad[at] = value;
-            assert_eq!(Message::decode(&bad), None, "byte {at}");
-        }
-        let mut layer = Message::Layer(LayerReport { layer: Layer::Lsm, answer: Answer::Enforced }).encode();
-        layer[1] = 14;
-        assert_eq!(Message::decode(&layer), None);
-    }
-
-    #[test]
-    fn the_end_of_the_pipe_is_not_a_message() {
-        let (read, write) = nix::unistd::pipe().unwrap();
-        let reporter = Reporter(write);
-        reporter.send(&Message::AtGate).unwrap();
-        assert_eq!(receive(&read).unwrap(), Some(Message::AtGate));
-        nix::unistd::write(&reporter.0, b"torn").unwrap();
-        drop(reporter);
-        assert_eq!(receive(&read), Err(Errno::EIO));
-    }
-
-    #[test]
-    fn one_answer_of_each_layer_or_none_at_all() {
-        let all = Layer::ALL.map(|layer| LayerReport { layer, answer: Answer::Partial(layer.name().to_owned()) });
-        let told = |layers: &[LayerReport]| {
-            let (read, write) = nix::unistd::pipe().unwrap();
-            send_layers(write, layers).unwrap();
-            receive_layers(&read)
-        };
-        assert_eq!(told(&all).unwrap(), all);
-        assert_eq!(told(&all[1..]), Err(Errno::EBADMSG), "the first is missing");
-        assert_eq!(told(&all[..all.len() - 1]), Err(Errno::EBADMSG), "the last is missing");
-        assert_eq!(told(&[]), Err(Errno::EBADMSG), "the monitor gave up");
-    }
-
-    #[test]
-    fn a_failure_reads_well() {
-        let failure = Failure { step: Step::Rootfs, errno: Some(Errno::ENOENT), detail: "/opt/x".to_owned() };
-        assert_eq!(failure.to_string(), "step rootfs: /opt/x: No such file or directory (ENOENT)");
-    }
-}
+mod tests;

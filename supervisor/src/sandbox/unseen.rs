@@ -103,6 +103,7 @@ mod tests {
             owner_uid: 1,
             owner_gid: 1,
             max_bytes: None,
+            by_quota: false,
         };
         let read = read.iter().map(PathBuf::from).collect();
         unseen(&argv, &FilesystemPlan { read, write: vec![folder], ..FilesystemPlan::default() })

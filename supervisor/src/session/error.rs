@@ -1,5 +1,7 @@
 //! Why a run did not start, or did not end as it should: each step of `run` fails in its own way.
 
+use std::path::PathBuf;
+
 use crate::audit::AuditError;
 use crate::egress::wall::WallError;
 use crate::limits::redis::SourceError;
@@ -27,8 +29,13 @@ pub enum SessionError {
     #[error("a profile needs `server.command` in its policy, so that nobody runs another program with its hosts")]
     ProfileCommand,
     /// The policy file is not root's.
-    #[error("the policy file cannot be used")]
-    Trust(#[from] TrustError),
+    #[error("the policy file {} cannot be used", path.display())]
+    Trust {
+        /// The file that was meant.
+        path: PathBuf,
+        /// Why.
+        source: TrustError,
+    },
     /// The policy does not load.
     #[error("the policy does not load; errors: {}", .0.len())]
     Policy(Vec<Diagnostic>),
@@ -95,7 +102,7 @@ impl SessionError {
             Self::NotRoot => "ISB-R001",
             Self::ProfileName(_) => "ISB-R002",
             Self::ProfileCommand => "ISB-R003",
-            Self::Trust(_) => "ISB-R004",
+            Self::Trust { .. } => "ISB-R004",
             Self::Policy(_) => "ISB-R005",
             Self::Flag { .. } => "ISB-R006",
             Self::Plan(_) => "ISB-R007",
@@ -123,7 +130,7 @@ impl SessionError {
             Self::NotRoot
                 | Self::ProfileName(_)
                 | Self::ProfileCommand
-                | Self::Trust(_)
+                | Self::Trust { .. }
                 | Self::Policy(_)
                 | Self::Lock(_)
                 | Self::Flag { .. }

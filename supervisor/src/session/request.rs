@@ -93,7 +93,8 @@ impl Request {
         {
             return Err(SessionError::ProfileName(name.clone()));
         }
-        let file = trust::read_policy(&self.policy_path(), &self.caller)?;
+        let unusable = |source| SessionError::Trust { path: self.policy_path(), source };
+        let file = trust::read_policy(&self.policy_path(), &self.caller).map_err(unusable)?;
         let text = policy::decode(&file.path, &file.bytes).map_err(SessionError::Policy)?;
         let source = policy::Source { path: &file.path, text };
         let loaded = policy::load(&source).map_err(SessionError::Policy)?;

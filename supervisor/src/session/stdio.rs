@@ -1,15 +1,22 @@
 //! The three pipes between the relay and the server, and the client's own streams.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::pipe2;
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::stat::{SFlag, fstat};
+use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::{dup2_stderr, pipe2};
 
-use crate::bounds::SERVER_PIPE_BYTES;
+use crate::bounds::{SERVER_PIPE_BYTES, STDERR_SOCKET_WAIT_MS};
 use crate::relay::Pipes;
 use crate::relay::pipes::{Sink, Source, client_streams};
 use crate::sandbox::launch::LaunchIo;
+use crate::weaken;
 
 /// Both sides of a session's streams.
 #[derive(Debug)]
@@ -26,6 +33,30 @@ pub(super) struct ServerStdio {
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
+}
+
+/// Makes our own standard error one that never waits for its reader, here and in every process that is forked from now on: a
+/// client that does not read it could otherwise stop us in the middle of an act. A pipe is opened again, so that
+/// O_NONBLOCK stays ours; a socket, which cannot be, gives up after [`STDERR_SOCKET_WAIT_MS`]; a file or terminal stays as it is.
+///
+/// That time is the socket's, not our descriptor's: it holds for everybody who shares the socket, a client that kept it included,
+/// and is not taken back when we end.
+///
+/// # Errors
+/// When it cannot be examined or opened again.
+pub(super) fn never_wait_for_a_reader() -> io::Result<()> {
+    if !weaken::in_force("stderr-nonblocking") {
+        return Ok(());
+    }
+    let stderr = io::stderr();
+    let kind = SFlag::from_bits_truncate(fstat(&stderr)?.st_mode & SFlag::S_IFMT.bits());
+    if kind == SFlag::S_IFIFO {
+        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+        dup2_stderr(OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2")?)?;
+    } else if kind == SFlag::S_IFSOCK {
+        setsockopt(&stderr, sockopt::SendTimeout, &TimeVal::milliseconds(STDERR_SOCKET_WAIT_MS))?;
+    }
+    Ok(())
 }
 
 impl Stdio {

@@ -7,11 +7,13 @@ pub mod clone;
 pub mod environment;
 pub mod fds;
 pub mod fork;
+pub mod listener;
 pub mod mount;
 pub mod pass;
 pub mod pidfd;
 pub mod prctl;
 pub mod process;
+pub mod quota;
 #[cfg(test)]
 pub(crate) mod raw;
 pub mod readiness;

@@ -63,6 +63,7 @@ fn wishes(arguments: &mut impl Iterator<Item = OsString>) -> Wishes {
                     owner_uid: owner,
                     owner_gid: owner,
                     max_bytes: None,
+                    by_quota: false,
                 });
             }
             "--exec" => {

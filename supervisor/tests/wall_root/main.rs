@@ -1,7 +1,9 @@
 //! The wall against real attempts, with canaries that must hear nothing. Needs root; one thread throughout.
 
 mod attempts;
+mod execs;
 mod field;
+mod lsm;
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -9,7 +11,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use intercept_sandbox::egress::events::{ProbeEvent, ProbeOp};
+use intercept_sandbox::egress::events::{ProbeEvent, ProbeOp, RingEvent};
 use intercept_sandbox::egress::probes::{Features, Loaded, ProbeError};
 use intercept_sandbox::egress::report::NetVerdict;
 use intercept_sandbox::egress::wall::{Wall, WallError};
@@ -52,6 +54,11 @@ const ODD_SOCKETS: [&str; 11] =
 type Scenario = fn(&Field);
 
 fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|first| first == "execs") {
+        execs::run(&words[1..]);
+        return ExitCode::SUCCESS;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "attack") {
         run_attack(&arguments[1..]);
@@ -59,15 +66,20 @@ fn main() -> ExitCode {
     }
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let field = Field::enter();
-    let scenarios: [(&str, Scenario); 12] = [
+    let scenarios: [(&str, Scenario); 17] = [
         ("without a wall the canaries hear every attempt", bare),
         ("behind the wall nothing leaves and everything is seen", walled),
         ("the namespace alone keeps everything in", namespace_alone),
         ("the hooks alone keep everything in", hooks_alone),
+        ("the LSM programs of the cgroup alone keep everything in", lsm::on_the_cgroup),
+        ("the LSM programs of the host alone keep everything in", lsm::on_the_host),
         ("without sk_lookup the policy's ports are served and nothing else", without_sk_lookup),
         ("without bpf_set_retval a refusal is EPERM", without_set_retval),
         ("a closed destination is refused until it is opened again", call_scope),
         ("events are counted when the ring is full", full_ring),
+        ("every start of a program inside is told, and none outside", execs::told),
+        ("starts of programs take half of the ring at most", execs::half_a_ring),
+        ("what the exec audit costs others", execs::cost),
         ("a dropped wall leaves no road", dropped),
         ("a dropped probe is out of force", dropped_probes),
         ("a wall that cannot be raised leaves us at home", refused),
@@ -192,7 +204,7 @@ fn walled(field: &Field) {
     let mut reader = wall.probes.take_events().expect("the ring");
     assert!(wall.probes.take_events().is_none(), "the ring is given once");
     let events: Vec<ProbeEvent> =
-        std::iter::from_fn(|| reader.next_event()).map(|event| event.expect("an event")).collect();
+        std::iter::from_fn(|| reader.next_event()).filter_map(|event| net(event.expect("an event"))).collect();
     check_events(&events, pid, leaf.id(), &table);
     assert_eq!(wall.probes.lost().expect("a counter"), 0);
     let (bytes_in, bytes_out) = wall.probes.bytes().expect("counters");
@@ -203,12 +215,21 @@ fn walled(field: &Field) {
         assert_eq!(answers.iter().find(|report| report.layer == layer).map(|r| &r.answer), Some(&Answer::Enforced));
     }
     assert_eq!(wall.probes.attached(), 10);
+    lsm::check(&wall.probes.lsm_answer());
 
     // The gateway's own port is no way around the probes.
     let port = wall.listeners.gateway.local_addr().expect("an address").port();
     let name = format!("loopback-port-{port}");
     let (_, outcomes) = attack(&leaf, wall.netns.as_fd(), &[&name]);
     assert_eq!(outcomes[&name], REFUSED);
+}
+
+/// A start of a program is no matter here.
+fn net(event: RingEvent) -> Option<ProbeEvent> {
+    match event {
+        RingEvent::Net(event) => Some(event),
+        RingEvent::Exec(_) => None,
+    }
 }
 
 /// Every refusal is an event, each with its process and its destination; so is every connect and bind that passed.
@@ -260,7 +281,7 @@ fn namespace_alone(field: &Field) {
 fn hooks_alone(field: &Field) {
     let leaf = Leaf::make("hooks");
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let loaded = Loaded::load(&plan(), ports_only()).expect("programs");
+    let loaded = Loaded::load(&plan(), Features { lsm: false, ..ports_only() }).expect("programs");
     let probes = loaded.attach(leaf.fd.as_fd(), field.netns.as_fd(), &unused).expect("probes");
     assert_eq!(probes.attached(), 9);
     let table: Vec<_> = hooked()
@@ -293,7 +314,8 @@ fn without_sk_lookup(field: &Field) {
 
 fn without_set_retval(field: &Field) {
     let leaf = Leaf::make("plain");
-    let features = Features { set_retval: false, ..features() };
+    // A kernel with LSM programs on a cgroup has this helper.
+    let features = Features { set_retval: false, lsm: false, ..features() };
     let wall = Wall::raise_with(&plan(), leaf.fd.as_fd(), features).expect("the wall");
     let mut table = behind_the_wall();
     for (_, outcome) in &mut table {
@@ -375,8 +397,7 @@ fn refused(_: &Field) {
 
 fn timed(_: &Field) {
     let leaf = Leaf::make("timed");
-    let mut loads = Vec::new();
-    let mut raises = Vec::new();
+    let (mut loads, mut raises, mut without) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..20 {
         let start = Instant::now();
         drop(Loaded::load(&plan(), features()).expect("programs"));
@@ -385,10 +406,14 @@ fn timed(_: &Field) {
         let wall = Wall::raise(&plan(), leaf.fd.as_fd()).expect("the wall");
         raises.push(start.elapsed());
         drop(wall);
+        let start = Instant::now();
+        let wall = Wall::raise_with(&plan(), leaf.fd.as_fd(), Features { lsm: false, ..features() }).expect("the wall");
+        without.push(start.elapsed());
+        drop(wall);
     }
-    loads.sort();
-    raises.sort();
-    eprintln!("  median of 20: load {:?}, whole wall {:?}", loads[10], raises[10]);
+    [&mut loads, &mut raises, &mut without].into_iter().for_each(|times| times.sort());
+    let (load, raise, bare) = (loads[10], raises[10], without[10]);
+    eprintln!("  median of 20: load {load:?}, whole wall {raise:?}, without LSM programs {bare:?}");
     // An emulated processor is given more: `cargo xtask vm-test` says how much.
     let patience: u128 = std::env::var("ISB_TEST_PATIENCE").map_or(1, |text| text.parse().expect("a whole number"));
     assert!(raises[10].as_millis() < 500 * patience, "raising the wall takes {:?}", raises[10]);

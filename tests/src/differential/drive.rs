@@ -134,8 +134,7 @@ impl<'a> Stage<'a> {
     pub fn policed(&self, lines: &[Line]) -> Policed {
         let log = self.written.join("policed.jsonl");
         let command = self.server.command(&self.folder);
-        let mut session = Run::new(self.arena, &policy(&self.server)).command(&command).start();
-        session.initialize();
+        let mut session = Run::new(self.arena, &policy(&self.server)).command(&command).begin();
         // Until the tools are known and pinned, calls wait, and what is no call is answered before them.
         let first = session.call("allowed", serde_json::json!({"tag": "L000000"}));
         assert!(first["result"]["content"].is_array(), "{first}");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ground::Ground;
-use super::outcome::Seen;
+use super::outcome::{Seen, has_capability};
 use super::roads::Road;
 use super::stand::{Stand, stat};
 use crate::processes::Process;
@@ -139,6 +139,24 @@ pub(super) fn limit(process: &Process, row: &str) -> u64 {
     let text = file_of(process, "limits");
     let value = text.lines().find_map(|line| line.strip_prefix(row)?.split_whitespace().next().map(str::to_owned));
     value.map_or(0, |value| value.parse().unwrap_or(u64::MAX))
+}
+
+/// Number of CAP_SYS_RESOURCE (capabilities(7)).
+const SYS_RESOURCE: u32 = 24;
+
+/// Why no program that we start can raise its limit on core files: ours is hard, as behind sudo, and nobody here may lift it.
+pub(super) fn core_limit_is_hard() -> Option<String> {
+    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let hard = text.lines().find_map(|line| line.strip_prefix("Max core file size")?.split_whitespace().nth(1))?;
+    let is_hard = hard != "unlimited" && !has_capability(SYS_RESOURCE);
+    is_hard.then(|| format!("the hard RLIMIT_CORE is {hard} already, and root has no CAP_SYS_RESOURCE here"))
+}
+
+/// The same, or that the kernel hands core files to a program or another folder (core(5)).
+pub(super) fn no_core_file_in_place() -> Option<String> {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    let elsewhere = pattern.starts_with(['|', '/']);
+    core_limit_is_hard().or_else(|| elsewhere.then(|| format!("core files go to {}", pattern.trim())))
 }
 
 /// Kilobytes of a field of `/proc/PID/status`.

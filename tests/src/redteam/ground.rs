@@ -1,6 +1,7 @@
 //! The ground that every run stands on: secrets, canaries, folders, the allowed host.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,9 @@ use crate::stand_in::StandIn;
 /// The rest of the policy of a run under us; small limits, so that going over them is quick.
 const RESOURCES: &str = "  resources: {memory: 200M, cpu: 0.3, open_files: 256, tmp: 16M, server_line: 1M}\n";
 
+/// Where a secret is open for whoever inherits it: above the numbers that a launch gives to descriptors of its own.
+const INHERITED: i32 = 200;
+
 /// What every run stands on.
 pub struct Ground {
     /// Sockets that count who reaches them.
@@ -21,6 +25,8 @@ pub struct Ground {
     pub stand_in: StandIn,
     pub(super) policy: PathBuf,
     secrets: Vec<(&'static str, String)>,
+    /// Not close-on-exec, as careless parents leave descriptors.
+    _inherited: OwnedFd,
 }
 
 impl Ground {
@@ -63,9 +69,15 @@ impl Ground {
         let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
         let text = crate::policies::hostile() + RESOURCES;
         let policy = arena.file("redteam.yaml", text);
-        let mut ground = Self { canaries, stand_in, policy, secrets };
+        // As where somebody logged in as root: a container's root may have no group beside its own.
+        nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(0)]).expect("root can");
+        let inherited = inheritable(&private.join("inherited-secret"));
+        let mut ground = Self { canaries, stand_in, policy, secrets, _inherited: inherited };
         ground.reset();
-        ground.secrets.push(("root-only", arena::plant_secret(Path::new(&format!("{}/root-only", Self::SHOWN)))));
+        let shown = Path::new(Self::SHOWN);
+        ground.secrets.push(("root-only", arena::plant_secret(&shown.join("root-only"))));
+        ground.secrets.push(("group-only", arena::plant_secret(&shown.join("group-only"))));
+        fs::set_permissions(shown.join("group-only"), fs::Permissions::from_mode(0o640)).expect("own file");
         ground
     }
 
@@ -106,6 +118,13 @@ impl Ground {
     pub fn image(name: &str) -> PathBuf {
         Path::new(ROOT).join("images").join(name)
     }
+}
+
+fn inheritable(path: &Path) -> OwnedFd {
+    let file = fs::File::open(path).expect("just planted");
+    let copy = rustix::io::fcntl_dupfd_cloexec(&file, INHERITED).expect("numbers are left");
+    rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).expect("it is open");
+    copy
 }
 
 fn clear(folder: &Path) {

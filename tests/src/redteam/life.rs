@@ -4,8 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::ground::Ground;
@@ -13,12 +12,11 @@ use super::outcome::Seen;
 use super::roads::Road;
 use super::visit::Visit;
 use crate::processes;
+use crate::remains::GONE_LIMIT;
 use crate::wait;
 
-/// Everything is gone this soon after the end.
-const GONE_LIMIT: Duration = Duration::from_secs(1);
-/// How long output is listened to.
-const LISTEN_LIMIT: Duration = Duration::from_secs(6);
+/// How long a daemon whose client died is given where nobody ends it: longer than it would take us.
+const BARE_LIMIT: Duration = Duration::from_secs(6);
 /// Longest line, most of stderr that is ours to pass on.
 const PASSED_BYTES_MAX: usize = 1 << 20;
 
@@ -38,11 +36,18 @@ fn marker(case: &str) -> String {
     format!("redteam-{case}-{}", std::process::id())
 }
 
-/// Whether a process with `marker` among its arguments is still there after `limit`; what is there is ended.
-fn survives(marker: &str, limit: Duration) -> bool {
-    let gone = wait::becomes_true(limit, || processes::with_argument(marker).is_empty());
+/// Whether a process with `marker` among its arguments is still there after `limit`; what is there is ended. Bare nobody ends it, and
+/// a slow machine does not make a daemon go: there the limit is as it is.
+fn survives(marker: &str, road: Road, limit: Duration) -> bool {
+    let is_gone = || processes::with_argument(marker).is_empty();
+    let gone = if road == Road::Bare {
+        std::thread::sleep(limit);
+        is_gone()
+    } else {
+        wait::becomes_true(limit, is_gone)
+    };
     for process in processes::with_argument(marker) {
-        let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL);
+        let _ = process.signal(Signal::SIGKILL);
     }
     !gone
 }
@@ -53,7 +58,7 @@ pub(super) fn outlives(ground: &Ground, road: Road, probe: &str, end: End) -> Se
     let marker = marker(probe);
     let told = visit.ask(probe, &marker);
     let there = || !processes::with_argument(&marker).is_empty();
-    if !wait::becomes_true(Duration::from_secs(3), there) {
+    if !wait::becomes_true(wait::COMES_LIMIT, there) {
         return seen(false, format!("no daemon: {told}"));
     }
     let mut session = visit.session;
@@ -63,8 +68,8 @@ pub(super) fn outlives(ground: &Ground, road: Road, probe: &str, end: End) -> Se
         End::Kill => session.signal(Signal::SIGKILL),
     }
     // The end of the session's own process is awaited first: what stays after it is the finding.
-    let _ = wait::until(Duration::from_secs(8), || session.has_ended().then_some(()));
-    seen(survives(&marker, GONE_LIMIT), told)
+    let _ = wait::until(wait::COMES_LIMIT, || session.has_ended().then_some(()));
+    seen(survives(&marker, road, GONE_LIMIT), told)
 }
 
 /// The same where the client dies: its ends of the pipes close and nothing else is said.
@@ -95,11 +100,11 @@ pub(super) fn outlives_client(ground: &Ground, road: Road) -> Seen {
     client.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     #[expect(clippy::disallowed_methods, reason = "the harness is not the supervisor: it starts it")]
     let mut client = client.spawn().expect("a shell is there");
-    let there = wait::becomes_true(Duration::from_secs(8), || !processes::with_argument(&marker).is_empty());
+    let there = wait::becomes_true(wait::COMES_LIMIT, || !processes::with_argument(&marker).is_empty());
     // The shell and the sleep that holds the writing end; the session itself is left alone.
     for process in processes::tree(client.id()) {
         if process.pid == client.id() || process.arguments() == ["sleep", "60", ""] {
-            let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL);
+            let _ = process.signal(Signal::SIGKILL);
         }
     }
     let _ = client.wait();
@@ -107,7 +112,8 @@ pub(super) fn outlives_client(ground: &Ground, road: Road) -> Seen {
         return seen(false, "no daemon");
     }
     // The supervisor gives the server time to end by itself first.
-    seen(survives(&marker, Duration::from_secs(6)), "left")
+    let limit = if road == Road::Bare { BARE_LIMIT } else { wait::COMES_LIMIT };
+    seen(survives(&marker, road, limit), "left")
 }
 
 /// A server that connects without a pause, while the supervisor is killed.
@@ -122,7 +128,7 @@ pub(super) fn connects_while_killed(ground: &Ground, road: Road) -> Seen {
     let reached = ground.canaries.take_all();
     drop(visit);
     for process in crowd.into_iter().filter(processes::Process::is_alive) {
-        let _ = kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL);
+        let _ = process.signal(Signal::SIGKILL);
     }
     ground.canaries.take_all();
     seen(!reached.is_empty(), told)
@@ -132,7 +138,8 @@ pub(super) fn kills_other(ground: &Ground, road: Road) -> Seen {
     let other = Visit::start(ground, road);
     let mut visit = Visit::start(ground, road);
     let told = visit.ask("kill", &other.server.pid.to_string());
-    let dead = wait::becomes_true(Duration::from_millis(500), || other.is_over());
+    let limit = if road == Road::Bare { wait::COMES_LIMIT } else { Duration::from_millis(500) };
+    let dead = wait::becomes_true(limit, || other.is_over());
     seen(dead, told)
 }
 
@@ -177,7 +184,7 @@ fn hears(ground: &Ground, road: Road, probe: &str) -> (usize, usize, usize) {
     let call = json!({"jsonrpc": "2.0", "id": 77, "method": "tools/call", "params": arguments});
     let (mut longest, mut noise) = (0, 0);
     if visit.session.send_bytes(format!("{call}\n").as_bytes()).is_ok() {
-        let deadline = Instant::now() + LISTEN_LIMIT;
+        let deadline = Instant::now() + wait::on_this_machine(wait::COMES_LIMIT);
         while let Some(line) = visit.session.try_line(deadline.saturating_duration_since(Instant::now())) {
             longest = longest.max(line.len());
             noise += usize::from(!line.starts_with('{'));

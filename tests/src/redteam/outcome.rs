@@ -166,7 +166,7 @@ pub(super) fn has_modules() -> bool {
 }
 
 /// Whether this process' root has a capability.
-fn has_capability(number: u32) -> bool {
+pub(super) fn has_capability(number: u32) -> bool {
     let own = crate::processes::Process::find(std::process::id()).and_then(|own| own.status("CapEff"));
     own.and_then(|set| u64::from_str_radix(&set, 16).ok()).is_none_or(|set| set >> number & 1 == 1)
 }
@@ -191,6 +191,9 @@ fn cause(row: &Row, bare: &Seen) -> Option<String> {
         && bare.told.contains(errno)
     {
         return Some(why.to_owned());
+    }
+    if let Some(cause) = row.lacks.and_then(|look| look()) {
+        return Some(cause);
     }
     ABSENT.iter().find(|(errno, _)| bare.told.contains(errno)).map(|(_, why)| (*why).to_owned())
 }

@@ -29,7 +29,8 @@ impl Road {
         }
     }
 
-    /// The command, with one secret in its environment and one open on descriptor 9, as a careless parent leaves them.
+    /// The command, with one secret in its environment; another is open on a descriptor that every process of ours inherits
+    /// ([`Ground::lay`]).
     pub(super) fn command(self, ground: &Ground, arguments: &[&str]) -> Command {
         let program = [Ground::PROGRAM].into_iter().chain(arguments.iter().copied());
         let inner = match self {
@@ -38,10 +39,8 @@ impl Road {
             Self::Ours => Run::with_file(&ground.policy).connect_to(&ground.stand_in).command(program).to_command(),
             Self::Bwrap => bubblewrap(program),
         };
-        let mut outer = as_real_root("sh".into());
-        let script = format!("exec 9<{ROOT}/private/inherited-secret; exec \"$@\"");
-        outer.arg("-c").arg(script).arg("sh").arg(inner.get_program()).args(inner.get_args());
-        outer.env("ISB_REDTEAM", ground.secret("environment")).current_dir("/");
+        let mut outer = as_real_root(inner.get_program().into());
+        outer.args(inner.get_args()).env("ISB_REDTEAM", ground.secret("environment")).current_dir("/");
         outer
     }
 }

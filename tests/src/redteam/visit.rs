@@ -15,10 +15,10 @@ use crate::processes::{self, Process};
 use crate::session::{Session, text_of};
 use crate::wait;
 
-/// How long an effect may take to show in a bare run.
-const EFFECT_LIMIT: Duration = Duration::from_secs(3);
-/// How long the program may take for one probe: longer than its own limit.
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// How long the program may take for one probe: longer than its own limit, on a slow machine too.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How the program begins to say that a probe has not come to its end (tests/src/bin/redteam/serve.rs).
+const STILL_AT_IT: &str = "no word in";
 
 pub(super) struct Visit<'a> {
     ground: &'a Ground,
@@ -93,10 +93,11 @@ impl<'a> Visit<'a> {
         let told = self.ask(row.probe, &argument);
         let look = || self.count(row.judge, &told).saturating_sub(before);
         let mut hits = look();
-        // An effect may come later than the answer; only where one is to be expected is it waited for.
+        // An effect may come later than the answer, or than the program's patience with a probe that is still at it (400 MiB are a lot
+        // for an emulated processor); only where one is to be expected is it waited for.
         let patient = self.road == Road::Bare && !matches!(row.judge, Judge::Word | Judge::Leak(_) | Judge::Text(_));
-        if hits == 0 && patient && told.starts_with("ok") {
-            hits = wait::until(EFFECT_LIMIT, || Some(look()).filter(|hits| *hits > 0)).unwrap_or(0);
+        if hits == 0 && patient && (told.starts_with("ok") || told.starts_with(STILL_AT_IT)) {
+            hits = wait::until(wait::COMES_LIMIT, || Some(look()).filter(|hits| *hits > 0)).unwrap_or(0);
         }
         Seen { open: hits > 0, told: short(&told) }
     }

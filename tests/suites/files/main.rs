@@ -1,8 +1,12 @@
 //! What a server does with the folders that it may write and the programs that it may execute. Verdicts are the host's.
 
+mod disk;
 mod left_behind;
 mod programs;
+mod unread;
 mod write_max;
+mod write_max_still;
+mod write_quota;
 
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use harness::arena::{self, ROOT};
-use harness::run::{said, subcommand};
+use harness::run::{Run, said, subcommand};
 
 use super::{layer, shell};
 
@@ -23,6 +23,41 @@ fn only_what_the_policy_lists_is_executed() {
         assert_eq!(read("itself"), "itself\n", "the command may start itself again");
         assert!(!arena.path("out/copy").exists());
         assert_ne!(layer("landlock")["state"], "unsupported");
+    });
+}
+
+#[test]
+fn a_folder_that_is_shown_twice_is_not_started_with_a_list() {
+    arena::run(|arena| {
+        arena.writable_folder("out");
+        let policy = |exec: &str, inside: &str| {
+            format!(
+                "name: files\ndefault: deny\ntools: {{}}\nsandbox:\n  filesystem:\n    read: [{ROOT}]\n    write: [{{path: {inside}, from: {ROOT}/out}}]\n  process: {{{exec}}}\n"
+            )
+        };
+        // A copy, by the loader, from the other path of the same folder.
+        let script = format!(
+            "out=/out; test -d $out || out={ROOT}/out; cp /usr/bin/id $out/copy
+            loader=$(ls /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* | head -n 1); $loader {ROOT}/out/copy -u > $out/ran; exit 0"
+        );
+        let ran = || fs::read_to_string(arena.path("out/ran")).unwrap_or_default();
+        let list = "exec: [cp, ls, head]";
+        let start = |exec: &str, inside: &str| {
+            Run::new(arena, &policy(exec, inside)).command(["/bin/sh", "-c", &script]).start().ended()
+        };
+        let ended = start(list, "/out");
+        assert_eq!(ended.code, 125, "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("process.exec: {ROOT}/out: ")), "{}", ended.stderr);
+        assert!(ended.stderr.contains("show it once") && !arena.path("out/copy").exists(), "{}", ended.stderr);
+        let ended = start(list, &format!("{ROOT}/out"));
+        assert_eq!(
+            (ended.code, ran().as_str()),
+            (0, ""),
+            "shown once, in its place, and not executed: {}",
+            ended.stderr
+        );
+        let ended = start("max: 64", "/out");
+        assert_eq!((ended.code, ran().as_str()), (0, "1000\n"), "without a list it may be: {}", ended.stderr);
     });
 }
 

@@ -113,18 +113,53 @@ pub(crate) fn deeds(target: Target, ground: &Ground) -> Vec<Deed> {
         deed("make a BPF map", "bpf", "-", Judge::Map),
         deed("trace the monitor", "trace", "{monitor}", Judge::MonitorTraced),
         deed("kill the monitor", "kill", "{monitor}", Judge::MonitorKilled),
+        deed("connect to a host", "connect", "203.0.113.9:443", Judge::Hit("tcp 203.0.113.9:443")),
+        deed("send a datagram", "send", "8.8.8.8:53", Judge::Hit("udp 8.8.8.8:53")),
     ];
-    match target {
-        Target::Relay => all.extend([
-            deed("connect to a host", "connect", "203.0.113.9:443", Judge::Hit("tcp 203.0.113.9:443")),
-            deed("send a datagram", "send", "8.8.8.8:53", Judge::Hit("udp 8.8.8.8:53")),
-        ]),
-        Target::Egress => all.push(deed("speak to the client", "client", PIPE_WORD, Judge::Client(PIPE_WORD))),
+    if target == Target::Egress {
+        all.push(deed("speak to the client", "client", PIPE_WORD, Judge::Client(PIPE_WORD)));
     }
     // Last: it ends the session that the others look at.
     let victim = ground.other(target.comm());
     all.push(deed("kill its like in another session", "kill", &victim.pid.to_string(), Judge::Ended(victim)));
     all
+}
+
+/// Something that an egress that was taken over asks the dialer for.
+pub(crate) struct Asked {
+    pub(crate) deed: Deed,
+    pub(crate) comes_to: ComesTo,
+}
+
+/// What comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ComesTo {
+    /// A connection: it is what the policy allows.
+    Connection,
+    /// A refusal, and the session goes on; not without the protection of this name.
+    Refusal(&'static str),
+    /// The end of the session; not without the protection of this name.
+    End(&'static str),
+    /// The end of the session, for what no question has words for.
+    NoWords,
+}
+
+/// Everything that is asked. The policy's hosts are those of [`crate::ground::POLICY_HOSTS`], in that order.
+pub(crate) fn asked() -> Vec<Asked> {
+    let ask = |name, order, argument: &str, canary, comes_to| Asked {
+        deed: Deed { name, order, argument: argument.to_owned(), judge: Judge::Hit(canary) },
+        comes_to,
+    };
+    vec![
+        ask("a listed host", "dial", "0 443", "tcp 8.8.8.8:443", ComesTo::Connection),
+        ask("another port of it", "dial", "0 853", "tcp 8.8.8.8:853", ComesTo::End("dialer-list")),
+        ask("a listed host that leads inside", "dial", "1 80", "tcp 10.0.0.5:80", ComesTo::Refusal("dial-private")),
+        ask("a host after the last", "dial", "2 443", "tcp 203.0.113.9:443", ComesTo::NoWords),
+        ask("an unlisted host", "ask", "exfil.example:443", "tcp 203.0.113.9:443", ComesTo::NoWords),
+        ask("an address", "ask", "203.0.113.9:443", "tcp 203.0.113.9:443", ComesTo::NoWords),
+        ask("a private address", "ask", "10.0.0.5:80", "tcp 10.0.0.5:80", ComesTo::NoWords),
+        ask("one as long as a question", "ask", "10.0.0.5:080", "tcp 10.0.0.5:80", ComesTo::NoWords),
+    ]
 }
 
 impl Judge {

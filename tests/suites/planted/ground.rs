@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use harness::arena::{self, Arena, ROOT};
+use harness::arena::{self, API_HOST, Arena, ROOT};
 use harness::canary::Canaries;
 use harness::processes::Process;
+use harness::remains::Before;
 use harness::run::Run;
 use harness::session::Session;
-use harness::{paths, policies, records, wait};
+use harness::wait::{self, COMES_LIMIT};
+use harness::{paths, policies, records};
 use serde_json::json;
 
 use crate::deeds::{Deed, Judge, Target, maps};
@@ -18,10 +19,9 @@ use crate::deeds::{Deed, Judge, Target, maps};
 pub(crate) const KEY: &str = "/etc/intercept-sandbox/keys/signing.key";
 /// What is written to the client.
 pub(crate) const PIPE_WORD: &str = "isb-into-the-pipe";
-/// How long an attempt may take to be seen, or its process to answer or die.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
-/// How much later than the process' own word the host may see it.
-const EFFECT_LIMIT: Duration = Duration::from_secs(2);
+/// What the sessions' policy allows, and what the host takes each name for: the second one leads inside.
+pub(crate) const POLICY_HOSTS: [(&str, u16, &str); 2] =
+    [(API_HOST, 443, "8.8.8.8"), ("inside.example", 80, "10.0.0.5")];
 
 /// Laid once a run.
 pub(crate) struct Ground {
@@ -36,23 +36,40 @@ pub(crate) struct Ground {
     pub(crate) made: PathBuf,
     pub(crate) mount_point: PathBuf,
     other: Session,
+    /// Dropped last: what the sessions leave is there by then.
+    runs: Runs,
 }
 
-/// What came of an attempt.
+/// The runs of one ground, ended with it. A janitor that is not confined keeps its end of the pipe open that its sleep ends with,
+/// so it sleeps on when its monitor is killed.
+struct Runs(Before);
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        let left = self.0.end_all();
+        assert!(left.is_empty() || std::thread::panicking(), "left behind: {left:#?}");
+    }
+}
+
+/// What came of an attempt, and the session that it was made in, where that is not over already.
 pub(crate) struct Outcome {
     pub(crate) seen: bool,
     pub(crate) told: String,
+    pub(crate) session: Option<Session>,
 }
 
 impl Ground {
     pub(crate) fn lay(arena: &Arena) -> Self {
         arena.program("redteam");
+        let hosts = POLICY_HOSTS.map(|(name, _, address)| format!("{address} {name}\n"));
+        fs::write("/etc/hosts", format!("127.0.0.1 localhost\n{}", hosts.concat())).expect("the arena's own");
         arena.writable_folder("images");
         arena.folder("shown");
         let private = arena.folder("private");
         let secret_path = private.join("secret");
         let shadow = fs::read_to_string("/etc/shadow").expect("root reads shadow");
-        let other = start(arena, None);
+        let runs = Runs(Before::look());
+        let other = start(arena, &runs, None);
         Self {
             canaries: Canaries::open(&private.join("canary.sock")),
             secret: arena::plant_secret(&secret_path),
@@ -62,6 +79,7 @@ impl Ground {
             made: private.join("made"),
             mount_point: arena.folder("mount-point"),
             other,
+            runs,
         }
     }
 
@@ -73,21 +91,21 @@ impl Ground {
 
     /// A process of the other session.
     pub(crate) fn other(&self, comm: &str) -> Process {
-        process(&self.other, comm)
+        self.other.of_ours(comm)
     }
 
     /// A session of its own, up and answering.
     pub(crate) fn session(&self, arena: &Arena, dropped: Option<&str>) -> Session {
-        start(arena, dropped)
+        start(arena, &self.runs, dropped)
     }
 
     pub(crate) fn attempt(&self, arena: &Arena, target: Target, deed: &Deed, dropped: Option<&str>) -> Outcome {
-        let mut session = start(arena, dropped);
-        let process = process(&session, target.comm());
+        let mut session = self.session(arena, dropped);
+        let process = session.of_ours(target.comm());
         if dropped.is_some() && matches!(deed.judge, Judge::Root | Judge::Capabilities) {
             // It never gave them up: there is nothing that it has to do.
             let seen = deed.judge.sees(self, &mut session, &process, 0);
-            return Outcome { seen, told: "still has them".into() };
+            return Outcome { seen, told: "still has them".into(), session: Some(session) };
         }
         let maps_before = maps(&process);
         let monitor = session.pid();
@@ -103,21 +121,30 @@ impl Ground {
         }
         let said = format!("planted {} {argument}: ", deed.order);
         let mut seen = false;
-        let decided = wait::becomes_true(ATTEMPT_LIMIT, || {
+        let decided = wait::becomes_true(COMES_LIMIT, || {
             // The end first: what is looked at afterwards is all that there will be.
             let is_over = session.stderr().contains(&said) || Process::find(monitor).is_none();
             seen = seen || deed.judge.sees(self, &mut session, &process, maps_before);
             seen || is_over
         });
         assert!(decided, "{}: neither done nor refused: {}", deed.name, session.stderr());
+        if !seen && Process::find(monitor).is_none() {
+            // The session is over, and its last words may not have been read yet.
+            let _ = wait::becomes_true(COMES_LIMIT, || {
+                let is_all = session.has_said_all();
+                seen = deed.judge.sees(self, &mut session, &process, maps_before);
+                seen || is_all
+            });
+        }
         let told = told(&session.stderr(), &said);
         if !seen && session.stderr().contains(&said) && !told.starts_with("error") {
-            seen = wait::becomes_true(EFFECT_LIMIT, || deed.judge.sees(self, &mut session, &process, maps_before));
+            seen = wait::becomes_true(COMES_LIMIT, || deed.judge.sees(self, &mut session, &process, maps_before));
         }
         if matches!(deed.judge, Judge::MonitorKilled) {
             seen = seen && session.ended().code == 128 + 9;
+            return Outcome { seen, told, session: None };
         }
-        Outcome { seen, told }
+        Outcome { seen, told, session: Some(session) }
     }
 }
 
@@ -128,18 +155,12 @@ fn told(stderr: &str, said: &str) -> String {
     line.unwrap_or("nothing").chars().take(70).collect()
 }
 
-fn start(arena: &Arena, dropped: Option<&str>) -> Session {
-    let run = Run::new(arena, &policies::hostile()).by(paths::weakenable()).command([format!("{ROOT}/bin/redteam")]);
+fn start(arena: &Arena, runs: &Runs, dropped: Option<&str>) -> Session {
+    let hosts = POLICY_HOSTS.map(|(name, port, _)| format!("- {{host: {name}, ports: [{port}]}}"));
+    let policy = policies::hostile().replace(&format!("- host: {API_HOST}"), &hosts.join("\n      "));
+    let run = Run::new(arena, &policy).by(paths::weakenable()).command([&format!("{ROOT}/bin/redteam"), runs.0.mark()]);
     let run = dropped.iter().fold(run, |run, names| run.env("ISB_WEAKEN", names));
-    let mut session = run.start();
-    session.initialize();
-    session
-}
-
-/// A process of ours, by its name.
-pub(crate) fn process(session: &Session, comm: &str) -> Process {
-    let all = session.processes();
-    all.iter().find(|process| process.comm == comm).unwrap_or_else(|| panic!("no {comm} in {all:?}")).clone()
+    run.begin()
 }
 
 /// A session's name, from the path of the log that its relay writes.

@@ -10,9 +10,9 @@ use std::os::unix::fs::FileExt;
 
 use harness::arena::{self, Arena};
 use harness::processes::Process;
-use harness::table;
+use harness::{records, table};
 
-use crate::deeds::{Target, deeds};
+use crate::deeds::{ComesTo, Target, asked, deeds};
 use crate::ground::{Ground, KEY};
 
 /// Does every deed in a session of its own, weakened by `dropped` or as it is; gives the names of those that the host saw.
@@ -69,6 +69,48 @@ fn an_unconfined_egress_does_everything() {
     assert_everything(Target::Egress);
 }
 
+/// The dialer is all the road that an egress has which was taken over: what it gives is what the policy allows.
+#[test]
+fn a_dialer_gives_what_the_policy_allows_and_nothing_else() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        let mut rows = Vec::new();
+        for asked in asked() {
+            let before = ends_of_overstepping();
+            let outcome = ground.attempt(arena, Target::Egress, &asked.deed, None);
+            let name = asked.deed.name;
+            let is_over = !matches!(asked.comes_to, ComesTo::Connection | ComesTo::Refusal(_));
+            let code = outcome.session.map(|session| if is_over { session.ended() } else { session.finish() }.code);
+            rows.push(vec![name.to_owned(), format!("{}", outcome.seen), outcome.told]);
+            assert_eq!(outcome.seen, asked.comes_to == ComesTo::Connection, "{name}");
+            assert_eq!(ground.canaries.take_all().into_iter().collect::<Vec<_>>(), [], "{name}: another canary");
+            assert_eq!(code, Some(if is_over { 124 } else { 0 }), "{name}");
+            assert_eq!(ends_of_overstepping() - before, usize::from(is_over), "{name}: the log says so");
+        }
+        table::print("what a dialer is asked for", &["asked", "the host", "the process"], &rows);
+    });
+}
+
+/// The other half of the proof: the host sees what a dialer without its rules gives.
+#[test]
+fn a_dialer_without_its_rules_gives_more() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        for asked in asked() {
+            if let ComesTo::Refusal(rule) | ComesTo::End(rule) = asked.comes_to {
+                let outcome = ground.attempt(arena, Target::Egress, &asked.deed, Some(rule));
+                assert!(outcome.seen, "{} without {rule}: {}", asked.deed.name, outcome.told);
+            }
+        }
+    });
+}
+
+/// How many sessions ended because egress asked for what it never asks for.
+fn ends_of_overstepping() -> usize {
+    let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+    ends.iter().filter(|end| end["reason"]["code"] == "egress_overstepped").count()
+}
+
 #[test]
 fn nobody_but_the_monitor_holds_the_pipe_of_another_or_the_key() {
     arena::run(|arena| {
@@ -76,7 +118,7 @@ fn nobody_but_the_monitor_holds_the_pipe_of_another_or_the_key() {
         // The first session of a host makes the keys, the second finds them.
         for session in ["first", "second"] {
             let running = ground.session(arena, None);
-            let of = |comm: &str| ground::process(&running, comm);
+            let of = |comm: &str| running.of_ours(comm);
             let pipes = |process: &Process| -> BTreeSet<String> {
                 let all = process.descriptors();
                 all.iter().filter(|(fd, to)| **fd != 2 && to.starts_with("pipe:")).map(|(_, to)| to.clone()).collect()
@@ -85,6 +127,7 @@ fn nobody_but_the_monitor_holds_the_pipe_of_another_or_the_key() {
             assert!(pipes(&relay).len() >= 5, "client, server and their stderr: {:?}", relay.descriptors());
             let shared: Vec<_> = pipes(&relay).intersection(&pipes(&egress)).cloned().collect();
             assert!(shared.is_empty(), "{session}: egress holds pipes of the relay: {shared:?}");
+            assert_eq!(pipes(&of("isb-dialer")), BTreeSet::new(), "{session}: the dialer holds pipes");
 
             let key = fs::read_to_string(KEY).expect("made by the first session");
             let seed = key.lines().nth(2).expect("the seed");
@@ -92,7 +135,7 @@ fn nobody_but_the_monitor_holds_the_pipe_of_another_or_the_key() {
             // The search sees: the relay knows its own session's name.
             let known = ground::session_name(&relay);
             assert!(holds(&relay, known.as_bytes()), "{session}: the search finds nothing at all");
-            for process in [relay, egress, of("isb-janitor")] {
+            for process in [relay, egress, of("isb-dialer"), of("isb-janitor")] {
                 let found = needles.iter().any(|needle| holds(&process, needle));
                 assert!(!found, "{session}: the signing key is in the memory of {}", process.comm);
             }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use harness::arena::{self, Arena, ROOT};
 use harness::processes::{self, Process};
@@ -26,8 +26,7 @@ fn greedy(arena: &Arena, resources: &str, processes: u32) -> (Session, Process) 
         "version: \"1\"\nname: greedy\ndefault: deny\ntools: {{take: {{rules: []}}}}\nsandbox:\n  filesystem: {{read: [{ROOT}/bin]}}\n  resources: {{{resources}}}\n  process: {{max: {processes}}}\n"
     );
     let script = script.to_str().expect("a plain path");
-    let mut session = Run::new(arena, &policy).command(["python3", script]).start();
-    session.initialize();
+    let session = Run::new(arena, &policy).command(["python3", script]).begin();
     let server = processes::tree(session.pid())
         .into_iter()
         .find(|process| process.arguments().iter().any(|a| a == script) && uid(process) >= RUN_BASE);
@@ -120,7 +119,7 @@ fn processes_end_at_the_ceiling_and_the_log_says_so_while_the_server_lives() {
         assert!((10..=20).contains(&of_run), "{of_run} processes");
         assert!(server.is_alive());
         let recorded = || !alerts("process_limit").is_empty();
-        assert!(wait::becomes_true(Duration::from_secs(10), recorded), "no alert");
+        assert!(wait::becomes_true(wait::COMES_LIMIT, recorded), "no alert");
         let told = alerts("process_limit")[0]["reason"]["text"].to_string();
         assert!(told.contains("process.max"), "{told}");
         assert_eq!(session.finish().code, 0);

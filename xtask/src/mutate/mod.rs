@@ -90,7 +90,7 @@ pub(crate) fn target() -> PathBuf {
     workspace().join("target/weaken")
 }
 
-/// Builds the programs, weakenable. The suites `planted` and `faults` start this supervisor too.
+/// Builds the programs, weakenable. The suites `denials`, `faults` and `planted` start this supervisor too.
 pub(crate) fn build_programs() -> Outcome {
     run_command(with_target(&["build", "--bins"]))
 }

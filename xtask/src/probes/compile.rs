@@ -9,17 +9,28 @@ use super::toolchain::{Core, Toolchain, cargo_home};
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Compiles `probes` in a target directory of its own and returns the object.
-pub(super) fn in_fresh_directory(probes: &Path, toolchain: &Toolchain) -> Result<Vec<u8>, String> {
+/// Compiles `probes` in a target directory of its own and returns the `objects`.
+pub(super) fn in_fresh_directory<const N: usize>(
+    probes: &Path,
+    toolchain: &Toolchain,
+    objects: [&str; N],
+) -> Result<[Vec<u8>; N], String> {
     let target = std::env::temp_dir().join(format!("intercept-sandbox-probes-{}", std::process::id()));
-    let outcome = compile(probes, toolchain, &target);
+    let outcome = compile(probes, toolchain, &target).and_then(|built| {
+        let mut read = objects.map(|_| Vec::new());
+        for (bytes, name) in read.iter_mut().zip(objects) {
+            *bytes = super::read(&built.join(name))?;
+        }
+        Ok(read)
+    });
     if target.exists() {
         fs::remove_dir_all(&target).map_err(|error| format!("cannot remove {}: {error}", target.display()))?;
     }
     outcome
 }
 
-fn compile(probes: &Path, toolchain: &Toolchain, target: &Path) -> Result<Vec<u8>, String> {
+/// Gives the folder that the objects are in.
+fn compile(probes: &Path, toolchain: &Toolchain, target: &Path) -> Result<PathBuf, String> {
     let mut command = Command::new(&toolchain.cargo);
     clean_environment(&mut command);
     command
@@ -39,7 +50,7 @@ fn compile(probes: &Path, toolchain: &Toolchain, target: &Path) -> Result<Vec<u8
     if !status.success() {
         return Err(format!("the probes do not compile ({status})"));
     }
-    super::read(&target.join(TARGET).join("release/probes"))
+    Ok(target.join(TARGET).join("release"))
 }
 
 /// Nothing of the caller's build settings reaches the compiler.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, Source};
-use crate::mutate;
+use crate::{mutate, opened};
 
 const ERRORS: &str = "docs/errors.md";
 const WEAKEN: &str = "supervisor/src/weaken.rs";
@@ -94,6 +94,28 @@ pub(super) fn protections(sources: &[Source]) -> Vec<Finding> {
                 "xtask/src/mutate/table.rs",
                 format!("{}: there is no test {}", row.protection, row.test),
             ));
+        }
+    }
+    findings
+}
+
+/// Every protection of the server's sandbox and network stands in the table of layers, and docs/threat-model.md says what each holds.
+pub(super) fn layers(sources: &[Source]) -> Vec<Finding> {
+    let threats = match document(sources, THREATS) {
+        Ok(threats) => threats,
+        Err(findings) => return findings,
+    };
+    let mut findings = Vec::new();
+    if !opened::is_written(&threats.text) {
+        findings
+            .push(Finding::of(THREATS, "says nothing of some layer: `cargo xtask redteam --without all` writes it"));
+    }
+    let tried = opened::dropped();
+    let of_the_server = ["supervisor/src/sandbox/", "supervisor/src/egress/"];
+    for source in sources.iter().filter(|source| of_the_server.iter().any(|folder| source.path.starts_with(folder))) {
+        let named = mutate::TABLE.iter().map(|row| row.protection).filter(|name| !name.starts_with("confine-"));
+        for name in named.filter(|name| source.text.contains(&format!("\"{name}\"")) && !tried.contains(name)) {
+            findings.push(Finding::of(&source.path, format!("{name} is no layer in xtask/src/opened/table.rs")));
         }
     }
     findings

@@ -50,11 +50,12 @@ pub(crate) fn run() -> Outcome {
     ];
     let mut findings: Vec<Finding> = rules.iter().flat_map(|rule| rule(&sources)).collect();
     findings.extend(documents::protections(&sources));
+    findings.extend(documents::layers(&sources));
     for finding in &findings {
         let kind = if finding.is_warning { "warning" } else { "error" };
         say::line(&format!("{kind}: {}: {}", finding.place, finding.text));
     }
     let errors = findings.iter().filter(|finding| !finding.is_warning).count();
-    say::line(&format!("tidy: {} files, {} rules, {errors} errors", sources.len(), rules.len() + 1));
+    say::line(&format!("tidy: {} files, {} rules, {errors} errors", sources.len(), rules.len() + 2));
     if errors == 0 { Ok(()) } else { Err(format!("{errors} breaches of the repository's rules")) }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Instant;
 
 use super::folder;
 use super::kernel::Kernel;
@@ -48,7 +49,7 @@ pub(super) fn boot(kernel: &Kernel, initrd: &Path, kvm: bool, suites: &[Suite]) 
     let said = listen(BufReader::new(output), &log(kernel))?;
     let status = child.wait().map_err(|error| format!("qemu: {error}"))?;
     if !status.success() {
-        say::line(&format!("{}: qemu ended with {status}", kernel.release));
+        say::note(&format!("{}: qemu ended with {status}", kernel.release));
     }
     append(&console, &log(kernel))?;
     fs::remove_file(&disk).map_err(|error| format!("{}: {error}", disk.display()))?;
@@ -61,10 +62,11 @@ fn listen(mut output: impl BufRead, log: &Path) -> Outcome<Said> {
     let mut kept = File::create(log).map_err(failed)?;
     let mut said = Said::default();
     let mut line = Vec::new();
+    let begun = Instant::now();
     while output.read_until(b'\n', &mut line).map_err(|error| format!("qemu's output: {error}"))? > 0 {
         kept.write_all(&line).map_err(failed)?;
         if let Some(shown) = said.line(&String::from_utf8_lossy(&line)) {
-            say::line(&format!("  {shown}"));
+            say::note(&format!("{:>6} s  {shown}", begun.elapsed().as_secs()));
         }
         line.clear();
     }

@@ -25,6 +25,10 @@ share etc /etc-of-host
 $B cp -a /etc-of-host/. etc/ || die "cannot copy /etc"
 $B umount /etc-of-host
 share workspace "$N/@WORKSPACE@"
+# As on a stock system root can write a program into everybody's path; what is written goes to the disk.
+$B mkdir -p var/over/upper var/over/work
+$B mount -t overlay -o lowerdir=usr/local/bin,upperdir=var/over/upper,workdir=var/over/work overlay usr/local/bin ||
+    die "cannot lay a writable folder over /usr/local/bin"
 $B cp /bin/busybox /vm/run.sh vm/
 
 $B mount -t proc proc proc && $B mount -t sysfs sysfs sys && $B mount -t devtmpfs devtmpfs dev || die "no /proc, /sys or /dev"
@@ -36,6 +40,9 @@ $B mount -t tmpfs -o mode=755 tmpfs run || die "no /run"
 $B mount -t cgroup2 cgroup2 sys/fs/cgroup || die "no cgroup2"
 $B mount -t bpf bpf sys/fs/bpf || die "no bpffs"
 $B mount -t securityfs securityfs sys/kernel/security || die "no securityfs"
+# What a stock system's first process mounts besides, and attacks aim at.
+$B mount -t debugfs debugfs sys/kernel/debug && $B mount -t tracefs tracefs sys/kernel/tracing || die "no debugfs or tracefs"
+$B mount -t binfmt_misc binfmt_misc proc/sys/fs/binfmt_misc || die "no binfmt_misc"
 for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
     [ -e "dev/${link%%:*}" ] || $B ln -s "${link#*:}" "dev/${link%%:*}"
 done

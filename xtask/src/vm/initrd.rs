@@ -51,8 +51,14 @@ pub(super) fn make(kernel: &Kernel, supervisor: &Path, suites: &[Suite], patienc
 
 fn line(suite: &Suite) -> Outcome<String> {
     let (folder, program) = (in_guest(&suite.folder)?, in_guest(&suite.program)?);
-    let kind = if suite.is_own_harness { "cases" } else { "suite" };
-    Ok(format!("{kind} {} {folder} {} {program}", suite.name, suite.seconds))
+    let mut line = format!("{} {} {folder} {} {program}", suite.kind.word(), suite.name, suite.seconds);
+    for argument in &suite.arguments {
+        if argument.is_empty() || !argument.bytes().all(is_plain) {
+            return Err(format!("{argument:?}: a guest takes only plain words"));
+        }
+        line += &format!(" {argument}");
+    }
+    Ok(line)
 }
 
 /// A path that the guest has too, and that a shell script can hold.
@@ -67,7 +73,22 @@ const fn is_plain(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::suites::Kind;
     use super::*;
+
+    #[test]
+    fn arguments_reach_a_guest_as_plain_words() {
+        let program = workspace().join("target/debug/redteam_table");
+        let table = |argument: &str| {
+            let (name, arguments) = ("t".to_owned(), vec![argument.to_owned()]);
+            Suite { name, folder: workspace(), program: program.clone(), kind: Kind::Table, arguments, seconds: 9 }
+        };
+        let (folder, shown) = (workspace().display().to_string(), program.display().to_string());
+        assert_eq!(line(&table("--json")), Ok(format!("table t {folder} 9 {shown} --json")));
+        for hostile in ["", "a b", "$(x)", "a;b", "a\nb"] {
+            assert!(line(&table(hostile)).is_err(), "{hostile:?}");
+        }
+    }
 
     #[test]
     fn only_plain_paths_of_the_workspace_reach_a_guest() {

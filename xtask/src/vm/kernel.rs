@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{folder, modules};
 use crate::say;
-use crate::shell::{Outcome, command, output, run};
+use crate::shell::{Outcome, as_root, command, output, run};
 
 /// Series that the product promises to work on: Debian 12's own, and the newer one that it offers beside it.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
@@ -35,11 +35,17 @@ impl Kernel {
     /// # Errors
     /// No package of that series, or one that cannot be had or lacks something.
     pub(super) fn of(series: &str) -> Outcome<Self> {
-        let found = output(command("apt-cache", &["search", "--names-only", "^linux-image-[0-9]"]))?;
-        let text = String::from_utf8_lossy(&found.stdout);
-        let names = text.lines().filter_map(|line| line.split_whitespace().next());
-        let package = newest(names, series)
-            .ok_or_else(|| format!("no package linux-image-{series}.*-amd64: `apt-get update`, or another mirror"))?;
+        Self::from_lists(series).or_else(|error| {
+            // A fresh machine knows no packages yet, an old one those that the mirror had.
+            say::note(&error);
+            run(as_root("apt-get", &["update", "-q"]))?;
+            Self::from_lists(series)
+        })
+    }
+
+    /// The same, by what this machine knows of its mirror.
+    fn from_lists(series: &str) -> Outcome<Self> {
+        let package = package(series)?;
         let release = package.trim_start_matches("linux-image-").to_owned();
         let home = folder().join(&release);
         let image = home.join("vmlinuz");
@@ -47,12 +53,21 @@ impl Kernel {
         let stamp = home.join("made-from");
         let made_from = modules::WANTED.join(" ");
         if !fs::read_to_string(&stamp).is_ok_and(|text| text == made_from) {
-            fetch(package, &release, &home)?;
+            fetch(&package, &release, &home)?;
             fs::write(&stamp, made_from).map_err(|error| format!("{}: {error}", stamp.display()))?;
         }
         let order = modules::load_order(&home.join("modules"))?;
         Ok(Self { release, image, modules: order })
     }
+}
+
+/// The name of the newest package of a series that this machine's lists have.
+fn package(series: &str) -> Outcome<String> {
+    let found = output(command("apt-cache", &["search", "--names-only", "^linux-image-[0-9]"]))?;
+    let text = String::from_utf8_lossy(&found.stdout);
+    let names = text.lines().filter_map(|line| line.split_whitespace().next());
+    let found = newest(names, series).map(str::to_owned);
+    found.ok_or_else(|| format!("this machine's lists have no package linux-image-{series}.*-amd64"))
 }
 
 /// Downloads a package and keeps the image and the modules that a guest needs.
@@ -63,7 +78,7 @@ fn fetch(package: &str, release: &str, home: &Path) -> Outcome {
         fs::remove_dir_all(home).map_err(failed)?;
     }
     fs::create_dir_all(&unpacked).map_err(failed)?;
-    let mut download = command("apt-get", &["download", "-q", package]);
+    let mut download = command("apt-get", &["download", "-qq", package]);
     download.current_dir(home);
     run(download)?;
     let archive = fs::read_dir(home).map_err(failed)?.flatten().map(|entry| entry.path());
@@ -75,7 +90,7 @@ fn fetch(package: &str, release: &str, home: &Path) -> Outcome {
     modules::keep(&unpacked.join("lib/modules").join(release), &home.join("modules"))?;
     fs::rename(unpacked.join(format!("boot/vmlinuz-{release}")), home.join("vmlinuz")).map_err(failed)?;
     fs::remove_dir_all(&unpacked).and_then(|()| fs::remove_file(&archive)).map_err(failed)?;
-    say::line(&format!("kernel {release}: kept in {}", home.display()));
+    say::note(&format!("kernel {release}: kept in {}, not installed", home.display()));
     Ok(())
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::shell::{Outcome, command, run};
 
-/// Disk, 9p, and the protocol families that hostile programs try: without them an attack would fail for want of a module.
-pub(super) const WANTED: [&str; 18] = [
+/// Disk, 9p, and the protocol families, devices and file systems that hostile programs try: without them an attack would fail for want
+/// of a module.
+pub(super) const WANTED: [&str; 27] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_rng",
@@ -26,6 +27,15 @@ pub(super) const WANTED: [&str; 18] = [
     "dccp_ipv4",
     "dccp_ipv6",
     "tun",
+    "af_key",
+    "autofs4",
+    "binfmt_misc",
+    "fuse",
+    "ip_tables",
+    "loop",
+    "nfnetlink",
+    "quota_v2",
+    "xfrm_user",
 ];
 
 /// Copies the wanted modules and what they need from an unpacked package, uncompressed, into `kept`. One that is not there is

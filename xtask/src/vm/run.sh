@@ -28,6 +28,20 @@ cases() {
     cd /
 }
 
+# table NAME FOLDER SECONDS PROGRAM [ARGUMENT]... What the program says on standard output is its result.
+table() {
+    name=$1 seconds=$3
+    say "begin $name"
+    cd "$2" || { say "end $name 125"; return; }
+    shift 3
+    $B timeout -k 10 "$seconds" "$@" >/tmp/vm-table 2>/tmp/vm-stderr
+    code=$?
+    $B sed 's/^/vm: table /' /tmp/vm-table
+    $B sed 's/^/vm: stderr /' /tmp/vm-stderr
+    say "end $name $code"
+    cd /
+}
+
 say "kernel $($B uname -r)"
 say "lsm $($B cat /sys/kernel/security/lsm)"
 say "cgroup $($B cat /sys/fs/cgroup/cgroup.controllers)"

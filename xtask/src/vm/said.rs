@@ -16,7 +16,9 @@ pub(super) struct Said {
     pub(super) ignored: usize,
     /// Exit codes of the suites that ended; `doctor` is one.
     pub(super) ended: BTreeMap<String, String>,
-    /// Suites in which at least one test passed.
+    /// What a program whose standard output is its result said.
+    pub(super) table: Vec<String>,
+    /// Suites in which at least one test passed, and programs that had a result.
     seen: Vec<String>,
     suite: String,
     /// A test that has begun and not ended.
@@ -78,6 +80,10 @@ impl Said {
                 return Some(format!("{suite}: exit code {code}"));
             }
             "done" => self.is_done = true,
+            "table" => {
+                self.table.push(rest.to_owned());
+                self.seen.push(self.suite.clone());
+            }
             "broken" => self.broken = Some(rest.to_owned()),
             "kernel" | "lsm" | "cgroup" => return Some(text.to_owned()),
             "note" => return Some(rest.to_owned()),
@@ -92,6 +98,11 @@ impl Said {
         }
     }
 
+    /// Whether the guest ended, without a reason of its own, before `doctor` or a suite had.
+    pub(super) fn fell_at_once(&self) -> bool {
+        self.ended.is_empty() && self.broken.is_none() && !self.is_done
+    }
+
     /// Everything that keeps this guest from being good, when `expected` are the suites it was to run.
     pub(super) fn wrong<'a>(&self, expected: impl Iterator<Item = &'a str>) -> Vec<String> {
         let mut wrong = self.failed.clone();
@@ -100,7 +111,7 @@ impl Said {
             match self.ended.get(suite).map(String::as_str) {
                 None => wrong.push(format!("{suite} did not run to its end")),
                 Some("0") if suite == "doctor" || self.seen.iter().any(|seen| seen == suite) => {}
-                Some("0") => wrong.push(format!("{suite}: no test passed")),
+                Some("0") => wrong.push(format!("{suite}: no test passed, or nothing was said")),
                 Some("143" | "137" | "124") => wrong.push(format!("{suite}: took too long and was ended")),
                 Some(code) => wrong.push(format!("{suite}: exit code {code}")),
             }
@@ -153,8 +164,18 @@ mod tests {
             ["wire: a (no outcome)", "wire did not run to its end", "the guest did not reach its closing line"]
         );
         let empty = "vm: begin doctor\nvm: end doctor 0\nvm: begin wire\nvm: end wire 0\nvm: done";
-        assert_eq!(wrong(empty), ["wire: no test passed"]);
+        assert_eq!(wrong(empty), ["wire: no test passed, or nothing was said"]);
         assert_eq!(wrong("").len(), 3);
+    }
+
+    #[test]
+    fn only_a_guest_of_which_nothing_has_ended_fell_at_once() {
+        for lines in ["", "vm: kernel 6.12", "vm: begin doctor"] {
+            assert!(after(lines).fell_at_once(), "{lines}");
+        }
+        for lines in [GOOD, "vm: begin doctor\nvm: end doctor 1", "vm: broken cannot mount usr", "vm: done"] {
+            assert!(!after(lines).fell_at_once(), "{lines}");
+        }
     }
 
     #[test]
@@ -162,6 +183,14 @@ mod tests {
         assert_eq!(wrong(&GOOD.replace("wire 0", "wire 101")), ["wire: exit code 101"]);
         assert_eq!(wrong(&GOOD.replace("wire 0", "wire 143")), ["wire: took too long and was ended"]);
         assert_eq!(wrong(&GOOD.replace("doctor 0", "doctor 1")), ["doctor: exit code 1"]);
+    }
+
+    #[test]
+    fn a_programs_result_is_kept_and_none_is_a_failure() {
+        let lines = "vm: begin doctor\nvm: end doctor 0\nvm: begin wire\nvm: table a  b\nvm: table\nvm: table 2 ran\nvm: end wire 0\nvm: done";
+        assert_eq!(after(lines).table, ["a  b", "", "2 ran"]);
+        assert_eq!(wrong(lines), [""; 0]);
+        assert_eq!(wrong(&lines.replace("wire 0", "wire 1")), ["wire: exit code 1"]);
     }
 
     #[test]

@@ -4,7 +4,30 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::mutate;
 use crate::shell::{Outcome, cargo, output, run, workspace};
+
+/// How a program is run and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Tests of libtest.
+    Tests,
+    /// A program without libtest (`harness = false`) that speaks like it, on standard error.
+    Cases,
+    /// A program whose standard output is the result.
+    Table,
+}
+
+impl Kind {
+    /// The function of run.sh that runs it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Tests => "suite",
+            Self::Cases => "cases",
+            Self::Table => "table",
+        }
+    }
+}
 
 /// One test program.
 pub(super) struct Suite {
@@ -14,22 +37,28 @@ pub(super) struct Suite {
     pub(super) folder: PathBuf,
     /// The program.
     pub(super) program: PathBuf,
-    /// Whether it is a program without libtest (`harness = false`).
-    pub(super) is_own_harness: bool,
+    /// How it is run.
+    pub(super) kind: Kind,
+    /// What it is told, for a [`Kind::Table`].
+    pub(super) arguments: Vec<String>,
     /// Longest time that it may take in the guest.
     pub(super) seconds: u32,
 }
 
 /// Programs that ask the kernel most come first. Seconds are those that an emulated processor may take on a
 /// busy machine; on an idle one it takes a quarter of them.
-const SUITES: [(&str, u32); 22] = [
+const SUITES: [(&str, u32); 29] = [
     ("cage_root", 1800),
     ("wall_root", 1200),
     ("mechanisms", 1800),
     ("layers", 1800),
     ("redteam", 3600),
+    ("planted", 2400),
+    ("faults", 3600),
     ("files", 2400),
     ("lifecycle", 2400),
+    ("denials", 900),
+    ("exec_audit", 900),
     ("doctor", 600),
     ("threads", 1200),
     ("main_job", 2400),
@@ -45,17 +74,28 @@ const SUITES: [(&str, u32); 22] = [
     ("reload", 1800),
     ("scan", 1800),
     ("redis", 1200),
+    ("resources", 2400),
+    ("refusals", 1200),
+    ("rounds", 2400),
 ];
 
 /// Those with `harness = false`.
 const OWN_HARNESS: [&str; 2] = ["cage_root", "wall_root"];
 
+/// Those that start a supervisor of a build with the feature `weaken`.
+const WEAKENED: [&str; 4] = ["denials", "exec_audit", "faults", "planted"];
+
+/// The red team's table as a program of its own, and the longest that it may take.
+const TABLE: (&str, u32) = ("redteam_table", 5400);
+
 /// Test targets that a guest does not run, and why. They ask nothing of the kernel that the others do not.
-pub(super) const LEFT_OUT: [(&str, &str); 4] = [
+pub(super) const LEFT_OUT: [(&str, &str); 6] = [
     ("conformance", "hundreds of Node.js starts"),
     ("differential", "a million lines"),
+    ("needs", "runtimes under strace: what they call, not what a kernel does"),
     ("policy_tools", "no kernel in it"),
     ("ready", "published servers, as main_job"),
+    ("sudo", "makes users in /etc, and is about sudo"),
 ];
 
 /// Builds the supervisor and the test programs; gives the former's path and those of the chosen suites.
@@ -63,8 +103,7 @@ pub(super) const LEFT_OUT: [(&str, &str); 4] = [
 /// # Errors
 /// A build that fails, a name that is no suite, and a test target that nobody has decided about.
 pub(super) fn build(chosen: &[String]) -> Outcome<(PathBuf, Vec<Suite>)> {
-    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests"];
-    run(cargo(&[&["build", "--bins"][..], &packages].concat()))?;
+    let supervisor = build_programs()?;
     // The whole workspace, as `cargo xtask test` builds it: another selection would compile dependencies again.
     let tests = ["test", "--workspace", "--no-run", "--test", "*"];
     run(cargo(&tests))?;
@@ -79,11 +118,32 @@ pub(super) fn build(chosen: &[String]) -> Outcome<(PathBuf, Vec<Suite>)> {
         .map(|(name, seconds)| {
             let found = built.iter().find(|(suite, ..)| suite == name);
             let (name, folder, program) = found.cloned().ok_or_else(|| format!("no test target {name} was built"))?;
-            let is_own_harness = OWN_HARNESS.contains(&name.as_str());
-            Ok(Suite { name, is_own_harness, folder, program, seconds })
+            let kind = if OWN_HARNESS.contains(&name.as_str()) { Kind::Cases } else { Kind::Tests };
+            Ok(Suite { name, folder, program, kind, arguments: Vec::new(), seconds })
         })
         .collect::<Outcome<_>>()?;
-    Ok((workspace().join("target/debug/intercept-sandbox"), suites))
+    if suites.iter().any(|suite| WEAKENED.contains(&suite.name.as_str())) {
+        mutate::build_programs()?;
+    }
+    Ok((supervisor, suites))
+}
+
+/// Builds the supervisor and the red team's table, which is told `arguments`; gives the former's path and the latter.
+///
+/// # Errors
+/// A build that fails.
+pub(super) fn build_table(arguments: Vec<String>) -> Outcome<(PathBuf, Suite)> {
+    let supervisor = build_programs()?;
+    let (name, seconds) = TABLE;
+    let program = supervisor.with_file_name(name);
+    Ok((supervisor, Suite { name: name.into(), folder: workspace(), program, kind: Kind::Table, arguments, seconds }))
+}
+
+/// The supervisor and the tests' helpers; gives the former's path.
+fn build_programs() -> Outcome<PathBuf> {
+    let packages = ["--package", "intercept-sandbox", "--package", "intercept-sandbox-tests"];
+    run(cargo(&[&["build", "--bins"][..], &packages].concat()))?;
+    Ok(workspace().join("target/debug/intercept-sandbox"))
 }
 
 /// Every test target is in one of the two tables: a new one is not forgotten here.
@@ -112,12 +172,30 @@ fn built(messages: &str) -> Vec<(String, PathBuf, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_test_target_that_nobody_decided_about_is_an_error() {
         assert!(decided(["redteam", "differential"].into_iter()).is_ok());
         assert!(decided(["redteam", "brand_new"].into_iter()).unwrap_err().contains("brand_new"));
+    }
+
+    #[test]
+    fn every_suite_that_starts_a_weakened_supervisor_has_it_built() {
+        let text =
+            |path: PathBuf| fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let folder = |path: PathBuf| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        let mut found: Vec<String> = folder(workspace().join("tests/suites"))
+            .filter(|path| {
+                let files = if path.is_dir() { folder(path.clone()).collect() } else { vec![path.clone()] };
+                files.into_iter().any(|file| text(file).contains("paths::weakenable()"))
+            })
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        found.sort();
+        assert_eq!(found, WEAKENED);
     }
 
     #[test]

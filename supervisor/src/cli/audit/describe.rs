@@ -37,7 +37,7 @@ pub(super) fn describe(line: &[u8]) -> Shown {
 
 /// What it was about: the members that name it, in the order in which one reads them.
 fn what(record: &Value) -> Vec<String> {
-    const NAMING: [(&str, &str); 19] = [
+    const NAMING: [(&str, &str); 22] = [
         ("/mcp/method", ""),
         ("/mcp/tool", ""),
         ("/pin/tool", ""),
@@ -48,7 +48,10 @@ fn what(record: &Value) -> Vec<String> {
         ("/net/sni", "sni "),
         ("/net/comm", "by "),
         ("/proc/exe", ""),
+        ("/proc/interpreter", "run by "),
         ("/proc/op", ""),
+        ("/proc/call", ""),
+        ("/proc/comm", "by "),
         ("/proc/exit_code", "exit "),
         ("/proc/signal", "signal "),
         ("/fs/path", ""),
@@ -67,8 +70,11 @@ fn what(record: &Value) -> Vec<String> {
     if record.pointer("/net/self_test") == Some(&Value::Bool(true)) {
         words.push("(our own self-test, before the server ran)".to_owned());
     }
-    if let Some(count) = record.pointer("/net/count").and_then(Value::as_u64).filter(|count| *count > 1) {
-        words.push(format!("x{count}"));
+    for count in ["/net/count", "/proc/count"].iter().filter_map(|at| record.pointer(at)?.as_u64()) {
+        words.extend((count > 1).then(|| format!("x{count}")));
+    }
+    if record.pointer("/proc/others") == Some(&Value::Bool(true)) {
+        words.push("(and others)".to_owned());
     }
     if let Some(argv) = record.pointer("/server/argv").and_then(Value::as_array) {
         words.push(short(&argv.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")));
@@ -146,6 +152,25 @@ mod tests {
         );
         assert_eq!(shown.class, "info");
         assert!(shown.rest.ends_with("1 enforced, lsm unsupported"), "{}", shown.rest);
+    }
+
+    #[test]
+    fn a_refused_call() {
+        let shown = describe(
+            br#"{"seq":1,"type":"proc.denied","effect":"denied","reason":{"code":"refused_call","text":"the view is built once"},"proc":{"op":"call","call":"mount","tid":4711,"comm":"a\u001b[2J","count":12}}"#,
+        );
+        assert_eq!(shown.class, "denied");
+        let wanted = "proc.denied  call  mount  by a\\u{1b}[2J  x12  refused_call: the view is built once";
+        assert!(shown.rest.ends_with(wanted), "{}", shown.rest);
+    }
+
+    #[test]
+    fn a_started_program() {
+        let shown = describe(
+            br#"{"seq":1,"type":"proc.exec","effect":"allowed","proc":{"op":"exec","pid":7,"ppid":6,"comm":"run.sh","count":12,"exe":"./run\u001b.sh","interpreter":"/bin/sh","others":true}}"#,
+        );
+        let wanted = "proc.exec  ./run\\u{1b}.sh  run by /bin/sh  exec  by run.sh  x12  (and others)";
+        assert!(shown.rest.ends_with(wanted), "{}", shown.rest);
     }
 
     #[test]

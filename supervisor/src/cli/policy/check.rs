@@ -36,9 +36,7 @@ pub(super) fn run(arguments: &CheckArgs, out: &mut impl Write) -> Done {
         writeln!(out, "{report}")?;
         return Ok(u8::from(!ok));
     }
-    for problem in errors.iter().chain(&warnings) {
-        writeln!(out, "{problem}")?;
-    }
+    file::tell(if ok { &warnings } else { &errors }, out)?;
     match policy {
         Some(policy) => writeln!(out, "ok: {}", summary(&policy))?,
         None => writeln!(out, "{}: {}", path.display(), counted(errors.len(), "error"))?,

@@ -49,13 +49,5 @@ pub(super) fn run(arguments: &DiffArgs, out: &mut impl Write) -> Done {
 /// The policy at `path`; none, with its errors printed, where it does not load.
 fn load(path: &Path, out: &mut impl Write) -> Result<Option<Policy>, Box<dyn std::error::Error>> {
     let bytes = file::read(path)?;
-    match file::load(path, &bytes) {
-        Ok(loaded) => Ok(Some(loaded.policy)),
-        Err(errors) => {
-            for problem in file::shown(errors) {
-                writeln!(out, "{problem}")?;
-            }
-            Ok(None)
-        }
-    }
+    Ok(file::load_or_tell(path, &bytes, out)?.map(|loaded| loaded.policy))
 }

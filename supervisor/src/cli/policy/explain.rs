@@ -32,15 +32,7 @@ pub struct ExplainArgs {
 pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
     let path = arguments.file.path();
     let bytes = file::read(path)?;
-    let loaded = match file::load(path, &bytes) {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            for problem in file::shown(errors) {
-                writeln!(out, "{problem}")?;
-            }
-            return Ok(1);
-        }
-    };
+    let Some(loaded) = file::load_or_tell(path, &bytes, out)? else { return Ok(1) };
     let policy = loaded.policy;
     let Some(text) = &arguments.call else {
         write!(out, "{}", policy.normalised())?;

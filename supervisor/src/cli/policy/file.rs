@@ -1,7 +1,7 @@
 //! Reading the file that a person names. Whether it may govern a run is the business of `run`, not of these commands.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -67,13 +67,37 @@ pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Loaded, Vec<Diagnostic>>
     policy::load(&Source { path, text })
 }
 
+/// The policy in `bytes`; none where it does not load, and why is printed.
+pub(super) fn load_or_tell(path: &Path, bytes: &[u8], out: &mut impl Write) -> io::Result<Option<Loaded>> {
+    match load(path, bytes) {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(errors) => {
+            tell(&shown(errors), out)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Prints problems that [`shown`] has looked through, and where it took words out, how to read them.
+pub(super) fn tell(problems: &[Diagnostic], out: &mut impl Write) -> io::Result<()> {
+    problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))?;
+    if !problems.is_empty() && hides_words() {
+        writeln!(
+            out,
+            "behind sudo places and codes alone are shown: the same command as yourself, without sudo, shows the lines"
+        )?;
+    }
+    Ok(())
+}
+
 /// What may be shown of the problems: behind sudo, doas or pkexec no word of the file, which the caller himself might not
 /// be allowed to read (`sudo intercept-sandbox policy install /etc/shadow`).
 pub(super) fn shown(problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    if !is_behind_sudo() || !in_force("diagnostic-quotes") {
-        return problems;
-    }
-    problems.iter().map(Diagnostic::without_quotes).collect()
+    if hides_words() { problems.iter().map(Diagnostic::without_quotes).collect() } else { problems }
+}
+
+fn hides_words() -> bool {
+    is_behind_sudo() && in_force("diagnostic-quotes")
 }
 
 fn is_behind_sudo() -> bool {

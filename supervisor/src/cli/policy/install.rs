@@ -64,19 +64,11 @@ pub(super) fn run(arguments: &InstallArgs, out: &mut impl Write) -> Done {
     }
     let path = arguments.file.path();
     let bytes = file::read(path)?;
-    let loaded = match file::load(path, &bytes) {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            for problem in file::shown(errors) {
-                writeln!(out, "{problem}")?;
-            }
-            writeln!(out, "nothing was installed; `intercept-sandbox policy check` as yourself shows the lines")?;
-            return Ok(1);
-        }
+    let Some(loaded) = file::load_or_tell(path, &bytes, out)? else {
+        writeln!(out, "nothing was installed")?;
+        return Ok(1);
     };
-    for problem in file::shown(loaded.warnings) {
-        writeln!(out, "{problem}")?;
-    }
+    file::tell(&file::shown(loaded.warnings), out)?;
     let target = Target { directory: Path::new(DIRECTORY), owner: 0 };
     match target.install(&loaded.policy, &bytes, arguments.force)? {
         Installed::New(path) => writeln!(out, "installed {} ({})", path.display(), check::summary(&loaded.policy))?,

@@ -50,15 +50,8 @@ pub(super) struct Difference {
 pub(super) fn run(policy: &Path, log: &Path, required: &[String], as_json: bool, out: &mut impl Write) -> Done {
     let required = required.iter().map(|text| required_of(text)).collect::<Result<_, _>>()?;
     let bytes = file::read(policy)?;
-    let policy = match file::load(policy, &bytes) {
-        Ok(loaded) => loaded.policy,
-        Err(errors) => {
-            for problem in file::shown(errors) {
-                writeln!(out, "{problem}")?;
-            }
-            return Ok(1);
-        }
-    };
+    let Some(loaded) = file::load_or_tell(policy, &bytes, out)? else { return Ok(1) };
+    let policy = loaded.policy;
     let redactor = keys::load_redactor(Path::new(KEY_DIRECTORY)).ok();
     let hashing = redactor.as_ref().map(|redactor| |kind: &str, text: &str| redactor.hash(kind, text));
     let outcome = replay(&policy, log, required, hashing.as_ref().map(|hash| hash as Hash<'_>))?;

@@ -102,9 +102,7 @@ fn tell(tally: &Tally, as_json: bool, out: &mut impl Write) -> io::Result<()> {
         });
         return writeln!(out, "{report}");
     }
-    for finding in &tally.findings {
-        writeln!(out, "{finding}")?;
-    }
+    file::tell(&tally.findings, out)?;
     let (files, cases) = (counted(tally.files, "file"), counted(tally.cases, "case"));
     match tally.findings.len() {
         0 => writeln!(out, "ok: {files}, {cases}"),

@@ -1,11 +1,13 @@
 //! The stores, and what they share: how several judgements become one answer.
 
+mod late;
 mod memory;
 pub mod redis;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use late::LateStore;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 

@@ -123,6 +123,14 @@ fn writes(old: &SandboxSection, new: &SandboxSection, changes: &mut Changes) {
             changes.add(Way::Changes, format!("files in {path} belong to {}, no longer to {}", owner(is), owner(&was)));
         }
         ceiling(&format!("bytes in {path}"), was.max_bytes, is.max_bytes, changes);
+        if was.by_quota != is.by_quota {
+            let keeper = |by_quota| if by_quota { "a project quota" } else { "counting" };
+            let text = format!("{path} is held to its max by {}, was by {}", keeper(is.by_quota), keeper(was.by_quota));
+            // Without a max nothing held it; that is told above.
+            if was.max_bytes.is_some() && is.max_bytes.is_some() {
+                changes.either(was.by_quota, text);
+            }
+        }
     }
     for was in old.write.iter().filter(|was| find(new, &was.path).is_none()) {
         if within(new, was) {

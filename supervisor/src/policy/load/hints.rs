@@ -35,6 +35,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("filesystem.write", "filesystem: {write: [/srv/images]}"),
     ("a write folder", "{path: /images, from: /srv/images}"),
     ("sandbox.process", "process: {max: 64}"),
+    ("process.exec", "process: {exec: [/usr/bin/node]}"),
     ("sandbox.resources", "resources: {memory: 512M, cpu: 1.0}"),
     ("sandbox.env", "env: {pass: [API_KEY]}"),
     ("env.pass", "env: {pass: [API_KEY]}"),
@@ -83,7 +84,7 @@ pub(super) fn operator(name: &str, known: &[&'static str]) -> String {
 mod tests {
     use super::*;
     use crate::policy::condition::Test;
-    use crate::policy::load::inert::SECTIONS;
+    use crate::policy::load::schema::SECTIONS;
     use crate::policy::testing::{errors, loaded};
 
     fn help(text: &str) -> String {
@@ -170,6 +171,8 @@ mod tests {
         let value = r#"conditions: [{path: args.a, op: regex, value: "\w+"}]"#;
         assert!(help(&rule(value)).contains("write it in single quotes"));
         assert!(help(&rule("conditions: [{path: args.items[*].price, op: lte, value: 5}]")).contains("quote the path"));
+        assert!(help(&rule("conditions: [{path: args.to[0], op: exists}]")).contains("quote the path"));
+        assert!(help(&rule("conditions: [{op: exists, path: args.größe[], value: true}]")).contains("quote the path"));
         assert!(help("tools:\n  *: {rules: []}\n").contains("quote"));
         let _ = loaded(&rule(r"conditions: [{path: 'args.items[*].price', op: regex, value: '\w+'}]"));
     }

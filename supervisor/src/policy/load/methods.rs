@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::read::{Fields, Reader};
+use super::suggest::nearest;
 use super::top::EFFECTS;
 use crate::bounds::{METHOD_BYTES_MAX, POLICY_METHODS_MAX};
 use crate::policy::codes::Code;
@@ -42,6 +43,7 @@ pub(super) fn methods(reader: &mut Reader<'_>, fields: &Fields<'_>, default: Def
         if !method_key(reader, &entry.key, entry.key_span) {
             continue;
         }
+        warn_of_a_slip(reader, &entry.key, entry.key_span);
         match effect {
             Some(effect) if entry.key == OTHERS => methods.others = effect,
             Some(effect) => drop(methods.named.insert(entry.key.clone(), effect)),
@@ -77,9 +79,50 @@ fn method_key(reader: &mut Reader<'_>, key: &str, span: Span) -> bool {
     true
 }
 
+/// A vendor's method is his own business; one that differs from MCP's by a letter or two is a slip that opens or closes
+/// nothing.
+fn warn_of_a_slip(reader: &mut Reader<'_>, key: &str, span: Span) {
+    let prefix = key.strip_suffix('*').filter(|prefix| !prefix.is_empty());
+    let is_known = match prefix {
+        Some(prefix) => names().any(|name| name.starts_with(prefix)),
+        None => key == OTHERS || standing(key).is_some(),
+    };
+    if is_known {
+        return;
+    }
+    let near = match prefix {
+        Some(prefix) => nearest(prefix, names().filter_map(|name| name.split_inclusive('/').next())),
+        None => nearest(key, names()),
+    };
+    if let Some(near) = near {
+        let star = if prefix.is_some() { "*" } else { "" };
+        let message = format!("no revision of MCP has \"{key}\"");
+        reader.warning(Code::NearMethod, span, message).help = Some(format!("did you mean \"{near}{star}\"?"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::policy::testing::{errors, loaded, warnings};
+
+    #[test]
+    fn a_slip_is_told_and_a_vendors_name_is_not() {
+        let told = |key: &str| {
+            let found = warnings(&format!("version: \"1\"\ndefault: deny\nsandbox: {{}}\nmethods: {{{key}: allow}}\n"));
+            found.into_iter().find(|warning| warning.code == "ISB-P068").and_then(|warning| warning.help)
+        };
+        for (slip, meant) in [
+            ("resource/read", "resources/read"),
+            ("Resources/read", "resources/read"),
+            ("'prompt/*'", "prompts/*"),
+            ("sampling/createmessage", "sampling/createMessage"),
+        ] {
+            assert_eq!(told(slip).as_deref(), Some(&*format!("did you mean \"{meant}\"?")), "{slip}");
+        }
+        for fine in ["resources/read", "'resources/*'", "'*'", "vendor/thing", "'acme/*'"] {
+            assert_eq!(told(fine), None, "{fine}");
+        }
+    }
 
     #[test]
     fn names_prefixes_and_the_star_load_in_any_order() {

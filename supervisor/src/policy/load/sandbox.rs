@@ -17,7 +17,7 @@ pub(super) const SANDBOX: Section =
     Section { what: "sandbox", keys: &["network", "filesystem", "process", "resources", "env", "require"], later: &[] };
 pub(super) const FILESYSTEM: Section = Section { what: "sandbox.filesystem", keys: &["read", "write"], later: &[] };
 pub(super) const WRITE: Section =
-    Section { what: "a write folder", keys: &["path", "from", "owner", "max"], later: &[] };
+    Section { what: "a write folder", keys: &["path", "from", "owner", "max", "quota"], later: &[] };
 pub(super) const PROCESS: Section = Section { what: "sandbox.process", keys: &["max", "exec"], later: &[] };
 pub(super) const RESOURCES: Section = Section {
     what: "sandbox.resources",
@@ -27,9 +27,17 @@ pub(super) const RESOURCES: Section = Section {
 pub(super) const ENV: Section = Section { what: "sandbox.env", keys: &["pass", "set"], later: &[] };
 pub(super) const ENV_PASS: Section = Section { what: "a passed variable", keys: &["name", "optional"], later: &[] };
 
+/// Words of `quota`.
+pub(super) const QUOTA: &[(&str, ())] = &[("project", ())];
+
 /// Words of `require`: `core` stands for the layers that are always required, the others are extra.
-pub(super) const LAYERS: &[(&str, Option<&str>)] =
-    &[("core", None), ("landlock", Some("landlock")), ("sk-lookup", Some("sk-lookup"))];
+pub(super) const LAYERS: &[(&str, Option<&str>)] = &[
+    ("core", None),
+    ("landlock", Some("landlock")),
+    ("sk-lookup", Some("sk-lookup")),
+    ("exec-trace", Some("exec-trace")),
+    ("lsm", Some("lsm")),
+];
 
 const MEMORY_BYTES_MAX: u64 = 1 << 46;
 
@@ -124,7 +132,14 @@ fn write_rule(reader: &mut Reader<'_>, node: &Node) -> Option<(String, WriteRule
         return (!refused).then(|| {
             (
                 path.clone(),
-                WriteRule { path: path.clone().into(), from: path.into(), owner: None, max_bytes: None, line },
+                WriteRule {
+                    path: path.clone().into(),
+                    from: path.into(),
+                    owner: None,
+                    max_bytes: None,
+                    by_quota: false,
+                    line,
+                },
             )
         });
     }
@@ -140,7 +155,8 @@ fn write_rule(reader: &mut Reader<'_>, node: &Node) -> Option<(String, WriteRule
     };
     let owner = fields.get("owner").map(|node| owner(reader, node));
     let max_bytes = fields.get("max").map(|node| units::bytes(reader, node, "max", MEMORY_BYTES_MAX));
-    let (path, from) = (path?, from?);
+    let quota = quota(reader, &fields);
+    let (path, from, by_quota) = (path?, from?, quota?);
     let owner = match owner {
         Some(owner) => Some(owner?),
         None => None,
@@ -150,7 +166,15 @@ fn write_rule(reader: &mut Reader<'_>, node: &Node) -> Option<(String, WriteRule
         Some(max_bytes) => Some(max_bytes?),
         None => None,
     };
-    Some((path.clone(), WriteRule { path: path.into(), from: from.into(), owner, max_bytes, line }))
+    Some((path.clone(), WriteRule { path: path.into(), from: from.into(), owner, max_bytes, by_quota, line }))
+}
+
+/// Whether a quota of the file system holds the folder. It holds it to its `max`, so there must be one.
+fn quota(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<bool> {
+    let Some(node) = fields.get("quota") else { return Some(false) };
+    reader.choice(node, "quota", QUOTA, &[])?;
+    fields.require(reader, "max", "a write folder with `quota`")?;
+    Some(true)
 }
 
 /// A user name (useradd(8): letters, digits, `_`, `-`, `.`, at most 32) or a uid; not root.

@@ -13,7 +13,7 @@ use super::{conditions, hosts, limits, sandbox, server, state, tools, top};
 use crate::policy::condition::Test;
 
 /// Every mapping of the language; each becomes a definition.
-const SECTIONS: &[&Section] = &[
+pub(super) const SECTIONS: &[&Section] = &[
     &top::TOP,
     &top::LIMITS,
     &top::APPROVALS,

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::hints::example;
 use super::paths;
-use super::read::{Fields, Reader, Section};
+use super::read::{Fields, Reader, Section, scalar};
 use crate::policy::codes::Code;
 use crate::policy::model::Pins;
 use crate::policy::yaml::{Kind, Node};
@@ -55,6 +56,10 @@ fn pins(reader: &mut Reader<'_>, node: &Node) -> Option<Pins> {
     if let Kind::Map(_) = node.kind {
         let section = reader.section(node, &PINS)?;
         return section.require(reader, "lock", "pins").and_then(|node| lock(reader, node)).map(Pins::Lock);
+    }
+    if scalar(node).is_some_and(|scalar| scalar.text == PINS.keys[0]) {
+        reader.error(Code::UnknownValue, node.span, "`server.pins: lock` names no file").help = example(PINS.what);
+        return None;
     }
     Some(match reader.choice(node, "server.pins", WORDS, &[])? {
         PinWord::FirstUse => Pins::FirstUse,

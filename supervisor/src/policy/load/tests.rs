@@ -135,6 +135,7 @@ const WARNINGS: &[(Code, &str, u32, u32)] = &[
         103,
     ),
     (Code::UnjudgedMethods, "version: \"1\"\ndefault: deny\nsandbox: {}\n", 1, 1),
+    (Code::NearMethod, "version: \"1\"\ndefault: deny\nsandbox: {}\nmethods: {resource/read: deny}\n", 4, 11),
     (Code::HiddenRules, "sandbox: {}\nhide: [t]\ntools: {t: {rules: [{}]}}\n", 2, 1),
 ];
 

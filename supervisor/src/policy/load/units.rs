@@ -38,6 +38,9 @@ pub(super) fn duration(reader: &mut Reader<'_>, node: &Node, what: &str, max: u6
     Some((value > 0).then(|| Duration::from_secs(value)))
 }
 
+/// The smallest part of a core: what the kernel's CPU bandwidth can hold at its shortest period.
+const CPU_MILLIS_MIN: u64 = 10;
+
 /// Thousandths of a core from `1`, `1.5` or `0.25`; at most three decimals.
 pub(super) fn millicores(reader: &mut Reader<'_>, node: &Node, what: &str, max: u64) -> Option<u64> {
     let text = scalar(node).filter(|scalar| scalar.plain).map_or("", |scalar| scalar.text.as_str());
@@ -47,7 +50,12 @@ pub(super) fn millicores(reader: &mut Reader<'_>, node: &Node, what: &str, max: 
         .then(|| Some(whole.parse::<u64>().ok()?.checked_mul(1000)? + format!("{part:0<3}").parse::<u64>().ok()?))
         .flatten();
     match value {
-        Some(value) => in_range(reader, node, what, value, 10, max),
+        Some(value) if (CPU_MILLIS_MIN..=max).contains(&value) => Some(value),
+        Some(_) => {
+            let message = format!("`{what}` must be from 0.01 to {} cores, not {text}", max / 1000);
+            reader.error(Code::OutOfRange, node.span, message);
+            None
+        }
         None => {
             reader.error(Code::BadUnit, node.span, format!("`{what}` must be cores such as 1.0 or 0.25"));
             None
@@ -66,9 +74,20 @@ fn amount(reader: &mut Reader<'_>, node: &Node, what: &str, units: &[(&str, u64)
             Some(value) => return Some(value),
             None => reader.error(Code::OutOfRange, node.span, format!("`{what}` is too large to count")),
         },
-        _ => reader.error(Code::BadUnit, node.span, format!("`{what}` must be {wanted}, not \"{text}\"")),
+        _ => {
+            let error = reader.error(Code::BadUnit, node.span, format!("`{what}` must be {wanted}, not \"{text}\""));
+            error.help = near_unit(digits, unit, units).map(|near| format!("did you mean {near}?"));
+            error
+        }
     };
     None
+}
+
+/// The amount with the unit that another way of writing it begins with: `512MB`, `512mb`, `512MiB`, `5min`.
+fn near_unit(digits: &str, unit: &str, units: &[(&str, u64)]) -> Option<String> {
+    let letter = unit.get(..1).filter(|_| !digits.is_empty())?;
+    let (near, _) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(letter))?;
+    Some(format!("{digits}{near}"))
 }
 
 fn in_range(reader: &mut Reader<'_>, node: &Node, what: &str, value: u64, min: u64, max: u64) -> Option<u64> {

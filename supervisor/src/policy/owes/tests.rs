@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::limits::{CalendarUnit, Window};
-use crate::policy::model::Policy;
 use crate::policy::testing::{call, loaded, value};
 use crate::policy::verdict::Verdict;
 
@@ -176,4 +175,20 @@ fn a_call_of_rules_without_limits_allocates_nothing_for_them() {
         loaded("tools: {t: {rules: [{conditions: [{path: args.n, op: lte, value: 4}]}, {action: require_approval}]}}");
     let allowance = allowed(&policy, "t", "{\"n\": 4}");
     assert_eq!((allowance.limits.capacity(), allowance.paces.capacity()), (0, 0));
+}
+
+#[test]
+fn a_policy_counts_where_any_rule_of_it_may_charge_or_read_a_counter() {
+    let counts = |rules: &str| loaded(&format!("tools: {{a: {{rules: []}}, t: {{rules: [{rules}]}}}}")).counts();
+    assert!(!counts(
+        "{pace: {every: 6s}}, {conditions: [{path: args.n, op: lte, value: 4}]}, {action: require_approval}"
+    ));
+    assert!(counts("{rate_limit: 5/day}"));
+    assert!(counts("{action: require_approval, rate_limit: 5/day}"));
+    assert!(spending("{path: state.t.spent, op: lte, value: 100}").counts());
+    let reads = "tools: {t: {rules: [{state: {counter: spent, window: day}}]}, u: {rules: [{conditions: [{path: state.t.spent, op: lte, value: 1}]}]}}";
+    let mut reads = loaded(reads);
+    assert!(reads.counts());
+    reads.tools.remove("t");
+    assert!(reads.counts(), "reading is asking, too");
 }

@@ -40,7 +40,7 @@ pub(in crate::policy) fn parse(text: &str, flaws: &mut Vec<Flaw>) -> Option<Node
     for event in Parser::new_from_str_with_options(text, options) {
         let step = match event {
             Ok((event, span)) => builder.step(event, place(span), flaws),
-            Err(error) => Err(scan_flaw(&error)),
+            Err(error) => Err(scan_flaw(&error, text)),
         };
         if let Err(flaw) = step {
             flaws.push(flaw);
@@ -60,7 +60,7 @@ fn at(start: granit::Marker, width: usize) -> Span {
     Span { line: small(start.line().max(1)), column: small(start.col() + 1), width: small(width.max(1)) }
 }
 
-fn scan_flaw(error: &granit::ScanError) -> Flaw {
+fn scan_flaw(error: &granit::ScanError, text: &str) -> Flaw {
     let span = at(*error.marker(), 1);
     match error.kind() {
         granit::ErrorKind::DirectiveDisallowed => {
@@ -75,8 +75,18 @@ fn scan_flaw(error: &granit::ScanError) -> Flaw {
             Flaw::new(Code::Syntax, span, error.info())
                 .help("an unquoted * repeats another value: quote the path, as in 'args.items[*].price', and \"*\" for every tool")
         }
+        granit::ErrorKind::ExpectedFlowMappingSeparator | granit::ErrorKind::ExpectedFlowSequenceSeparator
+            if sign_at(text, span) == Some('[') =>
+        {
+            Flaw::new(Code::Syntax, span, error.info())
+                .help("within { } or [ ] an unquoted [ begins a list: quote the path, as in 'args.items[*].price'")
+        }
         _ => Flaw::new(Code::Syntax, span, error.info()),
     }
+}
+
+fn sign_at(text: &str, span: Span) -> Option<char> {
+    text.lines().nth(span.line.checked_sub(1)? as usize)?.chars().nth(span.column.checked_sub(1)? as usize)
 }
 
 fn too_deep(span: Span) -> Flaw {

@@ -19,9 +19,9 @@ fn every_message_comes_through_as_it_went_in() {
         assert_eq!(FromRelay::receive(right.as_fd()).unwrap().map(|(message, _)| message), Some(message));
     }
     let ceilings = ToRelay::Ceilings(Incidents { oom_kills: 3, forks_refused: 1 << 40 });
-    for message in
-        [ToRelay::GateOpen { opened_ns: 7 }, ToRelay::Finish { cause: EndCause::Signal, status: -1 }, ceilings]
-    {
+    let denied = ToRelay::Denied(Denied { call: 101, count: 1 << 40, tid: u32::MAX, comm: *b"0123456789abcdef" });
+    let finish = ToRelay::Finish { cause: EndCause::Signal, status: -1 };
+    for message in [ToRelay::GateOpen { opened_ns: 7 }, finish, ceilings, denied] {
         message.send(right.as_fd()).unwrap();
         assert_eq!(ToRelay::receive(left.as_fd()).unwrap().map(|(message, _)| message), Some(message));
     }

@@ -6,6 +6,7 @@
 //! so [`sweep()`] can tell a crashed run's leaf from a live one's without trusting a pid or a file.
 
 mod files;
+mod freezer;
 pub mod hierarchy;
 mod incidents;
 pub mod kill;
@@ -26,6 +27,7 @@ use super::plan::ResourcesPlan;
 use crate::bounds::{CGROUP_EMPTY_WAIT_MS, CGROUP_LOCK_RETRY_MS, CGROUP_LOCK_WAIT_MS};
 use crate::fault::Stage;
 
+pub use self::freezer::Freezer;
 pub use self::incidents::Incidents;
 pub use self::sweep::{Swept, sweep};
 
@@ -208,15 +210,6 @@ impl Leaf {
     /// `ENOENT` inside on a kernel before 5.14.
     pub fn kill_fd(&self) -> Result<OwnedFd, CgroupError> {
         files::open_for_writing(&self.v2.join("cgroup.kill")).map(OwnedFd::from)
-    }
-
-    /// `cgroup.freeze`, opened for writing: writing `1` stops every member until it is killed, also from a process that has no
-    /// right to open the file (Linux 5.2).
-    ///
-    /// # Errors
-    /// Those of open(2).
-    pub fn freeze_fd(&self) -> Result<File, CgroupError> {
-        files::open_for_writing(&self.v2.join("cgroup.freeze"))
     }
 
     /// `cgroup.threads`, opened for reading: every thread of the run, one number a line, each time from the start.

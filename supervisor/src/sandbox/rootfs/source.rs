@@ -79,12 +79,11 @@ fn writable(folder: &WritableFolder, userns: &OwnedFd, more: u64) -> Result<Sour
     Ok(Source { inside: folder.inside.clone(), kind: Kind::Directory, mount })
 }
 
-/// A view of a writable folder for counting: this mount alone, as it stands on the host, and nothing can be done through it.
+/// A view of the writable folder at `path`, for counting: this mount alone, as it stands on the host, and nothing can be done through it.
 ///
 /// # Errors
 /// The path that cannot be opened as it is named.
-pub fn countable(folder: &WritableFolder) -> Result<OwnedFd, RootfsError> {
-    let path = folder.source.as_path();
+pub fn countable(path: &Path) -> Result<OwnedFd, RootfsError> {
     let source = open_plain(path)?;
     let mount = clone_tree(source.as_fd(), Depth::One).map_err(while_at(path, "copy the mount"))?;
     let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;

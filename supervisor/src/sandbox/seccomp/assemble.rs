@@ -6,8 +6,10 @@
 //! before the kernel's own cache of always-allowed calls (Linux 5.11) takes even those away.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use super::table::{Action, Clause, Condition, Rule};
+use super::table::{Action, Clause, Condition, EPERM, Rule, always};
+use crate::sys::listener::ASK_LISTENER;
 use crate::sys::seccomp::Instruction;
 
 /// `BPF_MAXINSNS` of linux/bpf_common.h.
@@ -44,17 +46,26 @@ impl Action {
         match self {
             Self::Allow => 0x7fff_0000,
             Self::Errno(errno) => 0x0005_0000 | (errno as u32 & 0xffff),
+            Self::Tell => ASK_LISTENER,
             Self::Trap => 0x0003_0000,
             Self::Kill => 0x8000_0000,
         }
     }
 }
 
-/// What stands between two call numbers.
-#[derive(Clone, PartialEq)]
+/// The same program for a thread without a listener: what it would be told of is refused and no more.
+pub(super) fn untold(program: &[Instruction]) -> Vec<Instruction> {
+    let refusal = |step: &Instruction| match step {
+        Instruction { code: RETURN, k: ASK_LISTENER, .. } => Instruction { k: EPERM.value(), ..*step },
+        other => *other,
+    };
+    program.iter().map(refusal).collect()
+}
+
+/// What stands from one call number to the next: a part of the code of all.
 struct Segment {
     start: u32,
-    code: Vec<Instruction>,
+    code: Range<usize>,
 }
 
 /// Assembles `rules` (by call number) with `otherwise` for every number not named, for the process `own`.
@@ -71,56 +82,68 @@ pub(super) fn assemble(rules: &BTreeMap<u32, Rule>, otherwise: Action, own: u32)
         program.push(branch(JUMP_BITS, X32_BIT, 0, 1));
         program.push(step(RETURN, Action::Kill.value()));
     }
-    search(&segments(rules, otherwise, own), &mut program);
+    let mut code = Vec::new();
+    let segments = segments(rules, otherwise, own, &mut code);
+    search(&segments, &code, &mut program);
     program
 }
 
-/// The whole number line as runs of equal outcome.
-fn segments(rules: &BTreeMap<u32, Rule>, otherwise: Action, own: u32) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut put = |start: u32, code: Vec<Instruction>| {
-        if segments.last().is_none_or(|last| last.code != code) {
-            segments.push(Segment { start, code });
+/// The whole number line as runs of equal outcome, whose instructions are put into `code`.
+fn segments(rules: &BTreeMap<u32, Rule>, otherwise: Action, own: u32, code: &mut Vec<Instruction>) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::with_capacity(2 * rules.len() + 1);
+    let mut put = |start: u32, rule: &Rule| {
+        let from = code.len();
+        body(rule, own, code);
+        match segments.last() {
+            Some(last) if code[last.code.clone()] == code[from..] => code.truncate(from),
+            _ => segments.push(Segment { start, code: from..code.len() }),
         }
     };
+    let unnamed = always(otherwise);
     let mut next = 0;
     for (&number, rule) in rules {
         if number > next {
-            put(next, ret(otherwise));
+            put(next, &unnamed);
         }
-        put(number, body(rule, own));
+        put(number, rule);
         next = number + 1;
     }
-    put(next, ret(otherwise));
+    put(next, &unnamed);
     segments
 }
 
 /// A binary search by `start`, then the segment's own code. Every leaf ends in a return.
-fn search(segments: &[Segment], program: &mut Vec<Instruction>) {
+fn search(segments: &[Segment], code: &[Instruction], program: &mut Vec<Instruction>) {
     if let [only] = segments {
-        program.extend_from_slice(&only.code);
+        program.extend_from_slice(&code[only.code.clone()]);
         return;
     }
     let (low, high) = segments.split_at(segments.len() / 2);
-    program.push(branch(JUMP_AT_LEAST, high[0].start, 0, 1));
-    // Conditional jumps reach 255 instructions; this one reaches everywhere.
-    let jump = program.len();
-    program.push(step(JUMP, 0));
-    search(low, program);
-    program[jump].k = u32::try_from(program.len() - jump - 1).expect("a program is under 4096 instructions");
-    search(high, program);
+    let at = program.len();
+    program.push(branch(JUMP_AT_LEAST, high[0].start, 0, 0));
+    search(low, code, program);
+    let low_length = program.len() - at - 1;
+    match u8::try_from(low_length) {
+        Ok(near) => program[at].jt = near,
+        // Conditional jumps reach 255 instructions; this one reaches everywhere. What it is put before jumps within itself.
+        Err(_) => {
+            program[at].jf = 1;
+            let far = u32::try_from(low_length).expect("a program is under 4096 instructions");
+            program.insert(at + 1, step(JUMP, far));
+        }
+    }
+    search(high, code, program);
 }
 
 /// The code of one rule: its clauses in order, then its last word.
-fn body(rule: &Rule, own: u32) -> Vec<Instruction> {
-    let mut code = Vec::new();
+fn body(rule: &Rule, own: u32, code: &mut Vec<Instruction>) {
     for Clause { when, then } in rule.clauses {
-        let tests: Vec<[Instruction; 3]> = when.iter().map(|condition| test(condition, own)).collect();
-        let clause_length = tests.len() * 3 + 1;
-        for (index, mut test) in tests.into_iter().enumerate() {
+        let clause_length = when.len() * 3 + 1;
+        for (index, condition) in when.iter().enumerate() {
+            let mut test = test(condition, own);
             let to_next_clause =
                 u8::try_from(clause_length - (index + 1) * 3).expect("a clause has at most six conditions");
-            if when[index].equal {
+            if condition.equal {
                 test[2].jf = to_next_clause;
             } else {
                 test[2].jt = to_next_clause;
@@ -130,7 +153,6 @@ fn body(rule: &Rule, own: u32) -> Vec<Instruction> {
         code.push(step(RETURN, then.value()));
     }
     code.push(step(RETURN, rule.last.value()));
-    code
 }
 
 /// Loads the low half of the argument, masks and compares it. The jumps are filled in by the caller.
@@ -144,10 +166,6 @@ fn test(condition: &Condition, own: u32) -> [Instruction; 3] {
         step(AND, condition.mask),
         branch(JUMP_EQUAL, condition.value.of(own), 0, 0),
     ]
-}
-
-fn ret(action: Action) -> Vec<Instruction> {
-    vec![step(RETURN, action.value())]
 }
 
 const fn step(code: u16, k: u32) -> Instruction {

@@ -14,14 +14,17 @@ mod workload;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use crate::fault;
+use crate::sys::listener;
 use crate::sys::seccomp::{Instruction, install};
 
 pub use ours::Who;
-pub use table::{Action, Call, Group};
+pub use table::{Action, Call, Clause, Condition, Group, Rule, Value};
 
 /// Why a filter could not be assembled. Each is a mistake in a table, so none can depend on a run.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,8 @@ pub enum FilterError {
 #[derive(Clone, Debug)]
 pub struct Filter {
     program: Vec<Instruction>,
+    /// The same, but that a listener is asked about what is recorded.
+    telling: Vec<Instruction>,
     allowed: usize,
     protection: &'static str,
 }
@@ -102,6 +107,14 @@ impl Filter {
         Self::ours(Who::Egress, own, "confine-egress-seccomp")
     }
 
+    /// The dialer's filter, for the process `own`.
+    ///
+    /// # Errors
+    /// A mistake in the table.
+    pub fn dialer(own: Pid) -> Result<Self, FilterError> {
+        Self::ours(Who::Dialer, own, "confine-dialer-seccomp")
+    }
+
     /// The filter of the link to a shared limit store, for the process `own`.
     ///
     /// # Errors
@@ -134,6 +147,18 @@ impl Filter {
         if crate::weaken::in_force(self.protection) { install(&self.program) } else { Ok(()) }
     }
 
+    /// Installs the filter so that some of what it refuses ([`Action::Tell`]) is told to a listener, which has to answer: until
+    /// then the thread waits. When the listener is gone such a call returns `ENOSYS`, and does as little.
+    ///
+    /// # Errors
+    /// Those of [`listener::install`]. Nothing was installed then; [`Filter::install`] refuses the same calls.
+    pub fn install_telling(&self) -> Result<OwnedFd, Errno> {
+        if fault::lacks("listener") || !crate::weaken::in_force(self.protection) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        listener::install(&self.telling)
+    }
+
     /// How many calls may run with some argument or any.
     #[must_use]
     pub const fn allowed(&self) -> usize {
@@ -157,14 +182,15 @@ impl Filter {
         own: u32,
         protection: &'static str,
     ) -> Result<Self, FilterError> {
-        let program = assemble::assemble(rules, otherwise, own);
+        let telling = assemble::assemble(rules, otherwise, own);
+        let program = assemble::untold(&telling);
         if program.len() > assemble::PROGRAM_INSTRUCTIONS_MAX {
             return Err(FilterError::TooLong(program.len()));
         }
         let allows = |rule: &&table::Rule| {
             rule.last == Action::Allow || rule.clauses.iter().any(|clause| clause.then == Action::Allow)
         };
-        Ok(Self { program, allowed: rules.values().filter(allows).count(), protection })
+        Ok(Self { program, telling, allowed: rules.values().filter(allows).count(), protection })
     }
 }
 
@@ -173,11 +199,18 @@ pub fn workload_groups() -> impl Iterator<Item = &'static Group> {
     workload::TABLE.iter().flat_map(|groups| groups.iter())
 }
 
+/// The name of a call that the server was refused, and why, by its number on this architecture.
+#[must_use]
+pub fn refusal_of(number: u32) -> Option<(&'static str, &'static str)> {
+    let mut groups = workload_groups();
+    groups.find_map(|group| group.calls.iter().find(|call| call.number == number).map(|call| (call.name, group.reason)))
+}
+
 /// The name of a call by its number on this architecture, as far as the tables know it.
 #[must_use]
 pub fn name_of(number: u32) -> Option<&'static str> {
-    let ours =
-        [Who::Relay, Who::Egress, Who::Link, Who::Janitor, Who::Meter].into_iter().flat_map(|who| who.groups().iter());
+    let ours = [Who::Relay, Who::Egress, Who::Dialer, Who::Link, Who::Janitor, Who::Meter];
+    let ours = ours.into_iter().flat_map(|who| who.groups().iter());
     workload::TABLE
         .iter()
         .chain(ours)

@@ -10,8 +10,10 @@ use super::table::{Action, Clause, Group, allowed, any_of, calls, is, is_own_pid
 pub enum Who {
     /// Moves and decides messages, writes the log.
     Relay,
-    /// Resolver and gateway.
+    /// The stub resolver and the gateway.
     Egress,
+    /// Connects to the hosts of the policy.
+    Dialer,
     /// Connects to a shared limit store.
     Link,
     /// Cleans up after a dead monitor.
@@ -27,6 +29,7 @@ impl Who {
         match self {
             Self::Relay => "relay",
             Self::Egress => "egress",
+            Self::Dialer => "dialer",
             Self::Link => "link",
             Self::Janitor => "janitor",
             Self::Meter => "meter",
@@ -38,6 +41,7 @@ impl Who {
         match self {
             Self::Relay => &[EVERY, RUNTIME, RELAY, STORE_HERE],
             Self::Egress => &[EVERY, RUNTIME, EGRESS],
+            Self::Dialer => &[EVERY, RUNTIME, DIALER],
             Self::Link => &[EVERY, RUNTIME, LINK],
             Self::Janitor => &[EVERY, JANITOR, JANITOR_HERE],
             Self::Meter => &[EVERY, METER],
@@ -109,7 +113,7 @@ const EVERY: &[Group] = &[
     ruled(calls![SYS_mmap, SYS_mprotect], NO_EXEC_MAP, Action::Allow, "memory that is never code"),
 ];
 
-/// The event loop and the allocator of relay and egress.
+/// The event loop and the allocator of relay, egress, dialer and link.
 const RUNTIME: &[Group] = &[
     #[cfg(target_arch = "x86_64")]
     allowed(calls![SYS_poll, SYS_epoll_wait], "waiting, as libc words it on this architecture"),
@@ -153,6 +157,38 @@ const RUNTIME: &[Group] = &[
 
 const SETS_OWNER: Clause = when(&[is(1, libc::F_SETOWN as u32)], VIOLATION);
 const SETS_OWNER_EX: Clause = when(&[is(1, 15)], VIOLATION); // F_SETOWN_EX
+
+/// fcntl(2) of egress, dialer and link.
+const HELD_FLAGS: Group = ruled(
+    calls![SYS_fcntl],
+    &[SETS_OWNER, SETS_OWNER_EX],
+    Action::Allow,
+    "flags of held descriptors; not signals to a process of its choosing",
+);
+
+const UNIX_STREAM: Clause = when(&[is(0, libc::AF_UNIX as u32), masked(1, TYPE, STREAM)], Action::Allow);
+const INET_STREAM: Clause = when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, STREAM)], Action::Allow);
+const INET_DGRAM: Clause = when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, DGRAM)], Action::Allow);
+const INET6_STREAM: Clause = when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, STREAM)], Action::Allow);
+const INET6_DGRAM: Clause = when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, DGRAM)], Action::Allow);
+
+/// What dialer and link do with the sockets that each may make.
+const DIALS: Group = allowed(
+    calls![SYS_connect, SYS_bind, SYS_setsockopt, SYS_getsockname, SYS_getpeername],
+    "the connections that it is there for",
+);
+
+/// fcntl(2) of those that list folders.
+const LISTS_FOLDERS: Group = ruled(
+    calls![SYS_fcntl],
+    &[
+        when(&[is(1, libc::F_GETFL as u32)], Action::Allow),
+        when(&[is(1, libc::F_GETFD as u32)], Action::Allow),
+        when(&[is(1, libc::F_SETFD as u32)], Action::Allow),
+    ],
+    VIOLATION,
+    "fdopendir(3) reads flags and sets close-on-exec",
+);
 
 const RELAY: &[Group] = &[
     // F_SETFL takes O_APPEND off, and with it the one thing that keeps a written record of the segment from being
@@ -211,27 +247,19 @@ const STORE_HERE: &[Group] = &[allowed(
 const STORE_HERE: &[Group] = &[];
 
 const EGRESS: &[Group] = &[
+    HELD_FLAGS,
+    // No socket, no connect, no bind: the connections are the dialer's, handed over. Nor an option that sends what goes through
+    // one to another place (IP_OPTIONS with a source route, SO_BINDTODEVICE).
     ruled(
-        calls![SYS_fcntl],
-        &[SETS_OWNER, SETS_OWNER_EX],
-        Action::Allow,
-        "flags of held descriptors; not signals to a process of its choosing",
-    ),
-    ruled(
-        calls![SYS_socket],
+        calls![SYS_setsockopt],
         &[
-            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, STREAM)], Action::Allow),
-            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, DGRAM)], Action::Allow),
-            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, STREAM)], Action::Allow),
-            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, DGRAM)], Action::Allow),
+            when(&[is(1, libc::IPPROTO_TCP as u32), is(2, libc::TCP_NODELAY as u32)], Action::Allow),
+            when(&[is(1, libc::SOL_SOCKET as u32), is(2, libc::SO_LINGER as u32)], Action::Allow),
         ],
         VIOLATION,
-        "dialling the allowed hosts and asking the host's resolvers",
+        "small requests wait for nobody; a reset instead of an end",
     ),
-    allowed(
-        calls![SYS_connect, SYS_bind, SYS_accept4, SYS_setsockopt, SYS_getsockname, SYS_getpeername, SYS_splice],
-        "the gateway's connections",
-    ),
+    allowed(calls![SYS_accept4, SYS_getsockname, SYS_getpeername, SYS_splice], "the gateway's connections"),
     ruled(
         calls![SYS_bpf],
         &[
@@ -244,41 +272,36 @@ const EGRESS: &[Group] = &[
     ),
 ];
 
-const LINK: &[Group] = &[
-    ruled(
-        calls![SYS_fcntl],
-        &[SETS_OWNER, SETS_OWNER_EX],
-        Action::Allow,
-        "flags of held descriptors; not signals to a process of its choosing",
-    ),
+const DIALER: &[Group] = &[
+    HELD_FLAGS,
     ruled(
         calls![SYS_socket],
-        &[
-            when(&[is(0, libc::AF_UNIX as u32), masked(1, TYPE, STREAM)], Action::Allow),
-            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, STREAM)], Action::Allow),
-            when(&[is(0, libc::AF_INET as u32), masked(1, TYPE, DGRAM)], Action::Allow),
-            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, STREAM)], Action::Allow),
-            when(&[is(0, libc::AF_INET6 as u32), masked(1, TYPE, DGRAM)], Action::Allow),
-        ],
+        &[INET_STREAM, INET_DGRAM, INET6_STREAM, INET6_DGRAM],
+        VIOLATION,
+        "dialling the allowed hosts and asking the host's resolvers",
+    ),
+    DIALS,
+];
+
+const LINK: &[Group] = &[
+    HELD_FLAGS,
+    ruled(
+        calls![SYS_socket],
+        &[UNIX_STREAM, INET_STREAM, INET_DGRAM, INET6_STREAM, INET6_DGRAM],
         VIOLATION,
         "dialling the limit store and asking the host's resolvers for it",
     ),
-    allowed(calls![SYS_connect, SYS_bind, SYS_setsockopt, SYS_getsockname, SYS_getpeername], "that connection"),
+    DIALS,
 ];
 
 const JANITOR: &[Group] = &[
     allowed(
         calls![SYS_openat, SYS_unlinkat, SYS_getdents64, SYS_kill, SYS_flock],
-        "finding the dead run's cgroup directories, killing what is in them, removing them",
+        "finding the dead run's directories, killing what is in its cgroup, removing them",
     ),
     #[cfg(target_arch = "x86_64")]
     allowed(calls![SYS_poll], "waiting, as libc words it on this architecture"),
-    ruled(
-        calls![SYS_fcntl],
-        &[when(&[is(1, libc::F_GETFL as u32)], Action::Allow), when(&[is(1, libc::F_GETFD as u32)], Action::Allow)],
-        VIOLATION,
-        "reading flags",
-    ),
+    LISTS_FOLDERS,
 ];
 
 /// Bits of open(2) that write or make a file, and the one that asks for a folder. `__O_TMPFILE` is the bit of `O_TMPFILE`
@@ -293,16 +316,7 @@ const METER: &[Group] = &[
         "folders, to be listed: it sees every name and no content",
     ),
     allowed(calls![SYS_getdents64], "listing them"),
-    ruled(
-        calls![SYS_fcntl],
-        &[
-            when(&[is(1, libc::F_GETFL as u32)], Action::Allow),
-            when(&[is(1, libc::F_GETFD as u32)], Action::Allow),
-            when(&[is(1, libc::F_SETFD as u32)], Action::Allow),
-        ],
-        VIOLATION,
-        "fdopendir(3) reads flags and sets close-on-exec",
-    ),
+    LISTS_FOLDERS,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -310,3 +324,30 @@ const JANITOR_HERE: &[Group] =
     &[allowed(calls![SYS_open, SYS_rmdir, SYS_unlink, SYS_stat], "the same, as libc words it on this architecture")];
 #[cfg(not(target_arch = "x86_64"))]
 const JANITOR_HERE: &[Group] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::super::Filter;
+    use super::super::tests::ours_says;
+    use super::*;
+
+    #[test]
+    fn egress_sets_no_option_that_leads_a_connection_elsewhere() {
+        let option = |level: i32, name: i32| {
+            let [level, name] = [level, name].map(|number| u64::from(number.unsigned_abs()));
+            ours_says(Filter::egress, 1, libc::SYS_setsockopt, [3, level, name, 0, 0, 0])
+        };
+        for (level, name) in [(libc::IPPROTO_TCP, libc::TCP_NODELAY), (libc::SOL_SOCKET, libc::SO_LINGER)] {
+            assert_eq!(option(level, name), Action::Allow.value(), "{level} {name}");
+        }
+        for (level, name) in [
+            (libc::IPPROTO_IP, libc::IP_OPTIONS),
+            (libc::IPPROTO_IP, libc::TCP_NODELAY),
+            (libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
+            (libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+            (libc::IPPROTO_TCP, libc::TCP_REPAIR),
+        ] {
+            assert_eq!(option(level, name), VIOLATION.value(), "{level} {name}");
+        }
+    }
+}

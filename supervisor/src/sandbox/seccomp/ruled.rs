@@ -32,7 +32,7 @@ const SETID_REASON: &str = "a set-id file made in an idmapped folder is a set-id
 pub(super) const RULED: &[Group] = &[
     ruled(
         calls![SYS_clone],
-        &[when(&[any_of(0, NAMESPACES)], EPERM)],
+        &[when(&[any_of(0, NAMESPACES)], Action::Tell)],
         Action::Allow,
         "a new user namespace gives every capability inside it, and with them most of the kernel's attack surface",
     ),
@@ -51,7 +51,10 @@ pub(super) const RULED: &[Group] = &[
             when(&[is(0, INET6), masked(1, TYPE, DGRAM), is(2, UDP)], Action::Allow),
             // NETLINK_ROUTE is 0. glibc's getifaddrs opens it, and Node stops without it.
             when(&[is(0, NETLINK), masked(1, TYPE, RAW), is(2, 0)], Action::Allow),
-            when(&[is(0, NETLINK), masked(1, TYPE, DGRAM), is(2, 0)], Action::Allow),
+            // The others are tried by honest programs: Go asks for MPTCP, ping for raw sockets.
+            when(&[is(0, libc::AF_PACKET as u32)], Action::Tell),
+            when(&[is(0, libc::AF_ALG as u32)], Action::Tell),
+            when(&[is(0, libc::AF_VSOCK as u32)], Action::Tell),
         ],
         EPERM,
         "vsock is in no namespace, packet and raw pass the hooks, MPTCP and SCTP pass Landlock, AF_ALG and the rest are \
@@ -59,22 +62,19 @@ pub(super) const RULED: &[Group] = &[
     ),
     ruled(
         calls![SYS_socketpair],
-        &[
-            when(&[is(0, UNIX), masked(1, TYPE, STREAM), is(2, 0)], Action::Allow),
-            when(&[is(0, UNIX), masked(1, TYPE, DGRAM), is(2, 0)], Action::Allow),
-        ],
+        &[when(&[is(0, UNIX), masked(1, TYPE, STREAM), is(2, 0)], Action::Allow)],
         EPERM,
         "pairs of Unix sockets for children",
     ),
     ruled(
         calls![SYS_sendto, SYS_sendmmsg],
-        &[when(&[any_of(3, BAD_SEND)], EPERM)],
+        &[when(&[any_of(3, BAD_SEND)], Action::Tell)],
         Action::Allow,
         "MSG_FASTOPEN connects without the connect hook; MSG_OOB on Unix sockets has a record of kernel bugs",
     ),
     ruled(
         calls![SYS_sendmsg],
-        &[when(&[any_of(2, BAD_SEND)], EPERM)],
+        &[when(&[any_of(2, BAD_SEND)], Action::Tell)],
         Action::Allow,
         "MSG_FASTOPEN connects without the connect hook; MSG_OOB on Unix sockets has a record of kernel bugs",
     ),
@@ -105,12 +105,12 @@ pub(super) const RULED: &[Group] = &[
     ruled(
         calls![SYS_ioctl],
         &[
-            when(&[is(1, libc::TIOCSTI as u32)], EPERM),
-            when(&[is(1, 0x541C)], EPERM), // TIOCLINUX
-            when(&[is(1, libc::TIOCCONS as u32)], EPERM),
-            when(&[is(1, 0x5423)], EPERM),      // TIOCSETD
-            when(&[is(1, 0x4008_6602)], EPERM), // FS_IOC_SETFLAGS
-            when(&[is(1, 0x401C_5820)], EPERM), // FS_IOC_FSSETXATTR
+            when(&[is(1, libc::TIOCSTI as u32)], Action::Tell),
+            when(&[is(1, 0x541C)], Action::Tell), // TIOCLINUX
+            when(&[is(1, libc::TIOCCONS as u32)], Action::Tell),
+            when(&[is(1, 0x5423)], Action::Tell), // TIOCSETD
+            when(&[is(1, 0x4008_6602)], EPERM),   // FS_IOC_SETFLAGS
+            when(&[is(1, 0x401C_5820)], EPERM),   // FS_IOC_FSSETXATTR
         ],
         Action::Allow,
         "typing into a terminal (TIOCSTI, TIOCLINUX), loading line disciplines, and file attributes that outlive the run; \
@@ -122,26 +122,19 @@ pub(super) const RULED: &[Group] = &[
             when(&[is(0, libc::PR_SET_NAME as u32)], Action::Allow),
             when(&[is(0, libc::PR_GET_NAME as u32)], Action::Allow),
             when(&[is(0, libc::PR_SET_PDEATHSIG as u32)], Action::Allow),
-            when(&[is(0, libc::PR_GET_PDEATHSIG as u32)], Action::Allow),
             when(&[is(0, libc::PR_GET_DUMPABLE as u32)], Action::Allow),
             when(&[is(0, libc::PR_SET_DUMPABLE as u32)], Action::Allow),
-            when(&[is(0, libc::PR_GET_KEEPCAPS as u32)], Action::Allow),
             when(&[is(0, libc::PR_GET_SECCOMP as u32)], Action::Allow),
             when(&[is(0, libc::PR_SET_SECCOMP as u32)], Action::Allow),
             when(&[is(0, libc::PR_CAPBSET_READ as u32)], Action::Allow),
-            when(&[is(0, libc::PR_GET_SECUREBITS as u32)], Action::Allow),
-            when(&[is(0, libc::PR_SET_TIMERSLACK as u32)], Action::Allow),
-            when(&[is(0, libc::PR_GET_TIMERSLACK as u32)], Action::Allow),
             when(&[is(0, libc::PR_SET_CHILD_SUBREAPER as u32)], Action::Allow),
-            when(&[is(0, libc::PR_GET_CHILD_SUBREAPER as u32)], Action::Allow),
             when(&[is(0, libc::PR_SET_NO_NEW_PRIVS as u32)], Action::Allow),
             when(&[is(0, libc::PR_GET_NO_NEW_PRIVS as u32)], Action::Allow),
             when(&[is(0, libc::PR_SET_THP_DISABLE as u32)], Action::Allow),
-            when(&[is(0, libc::PR_GET_THP_DISABLE as u32)], Action::Allow),
             when(&[is(0, libc::PR_SET_VMA as u32)], Action::Allow),
         ],
         EPERM,
-        "names, timers and reading one's state; not PR_SET_MM, PR_SET_PTRACER, securebits, capabilities, speculation",
+        "names, memory names, death signals and reading one's state; not PR_SET_MM, PR_SET_PTRACER, securebits, capabilities, speculation",
     ),
     ruled(
         calls![SYS_personality],
@@ -151,21 +144,31 @@ pub(super) const RULED: &[Group] = &[
     ),
     ruled(
         calls![SYS_seccomp],
-        &[when(&[is(0, 1), any_of(1, 8)], EPERM)], // SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_NEW_LISTENER
+        &[when(&[is(0, 1), any_of(1, 8)], Action::Tell)], // SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_NEW_LISTENER
         Action::Allow,
         "a tighter filter of its own is welcome; a listener could answer calls for others",
     ),
-    ruled(calls![SYS_openat], &[when(&[any_of(2, CREATES), any_of(3, SETID)], EPERM)], Action::Allow, SETID_REASON),
-    ruled(calls![SYS_fchmod], &[when(&[any_of(1, SETID)], EPERM)], Action::Allow, SETID_REASON),
-    ruled(calls![SYS_fchmodat, SYS_mkdirat], &[when(&[any_of(2, SETID)], EPERM)], Action::Allow, SETID_REASON),
+    ruled(
+        calls![SYS_openat],
+        &[when(&[any_of(2, CREATES), any_of(3, SETID)], Action::Tell)],
+        Action::Allow,
+        SETID_REASON,
+    ),
+    ruled(calls![SYS_fchmod], &[when(&[any_of(1, SETID)], Action::Tell)], Action::Allow, SETID_REASON),
+    ruled(calls![SYS_fchmodat, SYS_mkdirat], &[when(&[any_of(2, SETID)], Action::Tell)], Action::Allow, SETID_REASON),
     // 452 on every architecture; libc names it on some.
-    ruled(&[Call { name: "fchmodat2", number: 452 }], &[when(&[any_of(2, SETID)], EPERM)], Action::Allow, SETID_REASON),
+    ruled(
+        &[Call { name: "fchmodat2", number: 452 }],
+        &[when(&[any_of(2, SETID)], Action::Tell)],
+        Action::Allow,
+        SETID_REASON,
+    ),
     ruled(
         calls![SYS_mknodat],
         &[
-            when(&[any_of(2, SETID)], EPERM),
-            when(&[masked(2, libc::S_IFMT, libc::S_IFCHR)], EPERM),
-            when(&[masked(2, libc::S_IFMT, libc::S_IFBLK)], EPERM),
+            when(&[any_of(2, SETID)], Action::Tell),
+            when(&[masked(2, libc::S_IFMT, libc::S_IFCHR)], Action::Tell),
+            when(&[masked(2, libc::S_IFMT, libc::S_IFBLK)], Action::Tell),
         ],
         Action::Allow,
         "device nodes; and a set-id file made in an idmapped folder is a set-id file on the host",
@@ -174,14 +177,24 @@ pub(super) const RULED: &[Group] = &[
 
 #[cfg(target_arch = "x86_64")]
 pub(super) const RULED_HERE: &[Group] = &[
-    ruled(calls![SYS_open], &[when(&[any_of(1, CREATES), any_of(2, SETID)], EPERM)], Action::Allow, SETID_REASON),
-    ruled(calls![SYS_creat, SYS_chmod, SYS_mkdir], &[when(&[any_of(1, SETID)], EPERM)], Action::Allow, SETID_REASON),
+    ruled(
+        calls![SYS_open],
+        &[when(&[any_of(1, CREATES), any_of(2, SETID)], Action::Tell)],
+        Action::Allow,
+        SETID_REASON,
+    ),
+    ruled(
+        calls![SYS_creat, SYS_chmod, SYS_mkdir],
+        &[when(&[any_of(1, SETID)], Action::Tell)],
+        Action::Allow,
+        SETID_REASON,
+    ),
     ruled(
         calls![SYS_mknod],
         &[
-            when(&[any_of(1, SETID)], EPERM),
-            when(&[masked(1, libc::S_IFMT, libc::S_IFCHR)], EPERM),
-            when(&[masked(1, libc::S_IFMT, libc::S_IFBLK)], EPERM),
+            when(&[any_of(1, SETID)], Action::Tell),
+            when(&[masked(1, libc::S_IFMT, libc::S_IFCHR)], Action::Tell),
+            when(&[masked(1, libc::S_IFMT, libc::S_IFBLK)], Action::Tell),
         ],
         Action::Allow,
         "device nodes; and a set-id file made in an idmapped folder is a set-id file on the host",

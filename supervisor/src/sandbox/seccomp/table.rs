@@ -8,6 +8,8 @@ pub enum Action {
     Allow,
     /// The call returns this errno and does nothing.
     Errno(i32),
+    /// The call returns `EPERM` and does nothing, and whoever listens is told of it; where nobody can, it is that errno alone.
+    Tell,
     /// The thread gets `SIGSYS` (development builds of our own filters, so that the call can be named).
     Trap,
     /// The process dies with `SIGSYS`.
@@ -18,6 +20,8 @@ pub enum Action {
 pub(super) const EPERM: Action = Action::Errno(libc::EPERM);
 /// `ENOSYS`: as if the kernel were too old; libraries then take their older way.
 pub(super) const ENOSYS: Action = Action::Errno(libc::ENOSYS);
+/// `EOPNOTSUPP`: refused as by a file system that has no such thing.
+pub(super) const UNSUPPORTED: Action = Action::Errno(libc::EOPNOTSUPP);
 
 /// What an argument is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +101,11 @@ const REFUSE: Rule = always(EPERM);
 /// The calls return `EPERM`.
 pub(super) const fn refused(calls: &'static [Call], reason: &'static str) -> Group {
     Group { calls, rule: REFUSE, reason }
+}
+
+/// The calls return `EPERM` and are recorded: no runtime makes them in the ordinary course of things.
+pub(super) const fn told(calls: &'static [Call], reason: &'static str) -> Group {
+    Group { calls, rule: always(Action::Tell), reason }
 }
 
 /// The calls run.

@@ -1,17 +1,27 @@
 //! The filters against an interpreter of classic BPF, and against the kernel.
 
+mod of_ours;
+
+pub(super) use of_ours::ours_says;
+
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use proptest::prelude::*;
 
 use super::table::{ENOSYS, EPERM, Rule};
 use super::*;
-use crate::sys::fork::ask_child;
+use crate::sys::fork::{ask_child, leave_child};
+use crate::sys::listener::{Heard, hear, refuse, still_waits};
+use crate::sys::pass;
+use crate::sys::pidfd::readable;
 use crate::sys::raw::raw_call;
 
 /// A process that a filter is for and that is not the one that runs.
@@ -74,6 +84,8 @@ proptest! {
         // Values that the rules look at, so that clauses do match.
         let values: [u64; 16] = [0, 1, 2, 3, 5, 6, 10, 16, 17, 0x5412, 0o4755, 0o20666, 0o2_000_101, 0x1000_0000, 0xffff_ffff, 0x2000_0001];
         let args = picks.map(|pick| values[pick] | (u64::from(noise) << 32));
+        let (telling, plain) = both(libc::c_long::from(number), args);
+        prop_assert_eq!(plain, if telling == Action::Tell.value() { EPERM.value() } else { telling });
         for (table, otherwise) in [(workload::TABLE, ENOSYS), (Who::Relay.groups(), ours::VIOLATION), (Who::Egress.groups(), ours::VIOLATION)] {
             let rules = rules(table).unwrap();
             let program = assemble::assemble(&rules, otherwise, 17);
@@ -104,6 +116,8 @@ fn other_architectures_and_x32_are_killed() {
 fn every_filter_assembles_and_fits() {
     for filter in
         [Filter::workload(), Filter::relay(OTHER), Filter::egress(OTHER), Filter::link(OTHER), Filter::janitor(OTHER)]
+            .into_iter()
+            .chain([Filter::dialer(OTHER)])
     {
         let filter = filter.unwrap();
         assert!(filter.instructions() < 1500, "{} instructions", filter.instructions());
@@ -180,18 +194,9 @@ fn device_nodes_are_refused() {
 #[test]
 fn sockets_are_stream_and_datagram_of_four_families() {
     let flags = u64::try_from(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).unwrap();
-    for (family, kind, protocol) in [
-        (1, 1, 0),
-        (1, 2, 0),
-        (2, 1, 0),
-        (2, 1, 6),
-        (2, 2, 0),
-        (2, 2, 17),
-        (10, 1, 6),
-        (10, 2, 17),
-        (16, 3, 0),
-        (16, 2, 0),
-    ] {
+    for (family, kind, protocol) in
+        [(1, 1, 0), (1, 2, 0), (2, 1, 0), (2, 1, 6), (2, 2, 0), (2, 2, 17), (10, 1, 6), (10, 2, 17), (16, 3, 0)]
+    {
         for kind in [kind, kind | flags] {
             says(libc::SYS_socket, [family, kind, protocol, 0, 0, 0], Action::Allow);
             says(libc::SYS_socket, [family | 1 << 40, kind, protocol, 0, 0, 0], Action::Allow); // an int for the kernel
@@ -211,7 +216,8 @@ fn sockets_are_stream_and_datagram_of_four_families() {
         (16, 3, 4),
         (16, 3, 9),
         (16, 3, 12),
-        (16, 3, 15), // seqpacket, other netlink
+        (16, 3, 15),
+        (16, 2, 0), // seqpacket, other netlink
         (2, 0x11, 0),
         (2, 1 | 1 << 30, 0), // unknown type bits
     ];
@@ -224,7 +230,9 @@ fn sockets_are_stream_and_datagram_of_four_families() {
         }
     }
     says(libc::SYS_socketpair, [1, 1 | flags, 0, 0, 0, 0], Action::Allow);
-    says(libc::SYS_socketpair, [2, 1, 0, 0, 0, 0], EPERM);
+    for (family, kind) in [(1, 2), (1, 5), (2, 1)] {
+        says(libc::SYS_socketpair, [family, kind, 0, 0, 0, 0], EPERM);
+    }
 }
 
 #[test]
@@ -254,8 +262,11 @@ fn other_arguments_that_decide() {
         (38, Action::Allow),
         (35, EPERM),
         (0x5961_6d61, EPERM),
+        (7, EPERM),
         (24, EPERM),
+        (27, EPERM),
         (28, EPERM),
+        (29, EPERM),
         (47, EPERM),
     ] {
         says(libc::SYS_prctl, [option, 0, 0, 0, 0, 0], expected);
@@ -311,7 +322,8 @@ fn the_kernel_refuses_every_refused_call() {
         if raw_call(u32::try_from(libc::SYS_unshare).unwrap_or(0), [0; 6]) != Err(Errno::EPERM) {
             return 1;
         }
-        let refused = workload_groups().filter(|group| group.rule.clauses.is_empty() && group.rule.last == EPERM);
+        let refuses = |rule: &Rule| rule.clauses.is_empty() && matches!(rule.last, EPERM | Action::Tell);
+        let refused = workload_groups().filter(|group| refuses(&group.rule));
         for call in refused.flat_map(|group| group.calls) {
             if raw_call(call.number, [u64::MAX; 6]) != Err(Errno::EPERM) {
                 return 2;
@@ -320,6 +332,88 @@ fn the_kernel_refuses_every_refused_call() {
         i32::from(raw_call(435, [0; 6]) != Err(Errno::ENOSYS) || raw_call(599, [0; 6]) != Err(Errno::ENOSYS)) * 3
     });
     assert!(matches!(status, WaitStatus::Exited(_, 0)), "1: no filter, 2: one passed, 3: not ENOSYS: {status:?}");
+}
+
+/// What the program says that a listener hears, and what the one says that refuses without.
+fn both(number: libc::c_long, args: [u64; 6]) -> (u32, u32) {
+    let filter = Filter::workload().unwrap();
+    let number = u32::try_from(number).unwrap();
+    let run = |program| interpret(program, assemble::ARCH, number, args);
+    (run(&filter.telling), run(&filter.program))
+}
+
+#[test]
+fn what_is_told_is_what_no_runtime_does() {
+    let (told, silent) = ((Action::Tell.value(), EPERM.value()), (EPERM.value(), EPERM.value()));
+    for (call, args, expected) in [
+        (libc::SYS_ptrace, [0; 6], told),
+        (libc::SYS_mount, [u64::MAX; 6], told),
+        (libc::SYS_bpf, [0; 6], told),
+        (libc::SYS_unshare, [0x1000_0000, 0, 0, 0, 0, 0], told),
+        (libc::SYS_clone, [0x1000_0011, 0, 0, 0, 0, 0], told),
+        (libc::SYS_ioctl, [0, 0xffff_ffff_0000_5412, 0, 0, 0, 0], told),
+        (libc::SYS_fchmod, [0, 0o4755, 0, 0, 0, 0], told),
+        (libc::SYS_mknodat, [0, 0, u64::from(libc::S_IFBLK), 0, 0, 0], told),
+        (libc::SYS_socket, [38, 5, 0, 0, 0, 0], told),
+        (libc::SYS_seccomp, [1, 8, 0, 0, 0, 0], told),
+        // libuv at every start, Go's listeners, ping and our own self-test, cp -a, Python's user=.
+        (libc::SYS_io_uring_setup, [0; 6], silent),
+        (libc::SYS_socket, [2, 1, 262, 0, 0, 0], silent),
+        (libc::SYS_socket, [2, 3, 1, 0, 0, 0], silent),
+        (libc::SYS_ioctl, [0, 0x4008_6602, 0, 0, 0, 0], silent),
+        (libc::SYS_setgroups, [0; 6], silent),
+        (libc::SYS_capset, [0; 6], silent),
+        (libc::SYS_sched_setscheduler, [0; 6], silent),
+    ] {
+        assert_eq!(both(call, args), expected, "{:?}{args:x?}", name_of(u32::try_from(call).unwrap()));
+    }
+    for group in workload_groups().filter(|group| group.rule.last == Action::Tell) {
+        for call in group.calls {
+            assert_eq!(refusal_of(call.number), Some((call.name, group.reason)));
+        }
+    }
+}
+
+#[test]
+fn a_listener_hears_of_a_refused_call_and_its_thread_gets_eperm() {
+    let filter = Filter::workload().unwrap();
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let child = leave_child(|| {
+        let Ok(listener) = set_no_new_privs().and_then(|()| filter.install_telling()) else { return 120 };
+        if pass::send(theirs.as_fd(), b"x", Some(listener.as_fd())).is_err() {
+            return 121;
+        }
+        drop(listener);
+        let number = |constant: libc::c_long| u32::try_from(constant).unwrap_or(0);
+        if raw_call(number(libc::SYS_unshare), [0; 6]) != Err(Errno::EPERM) {
+            return 1;
+        }
+        if raw_call(number(libc::SYS_io_uring_setup), [0; 6]) != Err(Errno::EPERM) {
+            return 2;
+        }
+        // The listener is closed: nobody hears it, and it does nothing.
+        if pass::send(theirs.as_fd(), b"x", None).is_err()
+            || pass::receive(theirs.as_fd(), &mut [0], MsgFlags::empty()).is_err()
+        {
+            return 122;
+        }
+        i32::from(raw_call(number(libc::SYS_unshare), [0; 6]) != Err(Errno::ENOSYS)) * 3
+    })
+    .unwrap();
+    let (_, listener) = pass::receive(ours.as_fd(), &mut [0], MsgFlags::empty()).unwrap();
+    let listener = listener.expect("the kernel has listeners");
+    assert!(readable(listener.as_fd(), PollTimeout::from(10_000_u16)).unwrap(), "no call came");
+    let Heard::Call(notice) = hear(listener.as_fd()).unwrap() else { panic!("poll(2) said that one waits") };
+    assert_eq!((notice.call, notice.tid), (u32::try_from(libc::SYS_unshare).unwrap(), child.as_raw().unsigned_abs()));
+    assert!(still_waits(listener.as_fd(), &notice));
+    refuse(listener.as_fd(), &notice).unwrap();
+    assert!(!still_waits(listener.as_fd(), &notice));
+    pass::receive(ours.as_fd(), &mut [0], MsgFlags::empty()).unwrap();
+    assert_eq!(hear(listener.as_fd()), Ok(Heard::Nothing), "a silent refusal is not heard");
+    drop(listener);
+    pass::send(ours.as_fd(), b"x", None).unwrap();
+    let status = waitpid(child, None).unwrap();
+    assert!(matches!(status, WaitStatus::Exited(_, 0)), "1: told, 2: silent, 3: without a listener: {status:?}");
 }
 
 #[test]
@@ -360,126 +454,4 @@ fn the_kernel_kills_x32_and_the_32_bit_entry() {
     assert!(matches!(x32, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{x32:?}");
     let int_0x80 = under(Filter::workload(), || i32::from(crate::sys::raw::getpid_by_int_0x80() > 0));
     assert!(matches!(int_0x80, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{int_0x80:?}");
-}
-
-#[test]
-fn our_own_processes_die_of_a_call_that_is_not_theirs() {
-    let inet = [2, 1, 0, 0, 0, 0];
-    let number = |constant: libc::c_long| u32::try_from(constant).unwrap();
-    let dies = |filter: fn(Pid) -> Result<Filter, FilterError>, constant, args| {
-        let status = under(filter(OTHER), || {
-            let _ = crate::sys::sigsys::report_violations();
-            i32::from(raw_call(number(constant), args).is_ok())
-        });
-        assert!(
-            matches!(status, WaitStatus::Signaled(_, Signal::SIGSYS, _)),
-            "{:?}: {status:?}",
-            name_of(number(constant))
-        );
-    };
-    for filter in [Filter::relay, Filter::egress, Filter::janitor, Filter::meter] {
-        for constant in [libc::SYS_execve, libc::SYS_clone, libc::SYS_ptrace, libc::SYS_unshare, libc::SYS_setresuid] {
-            dies(filter, constant, [0; 6]);
-        }
-        dies(filter, libc::SYS_mmap, [0, 4096, 4, 0x22, u64::MAX, 0]); // PROT_EXEC
-        dies(filter, libc::SYS_tgkill, [1, 1, 9, 0, 0, 0]);
-    }
-    for filter in [Filter::relay, Filter::janitor, Filter::meter] {
-        dies(filter, libc::SYS_socket, inet);
-        dies(filter, libc::SYS_connect, [0; 6]);
-        dies(filter, libc::SYS_bpf, [1, 0, 0, 0, 0, 0]);
-    }
-    dies(Filter::egress, libc::SYS_openat, [0; 6]);
-    dies(Filter::meter, libc::SYS_kill, [0; 6]);
-    dies(Filter::egress, libc::SYS_socket, [1, 1, 0, 0, 0, 0]);
-    dies(Filter::egress, libc::SYS_bpf, [5, 0, 0, 0, 0, 0]); // BPF_PROG_LOAD
-    dies(Filter::egress, libc::SYS_sendto, [0, 0, 0, 0x2000_0000, 0, 0]);
-    let allowed = under(Filter::egress(OTHER), || i32::from(raw_call(number(libc::SYS_socket), inet).is_err()));
-    assert!(matches!(allowed, WaitStatus::Exited(_, 0)), "{allowed:?}");
-}
-
-/// What one of our own filters says to a call, for the process `own`.
-fn ours_says(filter: fn(Pid) -> Result<Filter, FilterError>, own: i32, number: libc::c_long, args: [u64; 6]) -> u32 {
-    let filter = filter(Pid::from_raw(own)).unwrap();
-    interpret(&filter.program, assemble::ARCH, u32::try_from(number).unwrap(), args)
-}
-
-#[test]
-fn our_own_processes_abort_themselves_and_nobody_else() {
-    for filter in [Filter::relay, Filter::egress, Filter::janitor, Filter::meter] {
-        let says = |own, number, args| ours_says(filter, own, number, args);
-        for (own, target, signal, expected) in [
-            (4711, 4711, 6, Action::Allow),
-            (4711, 4712, 6, ours::VIOLATION),
-            (4711, 0, 6, ours::VIOLATION),
-            (4711, 4711, 9, ours::VIOLATION),
-            (1, 4711, 6, ours::VIOLATION),
-        ] {
-            let got = says(own, libc::SYS_tgkill, [target, target, signal, 0, 0, 0]);
-            assert_eq!(got, expected.value(), "{own} to {target}, signal {signal}");
-        }
-        assert_eq!(says(4711, libc::SYS_tkill, [4711, 6, 0, 0, 0, 0]), ours::VIOLATION.value());
-    }
-    let aborts = ask_child(|| match Filter::relay(Pid::this()) {
-        Ok(filter) if set_no_new_privs().is_ok() && filter.install().is_ok() => std::process::abort(),
-        _ => 120,
-    });
-    assert!(matches!(aborts, Ok(WaitStatus::Signaled(_, Signal::SIGABRT, _))), "{aborts:?}");
-}
-
-#[test]
-fn relay_accepts_in_one_way_and_opens_no_socket() {
-    let accept =
-        |flags: i32| ours_says(Filter::relay, 1, libc::SYS_accept4, [3, 0, 0, u64::from(flags.unsigned_abs()), 0, 0]);
-    assert_eq!(accept(libc::SOCK_CLOEXEC), Action::Allow.value());
-    for flags in [0, libc::SOCK_NONBLOCK, libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, -1] {
-        assert_eq!(accept(flags), ours::VIOLATION.value(), "{flags:#x}");
-    }
-    for refused in [libc::SYS_accept, libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen] {
-        assert_eq!(ours_says(Filter::relay, 1, refused, [0; 6]), ours::VIOLATION.value(), "{refused}");
-    }
-}
-
-#[test]
-fn relay_makes_sealable_memory_and_no_other() {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    let memfd = |flags: u32| ours_says(Filter::relay, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]);
-    for allowed in [flags, flags | 0x8] {
-        assert_eq!(memfd(allowed), Action::Allow.value(), "{allowed:#x}");
-    }
-    for refused in [0, libc::MFD_CLOEXEC, libc::MFD_ALLOW_SEALING, flags | libc::MFD_HUGETLB, flags | 0x10] {
-        assert_eq!(memfd(refused), ours::VIOLATION.value(), "{refused:#x}");
-    }
-    assert_eq!(
-        ours_says(Filter::egress, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]),
-        ours::VIOLATION.value()
-    );
-}
-
-#[test]
-fn the_meter_opens_folders_and_nothing_else() {
-    let open =
-        |flags: i32| ours_says(Filter::meter, 1, libc::SYS_openat, [3, 1, u64::from(flags.unsigned_abs()), 0, 0, 0]);
-    let folder = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    assert_eq!(open(folder), Action::Allow.value());
-    for refused in
-        [0, libc::O_PATH, libc::O_WRONLY, libc::O_TMPFILE | libc::O_RDWR, folder | libc::O_RDWR, folder | libc::O_CREAT]
-    {
-        assert_eq!(open(refused), ours::VIOLATION.value(), "{refused:#o}");
-    }
-}
-
-#[test]
-fn relay_cannot_change_the_flags_of_the_segment() {
-    let fcntl =
-        |filter, command: i32| ours_says(filter, 1, libc::SYS_fcntl, [3, u64::try_from(command).unwrap(), 0, 0, 0, 0]);
-    assert_eq!(fcntl(Filter::relay, libc::F_SETFL), ours::VIOLATION.value());
-    for filter in [Filter::relay, Filter::egress] {
-        for refused in [libc::F_SETOWN, 15] {
-            assert_eq!(fcntl(filter, refused), ours::VIOLATION.value(), "{refused}");
-        }
-        for allowed in [libc::F_GETFL, libc::F_SETLK, libc::F_GETFD, libc::F_SETFD] {
-            assert_eq!(fcntl(filter, allowed), Action::Allow.value(), "{allowed}");
-        }
-    }
 }

@@ -1,19 +1,14 @@
 //! The wall: a hostile server tries to get data out.
 
-use std::time::Duration;
-
 use harness::arena::ROOT;
 use harness::canary::Canaries;
 use harness::run::{self, Run};
 use harness::session::{Session, text_of};
-use harness::{policies, records, table};
+use harness::{policies, records, table, wait};
 use serde_json::{Value, json};
 
 use crate::screen::{chapter, must, say};
 use crate::{Chapter, Stage};
-
-/// How long a record may take to be on disk after the attempt.
-const RECORD_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is tried, where a success would show, and the member of the `net` record that shows the refusal.
 const ATTEMPTS: [(&str, &str, &str, &str, &str); 6] = [
@@ -49,7 +44,7 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
     for (index, (what, probe, _, member, value)) in ATTEMPTS.into_iter().enumerate() {
         must(reached[index] > 0, &format!("without us {probe} gets out, or the demo shows nothing"))?;
         must(got_out[index] == 0, &format!("{what} gets nowhere"))?;
-        let record = records::wait_for(records::DEFAULT_DIRECTORY, &known, RECORD_LIMIT, |record| {
+        let record = records::wait_for(records::DEFAULT_DIRECTORY, &known, wait::COMES_LIMIT, |record| {
             is_refusal(record, member, value)
         });
         let record = record.ok_or_else(|| format!("{what} is on record"))?;

@@ -10,8 +10,7 @@ use crate::screen::{chapter, held, must, say};
 use crate::{Chapter, Stage};
 
 pub(crate) fn tell(stage: &Stage) -> Chapter {
-    let mut session = stage.run().start();
-    session.initialize();
+    let mut session = stage.run().begin();
 
     chapter(1, "What the agent sees");
     let tools = session.tool_names();

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use harness::processes::Process;
 use harness::{table, wait};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use crate::screen::{chapter, must, say};
 use crate::{Chapter, Stage};
@@ -19,15 +18,13 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
     let mut rows = Vec::new();
     let mut index = 0;
     loop {
-        let mut session = stage.run().start();
-        session.initialize();
+        let session = stage.run().begin();
         let crowd = session.processes();
         let Some(victim) = crowd.get(index) else {
             must(session.finish().code == 0, "the session ends well")?;
             break;
         };
-        let pid = i32::try_from(victim.pid).map_err(|error| error.to_string())?;
-        kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|error| format!("kill {pid}: {error}"))?;
+        must(victim.signal(Signal::SIGKILL), "it runs")?;
         let code = session.ended().code;
         let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<&Process>>();
         let gone = wait::becomes_true(GONE_LIMIT, || alive().is_empty());
@@ -47,7 +44,7 @@ pub(crate) fn tell(stage: &Stage) -> Chapter {
 fn role(comm: &str) -> String {
     match comm {
         "intercept-sandb" => "monitor, the root process".into(),
-        "isb-janitor" | "isb-relay" | "isb-egress" => comm["isb-".len()..].into(),
+        "isb-janitor" | "isb-relay" | "isb-egress" | "isb-dialer" => comm["isb-".len()..].into(),
         "node" => "node, the server itself".into(),
         _ if comm.starts_with("memfd:") => "init, PID 1 of the sandbox".into(),
         _ => comm.to_owned(),

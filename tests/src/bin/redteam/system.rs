@@ -1,6 +1,7 @@
 //! Files of the kernel and devices. What opens stays open, unwritten: the host sees the descriptor, and nothing is harmed.
 
 use std::fs;
+use std::io::Write;
 
 use crate::raw::{At, open};
 use crate::{Probe, Told};
@@ -37,7 +38,9 @@ fn cgroup_leave() -> Told {
     let below = fs::read_dir("/sys/fs/cgroup").map(|entries| entries.flatten().map(|entry| entry.path()).collect());
     let below: Vec<std::path::PathBuf> = below.unwrap_or_default();
     for folder in below.into_iter().chain(["/sys/fs/cgroup".into()]) {
-        match fs::write(folder.join("cgroup.procs"), "0") {
+        // Opened and never made: the folder above the trees of version 1 takes any file.
+        let opened = fs::OpenOptions::new().write(true).open(folder.join("cgroup.procs"));
+        match opened.and_then(|mut file| file.write_all(b"0")) {
             Ok(()) => moved += 1,
             Err(error) => last = Err(error).at("write"),
         }

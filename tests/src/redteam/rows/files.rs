@@ -74,6 +74,13 @@ pub(super) const ROWS: &[Row] = &[
         "/mnt/arena/shown/root-only",
         [UID, ""],
     ),
+    read(
+        "read-group-only",
+        "the same with root's group",
+        "group-only",
+        "/mnt/arena/shown/group-only",
+        ["no groups of the caller's", ""],
+    ),
     read("read-private", "a file beside the shown folder", "private", "/mnt/arena/private/secret", [ROOT, UID]),
     read("read-dotdot", "the same through ..", "private", "/mnt/arena/shown/../private/secret", [ROOT, UID]),
     read("read-ssh-key", "another user's ssh key", "ssh", "/mnt/arena/home/alice/.ssh/id_ed25519", [ROOT, UID]),

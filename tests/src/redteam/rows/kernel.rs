@@ -56,7 +56,7 @@ pub(super) const ROWS: &[Row] = &[
     mounts("mount-mqueue", "message queues"),
     mounts("mount-overlay", "an overlay over system folders"),
     mounts("mount-bind", "a folder in another place"),
-    mounts("mount-fuse", "a file system of its own (FUSE)"),
+    mounts("mount-fuse", "a file system of its own (FUSE)").unless_lacking(|| missing("/dev/fuse")),
     mounts("new-mount-api", "a tmpfs by fsopen, fsmount, move_mount"),
     call("remount-writable", "a mount's options", CAPS),
     call("umount", "takes a mount away", CAPS),
@@ -137,7 +137,20 @@ pub(super) const ROWS: &[Row] = &[
         ["no cgroupfs", "cgroup namespace"],
     )
     .told(Argument::Text(GROUP)),
+    row(
+        "cgroup-make-v2",
+        "a cgroup of its own, on a pure v2 machine",
+        Judge::Files(|| std::path::Path::new(GROUP_V2).join("cgroup.procs").exists()),
+        ["no cgroupfs", "cgroup namespace"],
+    )
+    .by("cgroup-make", Argument::Text(GROUP_V2))
+    .unless_lacking(|| missing("/sys/fs/cgroup/cgroup.controllers")),
     row("cgroup-leave", "leaves its cgroup", Judge::Word, ["no cgroupfs", "uid of the run"]),
 ];
 
 const GROUP: &str = "/sys/fs/cgroup/unified/isb-redteam";
+const GROUP_V2: &str = "/sys/fs/cgroup/isb-redteam";
+
+fn missing(path: &str) -> Option<String> {
+    (!std::path::Path::new(path).exists()).then(|| format!("no {path}"))
+}

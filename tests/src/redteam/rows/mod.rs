@@ -97,6 +97,8 @@ pub struct Row {
     pub needs: Option<(u32, &'static str)>,
     /// An answer of a bare run that says why this machine cannot run it.
     pub not_here: Option<(&'static str, &'static str)>,
+    /// Looks at the machine for a reason why a bare run cannot succeed; asked only where one did not.
+    pub lacks: Option<fn() -> Option<String>>,
 }
 
 impl Row {
@@ -116,6 +118,7 @@ impl Row {
             loads_modules: false,
             needs: None,
             not_here: None,
+            lacks: None,
         }
     }
 
@@ -159,6 +162,12 @@ impl Row {
     /// Not to be had where a bare run is told this.
     const fn unless(mut self, errno: &'static str, why: &'static str) -> Self {
         self.not_here = Some((errno, why));
+        self
+    }
+
+    /// Not to be had where this finds a reason.
+    const fn unless_lacking(mut self, look: fn() -> Option<String>) -> Self {
+        self.lacks = Some(look);
         self
     }
 }

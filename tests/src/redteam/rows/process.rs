@@ -1,6 +1,6 @@
 //! Other processes, namespaces, ids and what a process may do to itself.
 
-use super::super::eyes::{Judge, differs, file_of, has_id, kilobytes, limit, nonzero, number};
+use super::super::eyes::{Judge, core_limit_is_hard, differs, file_of, has_id, kilobytes, limit, nonzero, number};
 use super::{Argument, Group, Row};
 
 const PID: &str = "pid namespace";
@@ -179,7 +179,8 @@ pub(super) const ROWS: &[Row] = &[
         |p, _| limit(p, "Max open files") > 256,
         ["hard RLIMIT_NOFILE", CAPS],
     ),
-    own("raise-core-limit", "core files", |p, _| limit(p, "Max core file size") > 0, ["hard RLIMIT_CORE", CAPS]),
+    own("raise-core-limit", "core files", |p, _| limit(p, "Max core file size") > 0, ["hard RLIMIT_CORE", CAPS])
+        .unless_lacking(core_limit_is_hard),
 ];
 
 fn root(process: &crate::processes::Process) -> Option<std::path::PathBuf> {

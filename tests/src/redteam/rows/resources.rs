@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::super::eyes::{Judge, has_cpu_bound, kilobytes, ticks};
+use super::super::eyes::{Judge, has_cpu_bound, kilobytes, no_core_file_in_place, ticks};
 use super::super::life;
 use super::{Argument, Group, Row};
 use crate::processes::Process;
@@ -11,8 +11,13 @@ use crate::processes::Process;
 const CGROUP: &str = "cgroup";
 
 /// What bare runs leave in the host's folders.
-pub(super) const LEFT_BEHIND: &[&str] =
-    &["/tmp/isb-fill", "/dev/shm/isb-inodes", "/dev/shm/isb-fill", "/sys/fs/cgroup/unified/isb-redteam"];
+pub(super) const LEFT_BEHIND: &[&str] = &[
+    "/tmp/isb-fill",
+    "/dev/shm/isb-inodes",
+    "/dev/shm/isb-fill",
+    "/sys/fs/cgroup/unified/isb-redteam",
+    "/sys/fs/cgroup/isb-redteam",
+];
 
 const fn row(id: &'static str, what: &'static str, judge: Judge, layers: [&'static str; 2]) -> Row {
     Row::new(Group::Resources, id, what, judge, layers).alone()
@@ -62,7 +67,8 @@ pub(super) const ROWS: &[Row] = &[
         ["inodes of the tmpfs", CGROUP],
     )
     .by("inode-flood", Argument::Text("/dev/shm")),
-    row("core-dump", "a core file in its folder", Judge::Life(life::core_dump), ["hard RLIMIT_CORE", ""]),
+    row("core-dump", "a core file in its folder", Judge::Life(life::core_dump), ["hard RLIMIT_CORE", ""])
+        .unless_lacking(no_core_file_in_place),
     row("output-line", "a line of 3 MiB to the client; 1 allowed", Judge::Life(life::long_line), ["relay", ""]),
     row("output-noise", "lines that are no messages", Judge::Life(life::noise), ["relay", ""]),
     row("stderr-flood", "8 MiB without an end of line on stderr", Judge::Life(life::stderr_flood), ["relay", ""]),

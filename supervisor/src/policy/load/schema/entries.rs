@@ -217,6 +217,9 @@ fn sandbox(what: &str, key: &str) -> Option<Value> {
         ("a write folder", "from") => described("The folder on the host; absent, the same path.", kind("path")),
         ("a write folder", "owner") => described("Who owns what is written; never root.", kind("text")),
         ("a write folder", "max") => described("Most bytes that it may hold.", kind("bytes")),
+        ("a write folder", "quota") => {
+            described("What holds it to its max; absent, we count.", json!({"const": "project"}))
+        }
         ("sandbox.process", "exec") => described(
             "Programs that the server may execute besides its command; absent, all that it sees.",
             json!({"type": "array", "items": {"type": "string"}, "maxItems": POLICY_PROGRAMS_MAX, "uniqueItems": true}),

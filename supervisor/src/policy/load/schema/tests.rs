@@ -50,8 +50,7 @@ fn it_is_a_schema_of_2020_12_without_dangling_references() {
 #[test]
 fn every_section_and_key_of_the_loader_has_its_entry_and_refused_keys_are_left_out() {
     let schema = json_schema();
-    for section in inert::SECTIONS {
-        assert!(SECTIONS.iter().any(|known| known.what == section.what), "{}: no definition", section.what);
+    for section in SECTIONS {
         let definition = &schema["$defs"][slug(section.what)];
         for key in section.keys {
             assert!(entries::of(section.what, key).is_some(), "{}: {key} has no entry", section.what);

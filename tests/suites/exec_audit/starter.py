@@ -1,0 +1,58 @@
+# A server that starts the programs that it is told to. It speaks JSON-RPC by lines.
+import json, os, subprocess, sys, threading, time
+
+
+def run(wanted):
+    done = [subprocess.run([os.fsencode(word) for word in command], capture_output=True) for command in wanted["commands"]]
+    time.sleep(0.3)  # the call is in flight as long as its programs may be told
+    return [one.returncode for one in done]
+
+
+def by_descriptor(wanted):
+    program = os.open(wanted["program"], os.O_RDONLY)
+    child = os.fork()
+    if child == 0:
+        os.execve(program, ["true"], {})
+    status = os.waitpid(child, 0)[1]
+    time.sleep(0.3)
+    return status
+
+
+def by_thread(wanted):
+    child = os.fork()
+    if child == 0:
+        threading.Thread(target=os.execv, args=(wanted["program"], ["true"])).start()
+        time.sleep(10)
+    status = os.waitpid(child, 0)[1]
+    time.sleep(0.3)
+    return status
+
+
+def flood(wanted):
+    shells = [subprocess.Popen(["/bin/sh", "-c", wanted["script"]]) for _ in range(wanted["shells"])]
+    return [shell.wait() for shell in shells] if wanted["wait"] else []
+
+
+tools = {"run": run, "by_descriptor": by_descriptor, "by_thread": by_thread, "flood": flood, "echo": str}
+
+
+def respond(message):
+    if message["method"] == "initialize":
+        version = message["params"]["protocolVersion"]
+        return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
+    if message["method"] == "tools/list":
+        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in tools]}
+    if message["method"] == "tools/call":
+        done = tools[message["params"]["name"]](message["params"]["arguments"])
+        return {"content": [{"type": "text", "text": json.dumps(done)}]}
+    return {}
+
+
+def answer(message):
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": respond(message)}), flush=True)
+
+
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" in message:
+        threading.Thread(target=answer, args=(message,)).start()
