@@ -206,13 +206,7 @@ impl Child {
     /// # Errors
     /// Those of waitid(2).
     pub fn reap(&mut self) -> Result<(), Errno> {
-        if !self.reaped {
-            self.reaped = true;
-            if let WaitStatus::Exited(_, code) = pidfd::reap(self.fd())? {
-                self.exit_code = Some(code);
-            }
-        }
-        Ok(())
+        self.collect().map(drop)
     }
 
     /// Collects one that has ended without being asked to, and says which signal that was: of it alone it could not tell itself.
@@ -220,13 +214,24 @@ impl Child {
     /// # Errors
     /// Those of waitid(2).
     pub fn reap_fallen(&mut self) -> Result<(), Errno> {
+        if let Some(signal) = self.collect()? {
+            tracing::error!("{} was ended by {signal}", self.role.name());
+        }
+        Ok(())
+    }
+
+    /// Collects it once; gives the signal that ended it.
+    fn collect(&mut self) -> Result<Option<Signal>, Errno> {
+        if self.reaped {
+            return Ok(None);
+        }
         self.reaped = true;
         match pidfd::reap(self.fd())? {
             WaitStatus::Exited(_, code) => self.exit_code = Some(code),
-            WaitStatus::Signaled(_, signal, _) => tracing::error!("{} was ended by {signal}", self.role.name()),
+            WaitStatus::Signaled(_, signal, _) => return Ok(Some(signal)),
             _ => {}
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::rootfs::{self, RootfsError};
+use super::usage::next;
 use crate::bounds::{USAGE_DEPTH_MAX, USAGE_NAME_BYTES, USAGE_NAMES_MAX};
 use crate::sys::quota::{HardLimits, Project, hard_limits, is_enforced, project_of};
 
@@ -124,8 +124,7 @@ impl Walk<'_> {
         self.judge(top.as_fd(), true, self.folder)?;
         let mut levels = vec![(top, self.folder.to_owned())];
         while let Some((folder, path)) = levels.last_mut() {
-            // nix's iterator rewinds when it is dropped.
-            let Some(entry) = ManuallyDrop::new(folder.iter()).next() else {
+            let Some(entry) = next(folder) else {
                 levels.pop();
                 continue;
             };
@@ -142,9 +141,6 @@ impl Walk<'_> {
 
     /// Judges one name; gives it where it is a folder. What is neither file nor folder holds nothing, and what is gone neither.
     fn visit(&mut self, folder: &Dir, name: &CStr, path: &Path) -> Result<Option<(Dir, PathBuf)>, QuotaError> {
-        if matches!(name.to_bytes(), b"." | b"..") {
-            return Ok(None);
-        }
         self.names += 1;
         if self.names > USAGE_NAMES_MAX {
             return Err(QuotaError::TooMany);

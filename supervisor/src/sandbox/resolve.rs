@@ -258,14 +258,15 @@ fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanErr
     if uid == 0 {
         return Err(fail("files written by a server never belong to root; name another `owner`".into()));
     }
-    if let Some(max_bytes) = rule.max_bytes.filter(|_| rule.by_quota) {
-        quota::check(&rule.from, max_bytes).map_err(|error| fail(chain(&error)))?;
-    }
     let gid = if gid == 0 { NOBODY } else { gid };
     // The folder is mapped from this one uid and gid to the run's: what belongs to others cannot be written through it.
     if (meta.uid(), meta.gid()) != (uid, gid) || meta.permissions().mode() & 0o300 != 0o300 {
         let shown = rule.from.display();
         return Err(fail(format!("it must belong to {uid}:{gid}, who may write it; run: chown {uid}:{gid} {shown}")));
+    }
+    // Last: it looks at all that stands in the folder.
+    if let Some(max_bytes) = rule.max_bytes.filter(|_| rule.by_quota) {
+        quota::check(&rule.from, max_bytes).map_err(|error| fail(chain(&error)))?;
     }
     Ok(WritableFolder {
         inside: rule.path.clone(),

@@ -135,9 +135,10 @@ pub fn measure(root: BorrowedFd<'_>, bytes_max: u64) -> Result<Count, Errno> {
     Ok(Count { usage: over.map_or(Usage::Within(walk.bytes), Usage::Over), doubts: walk.doubts })
 }
 
-/// The next entry of a folder. nix's iterator would begin anew with the next call: it rewinds when it is dropped.
-fn next(folder: &mut Dir) -> Option<Result<Entry, Errno>> {
-    ManuallyDrop::new(folder.iter()).next()
+/// The next name in a folder, but for itself and its parent. nix's iterator rewinds when it is dropped, and would begin anew.
+pub(super) fn next(folder: &mut Dir) -> Option<Result<Entry, Errno>> {
+    ManuallyDrop::new(folder.iter())
+        .find(|entry| !entry.as_ref().is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b"..")))
 }
 
 /// The clock that file systems stamp changes by, nanoseconds since 1970.
@@ -166,9 +167,6 @@ struct Walk {
 
 impl Walk {
     fn visit(&mut self, folder: &Dir, name: &CStr) -> Result<Visit, Errno> {
-        if matches!(name.to_bytes(), b"." | b"..") {
-            return Ok(Visit::Done);
-        }
         // Before it is looked at, so that names which are gone end the walk as well.
         self.names += 1;
         if self.names > USAGE_NAMES_MAX {

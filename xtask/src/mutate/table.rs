@@ -195,7 +195,11 @@ pub(crate) const TABLE: &[Row] = &[
     row("user-namespace", "layers", "the_server_shares_no_namespace_with_the_host"),
     row("write-max", "files", "write_max::a_folder_over_its_max_ends_the_session"),
     row("write-quota", "lib", "sandbox::quota::tests::a_folder_without_a_quota_is_refused"),
-    row("write-max-still", "files", "write_max_still::folders_that_are_renamed_while_they_are_counted_hide_nothing"),
+    row(
+        "write-max-still",
+        "lib",
+        "monitor::meter::tests::room_that_moved_while_it_was_counted_is_counted_again_standing_still",
+    ),
     // Ourselves.
     row("confine-capabilities", "mechanisms", "the_host_sees_a_confined_process_without_any_privilege"),
     row("confine-close-fds", "mechanisms", "relay_keeps_what_it_is_given_and_nothing_else"),

@@ -9,10 +9,11 @@ use super::*;
 /// How long each count of a server that stands still takes, milliseconds.
 const STILL_MS: u64 = 50;
 
-/// A server whose counts say too much while it runs, the first `excesses` of each turn, and never when it stands still.
+/// A server whose counts say too much while it runs, the first `excesses` of each turn, and when it stands still what `still` says.
 struct Restive {
     switch: PathBuf,
     excesses: u32,
+    still: fn() -> Finding,
     counts: Cell<u32>,
 }
 
@@ -31,8 +32,7 @@ impl Sight for Restive {
 
     fn judge(&self, _: &Names, _: &Held) -> Finding {
         if fs::read_to_string(&self.switch).unwrap().ends_with('1') {
-            std::thread::sleep(Duration::from_millis(STILL_MS));
-            return Finding::Room { bytes: 1000, settled: true };
+            return (self.still)();
         }
         self.counts.set(self.counts.get() + 1);
         if self.counts.get() <= self.excesses {
@@ -46,7 +46,11 @@ fn meter(leaf: &Path, excesses: u32) -> Meter<Restive> {
     let switch = leaf.join("cgroup.freeze");
     fs::write(&switch, "").unwrap();
     fs::write(leaf.join("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();
-    let scale = Restive { switch, excesses, counts: Cell::new(0) };
+    let still = || {
+        std::thread::sleep(Duration::from_millis(STILL_MS));
+        Finding::Room { bytes: 1000, settled: true }
+    };
+    let scale = Restive { switch, excesses, still, counts: Cell::new(0) };
     Meter { scale, freezer: Freezer::of(leaf).unwrap(), pace: Pace::begin(clock::now().boot_ns, 0) }
 }
 
@@ -92,4 +96,12 @@ fn too_much_twice_in_a_row_does_not_wait_for_the_rest() {
     meter.scale.counts.set(0);
     meter.pace.stood_still(now_ns - 16_000_000_000, now_ns - 12_000_000_000, 0);
     assert!(matches!(meter.turn(now_ns).unwrap(), Turn::Room { settled: false, .. }), "and once is a doubt");
+}
+
+#[test]
+fn room_that_moved_while_it_was_counted_is_counted_again_standing_still() {
+    let leaf = tempfile::tempdir().unwrap();
+    let mut meter = meter(leaf.path(), 0);
+    meter.scale.still = || Finding::Over { text: "too much".into(), settled: true };
+    assert!(matches!(meter.turn(clock::now().boot_ns).unwrap(), Turn::Over(_)), "what it hides is found");
 }

@@ -101,8 +101,8 @@ fn launch_text(starts: &[(&str, Duration); 3]) -> String {
 const LAUNCH_TEXT: &str = "\
 What it does more: three processes of its own, each confined (a fourth where a host is allowed, a fifth where a folder has a `max`), eleven
 eBPF programs past the verifier, a log that is on disk before the server runs and signed after it, every layer read back, and the
-self-test. It is paid once a session, not a call: about 13 ms on two cores (sampled with perf): our own code and the
-allocator a fifth, page faults of five processes a sixth, eBPF a seventh, then the ends of the processes, namespaces, files, filters.
+self-test. It is paid once a session, not a call. Of its processor time, sampled with perf, our own code and the
+allocator take a fifth, page faults of five processes a sixth, eBPF a seventh, then the ends of the processes, namespaces, files, filters.
 What keeps it short:
 
 - The server's first process moves itself into the version 1 cgroups. Moving it from outside takes the lock on all forks of the
