@@ -198,30 +198,14 @@ impl Child {
         self.doom()?;
         // SIGKILL cannot be refused; a process in an uninterruptible sleep may take its time.
         pidfd::readable(self.fd(), PollTimeout::NONE)?;
-        self.reap()
+        self.reap().map(drop)
     }
 
-    /// Collects the ended process.
+    /// Collects the ended process; gives the signal that ended it, the first time.
     ///
     /// # Errors
     /// Those of waitid(2).
-    pub fn reap(&mut self) -> Result<(), Errno> {
-        self.collect().map(drop)
-    }
-
-    /// Collects one that has ended without being asked to, and says which signal that was: of it alone it could not tell itself.
-    ///
-    /// # Errors
-    /// Those of waitid(2).
-    pub fn reap_fallen(&mut self) -> Result<(), Errno> {
-        if let Some(signal) = self.collect()? {
-            tracing::error!("{} was ended by {signal}", self.role.name());
-        }
-        Ok(())
-    }
-
-    /// Collects it once; gives the signal that ended it.
-    fn collect(&mut self) -> Result<Option<Signal>, Errno> {
+    pub fn reap(&mut self) -> Result<Option<Signal>, Errno> {
         if self.reaped {
             return Ok(None);
         }

@@ -195,8 +195,9 @@ impl PinStore {
                 ToRelay::Pin(PinAnswer::Stood, attached).send_with(control, sealed::seal(&stood)?.as_fd())
             }
             Err(error) => {
+                let told = plain(PinAnswer::Failed).send(control);
                 tracing::warn!("{}: a pin cannot be kept, its tool is refused: {error}", self.folder.display());
-                plain(PinAnswer::Failed).send(control)
+                told
             }
         };
         match told {

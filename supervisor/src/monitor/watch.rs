@@ -295,7 +295,16 @@ impl Watch<'_> {
 
     fn child_gone(&mut self, index: usize, state: &mut State) -> Result<(), WatchError> {
         let mut child = self.crew.remove(index);
-        child.reap_fallen()?;
+        let signal = child.reap()?;
+        self.lost(&child, state)?;
+        if let Some(signal) = signal {
+            tracing::error!("{} was ended by {signal}", child.role().name()); // acts come before words
+        }
+        Ok(())
+    }
+
+    /// What it means that one of ours is gone.
+    fn lost(&mut self, child: &Child, state: &mut State) -> Result<(), WatchError> {
         let cause = match child.role() {
             Role::Janitor => EndCause::JanitorDied,
             Role::Egress => EndCause::EgressDied,

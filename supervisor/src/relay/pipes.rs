@@ -1,7 +1,8 @@
 //! The five byte streams of a session: reads after poll(2) said so, writes that never block the other direction.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::fs::OpenOptions;
+use std::io::{self, IoSlice, IsTerminal};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,11 +10,13 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, sendmsg};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::uio::writev;
 use nix::unistd::read;
 
+use crate::weaken;
 use crate::wire::frame::OwnedLine;
 use crate::wire::jsonrpc::HandOver;
 
@@ -88,7 +91,7 @@ enum SinkKind {
     NonBlocking,
     /// MSG_DONTWAIT on each send.
     Socket,
-    /// A file or a terminal: its writes are waited for.
+    /// A file: its writes are waited for.
     Blocking,
 }
 
@@ -131,31 +134,55 @@ impl Chunk {
     }
 }
 
+/// What an output stream is.
+pub enum Output {
+    /// A pipe or a terminal, opened again through /proc: O_NONBLOCK is ours and does not reach whoever shares the description with us.
+    OpenedAgain(OwnedFd),
+    /// A socket.
+    Socket,
+    /// A file; or a terminal that cannot be opened again, as /dev/tty of a process that has none.
+    AsItIs,
+}
+
+/// Examines an output stream of the caller's. Root only: called by the monitor before it forks.
+///
+/// # Errors
+/// `PermissionDenied` where it is not open for writing: opened again by root it could be written where the caller himself may only
+/// read it, or name it (O_PATH). Those of opening a pipe again.
+pub fn output(fd: BorrowedFd<'_>) -> io::Result<Output> {
+    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
+    if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY && weaken::in_force("output-mode") {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "an output stream is not open for writing"));
+    }
+    let again = || {
+        OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
+            .open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+            .map(OwnedFd::from)
+    };
+    Ok(match SFlag::from_bits_truncate(fstat(fd)?.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFSOCK => Output::Socket,
+        SFlag::S_IFIFO => Output::OpenedAgain(again()?),
+        // A terminal that was hung up is another's now, and its name leads to him: asked when it is open, so that there is no between.
+        SFlag::S_IFCHR if fd.is_terminal() => match again() {
+            Ok(again) if fd.is_terminal() => Output::OpenedAgain(again),
+            Ok(_) | Err(_) => Output::AsItIs,
+        },
+        _ => Output::AsItIs,
+    })
+}
+
 impl Sink {
-    /// Takes over `fd`. A pipe is opened again through /proc, so that O_NONBLOCK stays ours and does not reach whoever
-    /// shares the description with us. Root only: called by the monitor before it forks the relay.
+    /// Takes over `fd`, opened again where it can be.
     ///
     /// # Errors
-    /// When the descriptor cannot be examined or opened again.
+    /// As [`output`].
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        let flags = OFlag::from_bits_truncate(fcntl(&fd, FcntlArg::F_GETFL)?);
-        if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
-            // Opened again by root, it could be written where the caller himself may only read.
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "an output stream is not open for writing"));
-        }
-        let stat = fstat(&fd)?;
-        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        let (fd, kind) = match kind {
-            SFlag::S_IFSOCK => (fd, SinkKind::Socket),
-            SFlag::S_IFIFO => {
-                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-                let again = std::fs::OpenOptions::new()
-                    .write(true)
-                    .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
-                    .open(path)?;
-                (again.into(), SinkKind::NonBlocking)
-            }
-            _ => (fd, SinkKind::Blocking),
+        let (fd, kind) = match output(fd.as_fd())? {
+            Output::Socket => (fd, SinkKind::Socket),
+            Output::OpenedAgain(again) => (again, SinkKind::NonBlocking),
+            Output::AsItIs => (fd, SinkKind::Blocking),
         };
         Ok(Self { fd: Some(fd), kind, waiting: VecDeque::new(), waiting_bytes: 0 })
     }

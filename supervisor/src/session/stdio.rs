@@ -1,20 +1,16 @@
 //! The three pipes between the relay and the server, and the client's own streams.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::stat::{SFlag, fstat};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{dup2_stderr, pipe2};
 
 use crate::bounds::{SERVER_PIPE_BYTES, STDERR_SOCKET_WAIT_MS};
 use crate::relay::Pipes;
-use crate::relay::pipes::{Sink, Source, client_streams};
+use crate::relay::pipes::{Output, Sink, Source, client_streams, output};
 use crate::sandbox::launch::LaunchIo;
 use crate::weaken;
 
@@ -36,25 +32,25 @@ pub(super) struct ServerStdio {
 }
 
 /// Makes our own standard error one that never waits for its reader, here and in every process that is forked from now on: a
-/// client that does not read it could otherwise stop us in the middle of an act. A pipe is opened again, so that
-/// O_NONBLOCK stays ours; a socket, which cannot be, gives up after [`STDERR_SOCKET_WAIT_MS`]; a file or terminal stays as it is.
+/// client that does not read it could otherwise stop us in the middle of an act. A pipe or terminal is opened again, so that
+/// O_NONBLOCK stays ours; a socket, which cannot be, gives up after [`STDERR_SOCKET_WAIT_MS`]; a file stays as it is.
 ///
 /// That time is the socket's, not our descriptor's: it holds for everybody who shares the socket, a client that kept it included,
 /// and is not taken back when we end.
 ///
 /// # Errors
-/// When it cannot be examined or opened again.
+/// As [`output`].
 pub(super) fn never_wait_for_a_reader() -> io::Result<()> {
     if !weaken::in_force("stderr-nonblocking") {
         return Ok(());
     }
     let stderr = io::stderr();
-    let kind = SFlag::from_bits_truncate(fstat(&stderr)?.st_mode & SFlag::S_IFMT.bits());
-    if kind == SFlag::S_IFIFO {
-        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
-        dup2_stderr(OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2")?)?;
-    } else if kind == SFlag::S_IFSOCK {
-        setsockopt(&stderr, sockopt::SendTimeout, &TimeVal::milliseconds(STDERR_SOCKET_WAIT_MS))?;
+    match output(stderr.as_fd())? {
+        Output::OpenedAgain(again) => dup2_stderr(again)?,
+        Output::Socket => {
+            setsockopt(&stderr, sockopt::SendTimeout, &TimeVal::milliseconds(STDERR_SOCKET_WAIT_MS))?;
+        }
+        Output::AsItIs => {}
     }
     Ok(())
 }

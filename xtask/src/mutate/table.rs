@@ -66,6 +66,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("elicitation-text", "lib", "wire::elicitation::tests::addresses_that_mislead_are_refused"),
     row("redact-log", "lib", "audit::record::tests::no_secret_stands_in_a_record_whatever_member_brings_it"),
     row("redact-results", "lib", "wire::secrets::tests::every_promised_form_is_found_in_a_result"),
+    row("output-mode", "files", "unread::a_pipe_that_the_caller_may_not_write_is_no_stderr"),
     row("stderr-nonblocking", "files", "unread::a_folder_over_its_max_ends_the_session_also_where_nobody_reads_stderr"),
     row("voice-pace", "lib", "cli::voice::tests::a_flood_is_cut_and_counted_and_the_first_messages_pass_whole"),
     row("stderr-bytes", "lib", "relay::stderr::tests::long_lines_do_not_pass_as_fast_as_short_ones"),
