@@ -14,7 +14,7 @@ use super::first::First;
 use super::{CountError, MeterError};
 use crate::bounds::{HELD_DESCRIPTORS_MAX, HELD_STEPS};
 use crate::sandbox::cgroup::Leaf;
-use crate::sandbox::plan::FilesystemPlan;
+use crate::sandbox::plan::{FilesystemPlan, WritableFolder};
 use crate::sandbox::rootfs;
 use crate::sandbox::usage::{self, Held, HeldCount, Usage};
 
@@ -81,12 +81,9 @@ impl Scale {
             return Ok(None);
         }
         for folder in &plan.write {
-            let path = &folder.source;
-            let count = |source| MeterError::Count { path: path.clone(), source };
-            let mount = rootfs::countable(path)?;
-            let device = fstat(&mount).map_err(count)?.st_dev;
+            let (mount, device) = view(folder)?;
             match folder.counted_max() {
-                Some(bytes_max) => folders.push(Folder { path: path.clone(), bytes_max, mount, device }),
+                Some(bytes_max) => folders.push(Folder { path: folder.source.clone(), bytes_max, mount, device }),
                 None => drop(uncounted.insert(device)),
             }
         }
@@ -217,6 +214,14 @@ impl Sight for Scale {
     }
 }
 
+/// A folder to be counted, and its file system.
+fn view(folder: &WritableFolder) -> Result<(OwnedFd, u64), MeterError> {
+    let mount = rootfs::countable(&folder.source, folder.id)?;
+    let count = |source| MeterError::Count { path: folder.source.clone(), source };
+    let device = fstat(&mount).map_err(count)?.st_dev;
+    Ok((mount, device))
+}
+
 impl Finding {
     /// Whether that is certain.
     pub(super) const fn is_settled(&self) -> bool {
@@ -229,6 +234,7 @@ impl Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::plan::FolderId;
 
     fn scale(folders: &[(u64, u64)], devices: &[u64]) -> Scale {
         let nothing = || File::open("/dev/null").unwrap();
@@ -265,6 +271,25 @@ mod tests {
         assert!(matches!(judge(&[(1, 50)]), Finding::Room { bytes: 30, settled: true }));
         assert!(matches!(judge(&[(1, 81)]), Finding::Over { settled: false, .. }), "the room of 3 is not that of 1");
         assert!(matches!(judge(&[(2, 1 << 40)]), Finding::Room { bytes: 80, .. }), "a folder without max is there");
+    }
+
+    #[test]
+    fn a_folder_that_was_replaced_is_not_counted_in_place_of_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = WritableFolder {
+            inside: "/out".into(),
+            source: directory.path().canonicalize().unwrap(),
+            id: FolderId::default(),
+            owner_uid: 1,
+            owner_gid: 1,
+            max_bytes: Some(1 << 20),
+            by_quota: false,
+        };
+        let error = view(&folder).unwrap_err();
+        let MeterError::Folder(source) = &error else { panic!("{error}") };
+        assert!(source.act.contains("was replaced"), "{source}");
+        let id = FolderId::of(&directory.path().metadata().unwrap());
+        assert!(view(&WritableFolder { id, ..folder }).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::*;
-use crate::sandbox::plan::WritableFolder;
+use crate::sandbox::plan::{FolderId, WritableFolder};
 
 fn whole(folder: &Path) -> Count {
     measure(File::open(folder).unwrap().as_fd(), u64::MAX).unwrap()
@@ -266,6 +266,7 @@ fn one_unbounded_folder_unbinds_files_and_is_named() {
         source: inside.into(),
         owner_uid: 1,
         owner_gid: 1,
+        id: FolderId::default(),
         max_bytes,
         by_quota: false,
     };
