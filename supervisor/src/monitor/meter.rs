@@ -5,12 +5,15 @@
 //!
 //! It counts while the server runs. A count during which something moved proves nothing, so the server is stopped and counted
 //! again, at a [`pace`], and for a while some counts begin with a stop; so it is now and then for its descriptors, which move
-//! without a trace. Whatever ends the count, the server is frozen before a word is said of it.
+//! without a trace. Descriptors are many and names are few, so a server that runs is asked for some of the former only before its
+//! names are counted again, and names alone may stop it whatever the pace says. Whatever ends the count, the server is frozen
+//! before a word is said of it.
 
 mod first;
 mod pace;
 mod scale;
 
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +25,7 @@ use nix::unistd::Pid;
 
 use self::first::{First, Teller};
 use self::pace::Pace;
-use self::scale::{Finding, Scale, Sight};
+use self::scale::{Finding, Names, Scale, Sight};
 use super::child::{Child, ForkError, Ready, Role};
 use crate::bounds::{FREEZE_OVER_WAIT_MS, FREEZE_WAIT_MS};
 use crate::clock;
@@ -122,8 +125,8 @@ pub fn fork(plan: &FilesystemPlan, leaf: &Leaf) -> Result<Option<(Child, FirstCo
 
 /// What a count came to.
 enum Turn {
-    /// So many bytes may still be written, and whether that is certain.
-    Room { bytes: u64, settled: bool },
+    /// So many bytes may still be written, and whether that is certain; for so long it stood still to be counted whole.
+    Room { bytes: u64, settled: bool, stood_ns: u64 },
     /// Too much, and what to say of it.
     Over(String),
 }
@@ -156,12 +159,13 @@ impl<S: Sight> Meter<S> {
     fn count_on(&mut self) -> Result<String, CountError> {
         loop {
             let start_ns = clock::now().boot_ns;
-            let (room_bytes, settled) = match self.turn(start_ns)? {
-                Turn::Room { bytes, settled } => (bytes, settled),
+            let (room_bytes, settled, stood_ns) = match self.turn(start_ns)? {
+                Turn::Room { bytes, settled, stood_ns } => (bytes, settled, stood_ns),
                 Turn::Over(text) => return Ok(text),
             };
             let now_ns = clock::now().boot_ns;
-            let took_ms = now_ns.saturating_sub(start_ns) / 1_000_000;
+            // The server tells by the clock how long it stood: a pause as long would be a time in which nobody looks.
+            let took_ms = now_ns.saturating_sub(start_ns).saturating_sub(stood_ns) / 1_000_000;
             let longest_ms = usage::pause_ms(room_bytes, took_ms);
             let pause_ms = self.pace.pause_ms(now_ns, longest_ms, took_ms, settled, chance()?);
             std::thread::sleep(Duration::from_millis(pause_ms));
@@ -174,8 +178,12 @@ impl<S: Sight> Meter<S> {
         if stops && self.pace.surprises(now_ns, chance()?) {
             return self.count_stopped(now_ns);
         }
-        let names = self.scale.names()?;
-        let held = self.scale.held()?;
+        let surprised = stops && self.pace.surprises_names(now_ns, chance()?);
+        let names = match if surprised { self.names_stopped()? } else { self.names()? } {
+            ControlFlow::Continue(names) => names,
+            ControlFlow::Break(text) => return Ok(Turn::Over(text)),
+        };
+        let held = self.scale.held_lately()?;
         let found = self.scale.judge(&names, &held);
         let now_ns = clock::now().boot_ns;
         if !found.is_settled() {
@@ -186,8 +194,52 @@ impl<S: Sight> Meter<S> {
             Finding::Over { text, settled: false } if self.pace.takes_doubts(now_ns) => self.confirm(text, now_ns),
             Finding::Over { settled: false, .. } => self.again(&held),
             Finding::Room { settled, .. } if stops && self.wants_a_stop(settled, now_ns) => self.count_stopped(now_ns),
-            Finding::Room { bytes, settled } => Ok(Turn::Room { bytes, settled }),
+            Finding::Room { bytes, settled } => Ok(Turn::Room { bytes, settled, stood_ns: 0 }),
         }
+    }
+
+    /// The names of a server that runs, or what to say where they alone are too much. Two counts in a row that say so, neither of
+    /// them certain, need neither a look at descriptors nor the end of a rest: either would be a time in which it has too much.
+    /// A server of which that is not so loses a quarter of its time at most, for both counts and a pause as long come before
+    /// each stop.
+    fn names(&mut self) -> Result<ControlFlow<String, Names>, CountError> {
+        let mut names = self.scale.names()?;
+        if matches!(self.alone(&names), Finding::Over { settled: false, .. }) {
+            names = self.scale.names()?;
+        }
+        match self.alone(&names) {
+            Finding::Room { .. } => Ok(ControlFlow::Continue(names)),
+            Finding::Over { text, settled: true } => Ok(ControlFlow::Break(text)),
+            Finding::Over { text, settled: false } if !self.freezer.freeze(FREEZE_OVER_WAIT_MS)? => {
+                Ok(ControlFlow::Break(text))
+            }
+            // What made both counts doubtful may hide more among the descriptors: it is a doubt still.
+            Finding::Over { settled: false, .. } => {
+                Ok(self.names_still()?.map_continue(|names| Names { settled: false, ..names }))
+            }
+        }
+    }
+
+    /// The names of a server that is stopped for them, or what to say where they are too much.
+    fn names_stopped(&mut self) -> Result<ControlFlow<String, Names>, CountError> {
+        if self.freezer.freeze(FREEZE_WAIT_MS)? { self.names_still() } else { Err(CountError::Restless) }
+    }
+
+    /// The names of a server that stands still and is let go on unless they are too much.
+    fn names_still(&mut self) -> Result<ControlFlow<String, Names>, CountError> {
+        let names = self.scale.names()?;
+        match self.alone(&names) {
+            Finding::Over { text, .. } => Ok(ControlFlow::Break(text)),
+            Finding::Room { .. } => {
+                self.freezer.thaw()?;
+                Ok(ControlFlow::Continue(Names { settled: true, ..names }))
+            }
+        }
+    }
+
+    /// What names come to without a descriptor.
+    fn alone(&self, names: &Names) -> Finding {
+        self.scale.judge(names, &Held::default())
     }
 
     /// Whether room by a count of a server that ran is no answer yet: something moved meanwhile, or it is time to look at what
@@ -203,13 +255,17 @@ impl<S: Sight> Meter<S> {
     /// Too much by a count that is not certain, of a server that was stopped a moment ago. What was removed between names and
     /// descriptors was in both, and is not among the names that are taken now. Too much again may stop it sooner than a doubt.
     fn again(&mut self, held: &Held) -> Result<Turn, CountError> {
-        let found = self.scale.judge(&self.scale.names()?, held);
+        let names = match self.names()? {
+            ControlFlow::Continue(names) => names,
+            ControlFlow::Break(text) => return Ok(Turn::Over(text)),
+        };
+        let found = self.scale.judge(&names, held);
         let now_ns = clock::now().boot_ns;
         match found {
             Finding::Over { text, settled: true } => Ok(Turn::Over(text)),
             Finding::Over { text, settled: false } if self.pace.takes_excess(now_ns) => self.confirm(text, now_ns),
-            Finding::Over { settled: false, .. } => Ok(Turn::Room { bytes: 0, settled: false }),
-            Finding::Room { bytes, .. } => Ok(Turn::Room { bytes, settled: false }),
+            Finding::Over { settled: false, .. } => Ok(Turn::Room { bytes: 0, settled: false, stood_ns: 0 }),
+            Finding::Room { bytes, .. } => Ok(Turn::Room { bytes, settled: false, stood_ns: 0 }),
         }
     }
 
@@ -231,8 +287,9 @@ impl<S: Sight> Meter<S> {
             Finding::Over { text, .. } => Ok(Turn::Over(text)),
             Finding::Room { bytes, .. } => {
                 self.freezer.thaw()?;
-                self.pace.stood_still(since_ns, clock::now().boot_ns, chance()?);
-                Ok(Turn::Room { bytes, settled: true })
+                let now_ns = clock::now().boot_ns;
+                self.pace.stood_still(since_ns, now_ns, chance()?);
+                Ok(Turn::Room { bytes, settled: true, stood_ns: now_ns.saturating_sub(since_ns) })
             }
         }
     }
@@ -246,8 +303,8 @@ fn chance() -> std::io::Result<u64> {
 }
 
 /// The last thing that the meter says, after the freeze. Not said where stderr takes nothing now: the monitor waits for our end.
-/// A pipe or socket does not make us wait any more (`session::stdio`); a terminal whose output somebody has stopped (Ctrl-S)
-/// does, and is why stderr is still asked. ppoll(2) and not poll(2), which the meter may not call.
+/// Most streams do not make us wait any more (`session::stdio`); a terminal that could not be opened again does, once somebody has
+/// stopped it (Ctrl-S), and is why stderr is still asked. ppoll(2) and not poll(2), which the meter may not call.
 fn say(text: &str) {
     let stderr = std::io::stderr();
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];

@@ -187,7 +187,7 @@ mod tests {
     use nix::unistd::{getppid, mkfifo};
 
     use super::*;
-    use crate::sandbox::plan::WritableFolder;
+    use crate::sandbox::plan::{FolderId, WritableFolder};
     use crate::sys::fork::ask_child;
 
     #[test]
@@ -209,6 +209,7 @@ mod tests {
         let write = WritableFolder {
             inside: folder.path().into(),
             source: folder.path().into(),
+            id: FolderId::default(),
             owner_uid,
             owner_gid,
             max_bytes: None,

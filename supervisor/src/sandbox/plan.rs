@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::Metadata;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::Layer;
 use super::programs::Program;
@@ -78,6 +80,8 @@ pub struct WritableFolder {
     pub inside: PathBuf,
     /// Path on the host.
     pub source: PathBuf,
+    /// Which folder that is.
+    pub id: FolderId,
     /// Host uid that files written there belong to; never 0.
     pub owner_uid: u32,
     /// Host gid that files written there belong to; never 0.
@@ -86,6 +90,24 @@ pub struct WritableFolder {
     pub max_bytes: Option<u64>,
     /// Whether a project quota of the file system holds it to them (`sandbox/quota`); otherwise they are counted (`sandbox/usage`).
     pub by_quota: bool,
+}
+
+/// Which folder a path named when the plan was made. Who may rename in its parent can put another folder in its place, so each later
+/// opening compares: what is checked, counted and shown is one folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FolderId {
+    device: u64,
+    inode: u64,
+    /// When it was made (`stx_btime` of statx(2)), where the file system knows: the number of a removed folder may be given again.
+    made: Option<SystemTime>,
+}
+
+impl FolderId {
+    /// The one of this metadata.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino(), made: metadata.created().ok() }
+    }
 }
 
 impl WritableFolder {
@@ -173,7 +195,7 @@ impl fmt::Display for Plan {
             writeln!(f, "read         {}", path.display())?;
         }
         for folder in &self.filesystem.write {
-            let WritableFolder { inside, source, owner_uid, owner_gid, max_bytes, by_quota } = folder;
+            let WritableFolder { inside, source, owner_uid, owner_gid, max_bytes, by_quota, .. } = folder;
             let keeper = if *by_quota { " by project quota" } else { "" };
             let max = max_bytes.map(|bytes| format!(", at most {bytes} bytes{keeper}")).unwrap_or_default();
             writeln!(f, "write        {} = {} as {owner_uid}:{owner_gid}{max}", inside.display(), source.display())?;

@@ -118,7 +118,7 @@ impl List<'_> {
     /// Whether the server may write what stands at `path`, under the name that it has inside or on the host.
     fn is_written(&self, path: &Path) -> Result<bool, PlanError> {
         for folder in &self.filesystem.write {
-            let source = shown_twice::real(&folder.source)?;
+            let source = shown_twice::source(folder)?;
             let names = [Some(&folder.inside), Some(&folder.source), source.as_ref()];
             if names.into_iter().flatten().any(|name| path.starts_with(name)) {
                 return Ok(true);
@@ -165,7 +165,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::sandbox::plan::WritableFolder;
+    use crate::sandbox::plan::{FolderId, WritableFolder};
 
     fn script(path: &Path, text: &str) {
         fs::write(path, text).unwrap();
@@ -224,6 +224,7 @@ mod tests {
         let write = WritableFolder {
             inside: folder.clone(),
             source: folder.clone(),
+            id: FolderId::of(&folder.metadata().unwrap()),
             owner_uid,
             owner_gid,
             max_bytes: None,

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
+use super::plan::FolderId;
 use super::rootfs::{self, RootfsError};
 use super::usage::next;
 use crate::bounds::{USAGE_DEPTH_MAX, USAGE_NAME_BYTES, USAGE_NAMES_MAX};
@@ -81,16 +82,16 @@ fn bound(limit: u64, unit: &str) -> String {
     if limit == 0 { format!("any number of {unit}") } else { format!("{limit} {unit}") }
 }
 
-/// Refuses the folder at `path` unless a project quota holds it to `max_bytes`, and to one file for each [`USAGE_NAME_BYTES`] of them.
+/// Refuses the folder at `path`, which must be the one of `id`, unless a project quota holds it to `max_bytes`, and to one file for each [`USAGE_NAME_BYTES`] of them.
 ///
 /// # Errors
 /// [`QuotaError`].
-pub fn check(path: &Path, max_bytes: u64) -> Result<(), QuotaError> {
+pub fn check(path: &Path, id: FolderId, max_bytes: u64) -> Result<(), QuotaError> {
     if !crate::weaken::in_force("write-quota") {
         return Ok(());
     }
     let look = |source| QuotaError::Look { path: path.into(), source };
-    let mount = rootfs::countable(path)?; // what is mounted below is not the server's to see
+    let mount = rootfs::countable(path, id)?; // what is mounted below is not the server's to see
     let top = Dir::openat(&mount, c".", ITSELF | OFlag::O_DIRECTORY, Mode::empty()).map_err(look)?;
     let project = project_of(top.as_fd()).map_err(QuotaError::Unsupported)?;
     if !is_enforced(top.as_fd()).map_err(QuotaError::Unsupported)? {
@@ -185,15 +186,18 @@ mod tests {
     #[test]
     fn a_folder_without_a_quota_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = check(folder.path(), 1 << 30).unwrap_err();
+        let id = FolderId::of(&folder.path().metadata().unwrap());
+        let error = check(folder.path(), id, 1 << 30).unwrap_err();
         // What it lacks depends on where it lies; that it lacks something does not.
         let lacks = matches!(error, QuotaError::Unsupported(_) | QuotaError::NotEnforced | QuotaError::NoProject(_));
         assert!(lacks, "{error:?}");
         std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
         for name in ["none", "link"] {
-            let error = check(&folder.path().join(name), 1 << 30).unwrap_err();
+            let error = check(&folder.path().join(name), id, 1 << 30).unwrap_err();
             assert!(matches!(error, QuotaError::Folder(_)), "{error:?}");
         }
+        let error = check(folder.path(), FolderId::default(), 1 << 30).unwrap_err();
+        assert!(matches!(&error, QuotaError::Folder(_)) && error.to_string().contains("was replaced"), "{error:?}");
     }
 
     #[test]

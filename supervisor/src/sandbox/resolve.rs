@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::plan::{
-    AuditPlan, ConnectTo, FilesystemPlan, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder,
+    AuditPlan, ConnectTo, FilesystemPlan, FolderId, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder,
 };
 use super::unseen::{to_show, unseen};
 use super::{Layer, environment, programs, quota};
@@ -264,13 +264,15 @@ fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanErr
         let shown = rule.from.display();
         return Err(fail(format!("it must belong to {uid}:{gid}, who may write it; run: chown {uid}:{gid} {shown}")));
     }
+    let id = FolderId::of(&meta);
     // Last: it looks at all that stands in the folder.
     if let Some(max_bytes) = rule.max_bytes.filter(|_| rule.by_quota) {
-        quota::check(&rule.from, max_bytes).map_err(|error| fail(chain(&error)))?;
+        quota::check(&rule.from, id, max_bytes).map_err(|error| fail(chain(&error)))?;
     }
     Ok(WritableFolder {
         inside: rule.path.clone(),
         source: rule.from.clone(),
+        id,
         owner_uid: uid,
         owner_gid: gid,
         max_bytes: rule.max_bytes,

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::plan::FilesystemPlan;
+use super::plan::{FilesystemPlan, FolderId, WritableFolder};
 use super::resolve::{MINIMAL_VIEW, PlanError};
 
 /// Refuses a writable folder that the server also sees by a path which may be executed. Compared are real paths, as they stand
@@ -27,7 +27,7 @@ pub(super) fn refuse(filesystem: &FilesystemPlan) -> Result<(), PlanError> {
         }
     }
     for folder in &filesystem.write {
-        let Some(source) = real(&folder.source)? else { continue };
+        let Some(source) = source(folder)? else { continue };
         for (path, real, by) in &shown {
             if real.starts_with(&source) || (source.starts_with(real) && !is_covered(path, real, &source, filesystem)) {
                 let (inside, path) = (folder.inside.display(), path.display());
@@ -49,6 +49,17 @@ fn is_covered(shown: &Path, real: &Path, source: &Path, filesystem: &FilesystemP
     source != real && filesystem.write.iter().any(|folder| place.starts_with(&folder.inside))
 }
 
+/// The real path of a writable folder, none where nothing stands; what stands there must be the folder that the plan looked at.
+pub(super) fn source(folder: &WritableFolder) -> Result<Option<PathBuf>, PlanError> {
+    let Some(source) = real(&folder.source)? else { return Ok(None) };
+    let fail = |why| PlanError::Program { program: folder.source.display().to_string(), why };
+    let metadata = fs::symlink_metadata(&source).map_err(|error| fail(error.to_string()))?;
+    if FolderId::of(&metadata) != folder.id {
+        return Err(fail("it was replaced since it was looked at".into()));
+    }
+    Ok(Some(source))
+}
+
 /// The path behind every symbolic link; none where nothing stands.
 pub(super) fn real(path: &Path) -> Result<Option<PathBuf>, PlanError> {
     match fs::canonicalize(path) {
@@ -63,12 +74,12 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::sandbox::plan::WritableFolder;
 
     fn plan(read: &[&Path], write: &[(&Path, &Path)]) -> FilesystemPlan {
         let folder = |(inside, source): &(&Path, &Path)| WritableFolder {
             inside: inside.to_path_buf(),
             source: source.to_path_buf(),
+            id: fs::metadata(source).map(|metadata| FolderId::of(&metadata)).unwrap_or_default(),
             owner_uid: 1,
             owner_gid: 1,
             max_bytes: None,
@@ -116,5 +127,19 @@ mod tests {
         ] {
             refuse(&plan(&read, &write)).unwrap_or_else(|error| panic!("{why}: {error}"));
         }
+    }
+
+    #[test]
+    fn a_writable_folder_that_was_replaced_is_refused() {
+        let host = tempfile::tempdir().unwrap();
+        let path = |name: &str| host.path().join(name);
+        fs::create_dir(path("out")).unwrap();
+        fs::create_dir(path("other")).unwrap();
+        let plan = plan(&[], &[(Path::new("/out"), &path("out"))]);
+        refuse(&plan).unwrap();
+        fs::rename(path("out"), path("away")).unwrap();
+        fs::rename(path("other"), path("out")).unwrap();
+        let error = refuse(&plan).unwrap_err().to_string();
+        assert!(error.contains("/out: it was replaced"), "{error}");
     }
 }

@@ -93,13 +93,14 @@ fn absolute(word: &OsStr) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::plan::WritableFolder;
+    use crate::sandbox::plan::{FolderId, WritableFolder};
 
     fn named(words: &[&str], read: &[&str]) -> Vec<PathBuf> {
         let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
         let folder = WritableFolder {
             inside: "/images".into(),
             source: "/srv/i".into(),
+            id: FolderId::default(),
             owner_uid: 1,
             owner_gid: 1,
             max_bytes: None,

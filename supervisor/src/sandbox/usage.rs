@@ -28,7 +28,7 @@ use crate::bounds::{
 };
 use crate::clock;
 
-pub use self::held::{Held, held_without_name};
+pub use self::held::{Held, HeldCount};
 
 /// Unit of `st_blocks`, bytes (inode(7)).
 const BLOCK_BYTES: u64 = 512;
@@ -228,7 +228,7 @@ fn on_disk(stat: &Stat) -> u64 {
 }
 
 /// How long to wait until the next count, milliseconds, when `room_bytes` are left and the last count took `took_ms`: not so
-/// long that a fast disk fills the room, and not more than half of a processor spent on counting.
+/// long that a fast disk fills the room, and not more than half of a processor spent on counting a server that runs.
 #[must_use]
 pub fn pause_ms(room_bytes: u64, took_ms: u64) -> u64 {
     /// What a fast disk, or the page cache before it, takes: 2 GiB a second.
@@ -259,8 +259,8 @@ impl FilesystemPlan {
             return Answer::Enforced;
         }
         let counted = format!(
-            "writable folders are counted every {METER_PAUSE_MS_MIN} to {METER_PAUSE_MS_MAX} ms and have no quota: \
-             what is written between two counts, or kept without name and descriptor, passes their max"
+            "writable folders are counted every {METER_PAUSE_MS_MIN} to {METER_PAUSE_MS_MAX} ms, less often where a count \
+             takes longer, and have no quota: what is written between two counts, or kept without name and descriptor, passes their max"
         );
         if unbounded.is_empty() && held.is_empty() {
             return Answer::Partial(counted);

@@ -7,6 +7,7 @@ pub mod clone;
 pub mod environment;
 pub mod fds;
 pub mod fork;
+pub mod kcmp;
 pub mod listener;
 pub mod mount;
 pub mod pass;

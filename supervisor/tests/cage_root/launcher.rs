@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use intercept_sandbox::policy::{Durability, TlsMode};
 use intercept_sandbox::sandbox::plan::{
-    AuditPlan, FilesystemPlan, NetworkPlan, PlannedHost, ResourcesPlan, WritableFolder,
+    AuditPlan, FilesystemPlan, FolderId, NetworkPlan, PlannedHost, ResourcesPlan, WritableFolder,
 };
 use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan, programs};
 
@@ -56,10 +56,12 @@ fn wishes(arguments: &mut impl Iterator<Item = OsString>) -> Wishes {
             "--facts" => wishes.facts = Some(text().into()),
             "--read" => wishes.read.push(text().into()),
             "--write" => {
-                let (inside, source, owner) = (text().into(), text().into(), text().parse().unwrap());
+                let (inside, source, owner) = (text().into(), PathBuf::from(text()), text().parse().unwrap());
+                let id = source.symlink_metadata().map(|metadata| FolderId::of(&metadata)).unwrap_or_default();
                 wishes.write.push(WritableFolder {
                     inside,
                     source,
+                    id,
                     owner_uid: owner,
                     owner_gid: owner,
                     max_bytes: None,

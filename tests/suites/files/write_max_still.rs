@@ -66,9 +66,51 @@ const SHRINKER: &str = r#"
     }
 "#;
 
+/// Descriptors in as many processes as it may have make a stop long, and a folder that is renamed all the time makes each count
+/// doubtful. What the clock says of a stop is the sign to take 420 MiB, and to give them back within a rest of three such stops.
+const RESTER: &str = r#"
+import os, signal, time
+null = os.open("/dev/null", os.O_RDONLY)
+try:
+    while True:
+        top = os.dup(null)
+except OSError:
+    os.closerange(top - 15, top + 1)
+def child(work):
+    if os.fork() == 0:
+        while True:
+            work()
+def rename():
+    os.mkdir("/out/a"); os.rename("/out/a", "/out/b"); os.rmdir("/out/b"); time.sleep(0.0002)
+child(rename)
+try:
+    while True:
+        child(signal.pause)
+except OSError:
+    pass
+rounds = 0
+begun = last = time.monotonic()
+while rounds < 5:
+    time.sleep(0.001)
+    stood, last = time.monotonic() - last, time.monotonic()
+    if last - begun > 60:
+        os._exit(8)
+    if stood < 0.1:
+        continue
+    for name in range(7):
+        large = os.open("/out/%d" % name, os.O_CREAT | os.O_WRONLY)
+        os.posix_fallocate(large, 0, 60 << 20)
+        os.close(large)
+    time.sleep(max(0.3, 1.5 * stood))
+    for name in range(7):
+        os.unlink("/out/%d" % name)
+    rounds, last = rounds + 1, time.monotonic()
+os._exit(7)
+"#;
+
 /// Runs `script` with a `max` of 64 MiB until it is stopped for good; on a busy machine that takes some counts.
 fn assert_found(arena: &Arena, script: &str) {
-    let session = shell(arena, ", max: 64M", "max: 64", &format!("exec perl -e '{WATCHER}{script}'")).start();
+    let session = shell(arena, ", max: 64M", "max: 64", &format!("exec {script}")).start();
     let (meter, _) = meter_and_leaf(&session);
     assert!(wait::becomes_true(Duration::from_secs(60), || !meter.is_alive()), "{}", session.stderr());
     let ended = session.ended();
@@ -79,12 +121,17 @@ fn assert_found(arena: &Arena, script: &str) {
 
 #[test]
 fn folders_that_are_renamed_while_they_are_counted_hide_nothing() {
-    arena::run(|arena| assert_found(arena, RENAMER));
+    arena::run(|arena| assert_found(arena, &format!("perl -e '{WATCHER}{RENAMER}'")));
 }
 
 #[test]
 fn a_server_that_empties_its_files_when_it_sees_the_count_is_found() {
-    arena::run(|arena| assert_found(arena, SHRINKER));
+    arena::run(|arena| assert_found(arena, &format!("perl -e '{WATCHER}{SHRINKER}'")));
+}
+
+#[test]
+fn a_server_that_is_stopped_for_long_has_no_time_to_pass_its_max_thereafter() {
+    arena::run(|arena| assert_found(arena, &format!("python3 -c '{RESTER}'")));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! time from calls. A server sees a walk through its folders when it looks out for it, so chance decides when one begins.
 
 use crate::bounds::{
-    FREEZE_EVERY_MS, FREEZE_REST_EXCESS_TIMES, FREEZE_REST_MS_MIN, FREEZE_REST_TIMES, FREEZE_SUSPECT_MS,
-    METER_PAUSE_MS_MIN,
+    FREEZE_EVERY_MS, FREEZE_NAMES_ONE_IN, FREEZE_REST_EXCESS_TIMES, FREEZE_REST_MS_MIN, FREEZE_REST_TIMES,
+    FREEZE_SUSPECT_MS, METER_PAUSE_MS_MIN,
 };
 
 /// When the next stops are due, nanoseconds since boot.
@@ -11,7 +11,7 @@ use crate::bounds::{
 pub(super) struct Pace {
     /// From when on a doubt may stop the server.
     doubt_ns: u64,
-    /// From when on too much by two counts in a row may stop it, certain or not.
+    /// From when on too much by two counts of names and descriptors in a row may stop it, certain or not.
     excess_ns: u64,
     /// From when on its descriptors are looked at without a doubt.
     look_ns: u64,
@@ -35,7 +35,7 @@ impl Pace {
         now_ns >= self.doubt_ns
     }
 
-    /// Whether too much by two counts in a row may stop it now, where a doubt may not.
+    /// Whether too much by two counts of names and descriptors in a row may stop it now, where a doubt may not.
     pub(super) const fn takes_excess(&self, now_ns: u64) -> bool {
         now_ns >= self.excess_ns
     }
@@ -43,6 +43,12 @@ impl Pace {
     /// Whether it is stopped before anything of it is looked at: one in two times while it is suspect, by `chance`.
     pub(super) const fn surprises(&self, now_ns: u64, chance: u64) -> bool {
         now_ns < self.suspect_ns && self.takes_doubts(now_ns) && chance.is_multiple_of(2)
+    }
+
+    /// Whether it is stopped for its names before they are looked at, by `chance`. Its rest is no matter: a server that measures a
+    /// stop knows how long it rests, and whatever it puts away when it sees a walk begin it would have until then.
+    pub(super) const fn surprises_names(&self, now_ns: u64, chance: u64) -> bool {
+        now_ns < self.suspect_ns && chance.is_multiple_of(FREEZE_NAMES_ONE_IN)
     }
 
     /// Whether it is stopped without a doubt now.
@@ -59,8 +65,8 @@ impl Pace {
         self.look_ns = end_ns.saturating_add(look_in_ns(rest_ns(FREEZE_REST_TIMES), chance));
     }
 
-    /// The pause until the next count, milliseconds: by `chance` from what the last count `took_ms` up to `longest_ms`, or to the end
-    /// of the rest where it is not certain.
+    /// The pause until the next count, milliseconds: by `chance` from what the last count `took_ms` of a server that ran up to
+    /// `longest_ms`, or to the end of the rest where it is not certain.
     pub(super) fn pause_ms(&self, now_ns: u64, longest_ms: u64, took_ms: u64, settled: bool, chance: u64) -> u64 {
         let least = took_ms.max(METER_PAUSE_MS_MIN);
         let rest_ms = self.doubt_ns.saturating_sub(now_ns).div_ceil(1_000_000);
@@ -125,6 +131,9 @@ mod tests {
         assert!(!pace.surprises((FREEZE_SUSPECT_MS + 1) * MS, 0), "it is forgotten");
         pace.stood_still(2 * MS, 3 * MS, 0);
         assert!(!pace.surprises(4 * MS, 0), "at its pace");
+        let names = |chance| pace.surprises_names(4 * MS, chance);
+        assert_eq!((0..800).filter(|chance| names(*chance)).count(), 100, "its names at no pace");
+        assert!(!pace.surprises_names((FREEZE_SUSPECT_MS + 1) * MS, 0));
     }
 
     #[test]

@@ -6,14 +6,17 @@ use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::sys::stat::fstat;
+use nix::unistd::Pid;
 
 use super::first::First;
 use super::{CountError, MeterError};
+use crate::bounds::{HELD_DESCRIPTORS_MAX, HELD_STEPS};
 use crate::sandbox::cgroup::Leaf;
-use crate::sandbox::plan::FilesystemPlan;
+use crate::sandbox::plan::{FilesystemPlan, WritableFolder};
 use crate::sandbox::rootfs;
-use crate::sandbox::usage::{self, Held, Usage};
+use crate::sandbox::usage::{self, Held, HeldCount, Usage};
 
 /// One folder under count.
 struct Folder {
@@ -32,6 +35,10 @@ pub(super) struct Scale {
     devices: HashSet<u64>,
     threads: File,
     proc: File,
+    /// A count of descriptors that goes on with the next look at a server that runs.
+    begun: Option<HeldCount>,
+    /// What the last whole one came to.
+    held: Held,
 }
 
 /// What the names of all folders came to.
@@ -59,6 +66,8 @@ pub(super) trait Sight {
     fn names(&self) -> Result<Names, CountError>;
     /// What the server holds open without a name.
     fn held(&mut self) -> Result<Held, CountError>;
+    /// The same of a server that runs, by the last whole count: where it holds many descriptors, this look is a part of the next one.
+    fn held_lately(&mut self) -> Result<Held, CountError>;
     /// What both come to.
     fn judge(&self, names: &Names, held: &Held) -> Finding;
 }
@@ -72,17 +81,46 @@ impl Scale {
             return Ok(None);
         }
         for folder in &plan.write {
-            let path = &folder.source;
-            let count = |source| MeterError::Count { path: path.clone(), source };
-            let mount = rootfs::countable(path)?;
-            let device = fstat(&mount).map_err(count)?.st_dev;
+            let (mount, device) = view(folder)?;
             match folder.counted_max() {
-                Some(bytes_max) => folders.push(Folder { path: path.clone(), bytes_max, mount, device }),
+                Some(bytes_max) => folders.push(Folder { path: folder.source.clone(), bytes_max, mount, device }),
                 None => drop(uncounted.insert(device)),
             }
         }
         let devices = folders.iter().map(|folder| folder.device).filter(|device| !uncounted.contains(device)).collect();
-        Ok(Some(Self { folders, devices, threads: leaf.threads_fd()?, proc: File::open("/proc")? }))
+        Ok(Some(Self {
+            folders,
+            devices,
+            threads: leaf.threads_fd()?,
+            proc: File::open("/proc")?,
+            begun: None,
+            held: Held::default(),
+        }))
+    }
+
+    /// Goes on with a count of descriptors, or begins one; whether it is whole.
+    fn count_held(&mut self, steps: u64) -> Result<bool, CountError> {
+        if self.devices.is_empty() {
+            return Ok(true);
+        }
+        let mut count = match self.begun.take() {
+            Some(count) => count,
+            None => HeldCount::begin(self.threads()?),
+        };
+        match count.go_on(self.proc.as_fd(), &self.devices, steps).map_err(CountError::Held)? {
+            Some(held) => self.held = held,
+            None => self.begun = Some(count),
+        }
+        Ok(self.begun.is_none())
+    }
+
+    fn threads(&mut self) -> Result<Vec<Pid>, CountError> {
+        let mut threads = String::new();
+        self.threads.rewind()?;
+        self.threads.read_to_string(&mut threads)?;
+        let number = |line: &str| line.parse().map(Pid::from_raw).map_err(|_| CountError::Held(Errno::EINVAL));
+        // 0 stands for a process of an outer pid namespace: not one of the run's.
+        threads.lines().filter(|line| *line != "0").map(number).collect()
     }
 
     /// The folders on the host, in the order of their places.
@@ -135,15 +173,14 @@ impl Sight for Scale {
     }
 
     fn held(&mut self) -> Result<Held, CountError> {
-        if self.devices.is_empty() {
-            return Ok(Held::default());
-        }
-        let mut threads = String::new();
-        self.threads.rewind()?;
-        self.threads.read_to_string(&mut threads)?;
-        // 0 stands for a process of an outer pid namespace: not one of the run's.
-        let threads = threads.lines().filter(|line| *line != "0");
-        usage::held_without_name(self.proc.as_fd(), threads, &self.devices).map_err(CountError::Held)
+        self.begun = None;
+        while !self.count_held(HELD_STEPS)? {}
+        Ok(self.held.clone())
+    }
+
+    fn held_lately(&mut self) -> Result<Held, CountError> {
+        self.count_held(HELD_STEPS)?;
+        Ok(self.held.clone())
     }
 
     fn judge(&self, names: &Names, held: &Held) -> Finding {
@@ -155,6 +192,10 @@ impl Sight for Scale {
                 return Finding::Over { text: format!("{folder} holds {excess}"), settled: names.settled };
             }
         };
+        if held.too_many {
+            let text = format!("the server holds more than {HELD_DESCRIPTORS_MAX} descriptors, too many to be counted");
+            return Finding::Over { text, settled: true };
+        }
         // Of a file without a name nobody can say in which of the folders it stood.
         for device in &self.devices {
             let sum = |bytes: u64, folder: &Folder| bytes.saturating_add(folder.bytes_max);
@@ -173,6 +214,14 @@ impl Sight for Scale {
     }
 }
 
+/// A folder to be counted, and its file system.
+fn view(folder: &WritableFolder) -> Result<(OwnedFd, u64), MeterError> {
+    let mount = rootfs::countable(&folder.source, folder.id)?;
+    let count = |source| MeterError::Count { path: folder.source.clone(), source };
+    let device = fstat(&mount).map_err(count)?.st_dev;
+    Ok((mount, device))
+}
+
 impl Finding {
     /// Whether that is certain.
     pub(super) const fn is_settled(&self) -> bool {
@@ -185,6 +234,7 @@ impl Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::plan::FolderId;
 
     fn scale(folders: &[(u64, u64)], devices: &[u64]) -> Scale {
         let nothing = || File::open("/dev/null").unwrap();
@@ -195,7 +245,14 @@ mod tests {
             device,
         };
         let folders = folders.iter().map(folder).collect();
-        Scale { folders, devices: devices.iter().copied().collect(), threads: nothing(), proc: nothing() }
+        Scale {
+            folders,
+            devices: devices.iter().copied().collect(),
+            threads: nothing(),
+            proc: nothing(),
+            begun: None,
+            held: Held::default(),
+        }
     }
 
     fn names(used: &[(u64, u64)]) -> Names {
@@ -203,7 +260,7 @@ mod tests {
     }
 
     fn held(bytes: &[(u64, u64)], moved: bool) -> Held {
-        Held { bytes: bytes.iter().copied().collect(), moved }
+        Held { bytes: bytes.iter().copied().collect(), moved, too_many: false }
     }
 
     #[test]
@@ -214,6 +271,52 @@ mod tests {
         assert!(matches!(judge(&[(1, 50)]), Finding::Room { bytes: 30, settled: true }));
         assert!(matches!(judge(&[(1, 81)]), Finding::Over { settled: false, .. }), "the room of 3 is not that of 1");
         assert!(matches!(judge(&[(2, 1 << 40)]), Finding::Room { bytes: 80, .. }), "a folder without max is there");
+    }
+
+    #[test]
+    fn a_folder_that_was_replaced_is_not_counted_in_place_of_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = WritableFolder {
+            inside: "/out".into(),
+            source: directory.path().canonicalize().unwrap(),
+            id: FolderId::default(),
+            owner_uid: 1,
+            owner_gid: 1,
+            max_bytes: Some(1 << 20),
+            by_quota: false,
+        };
+        let error = view(&folder).unwrap_err();
+        let MeterError::Folder(source) = &error else { panic!("{error}") };
+        assert!(source.act.contains("was replaced"), "{source}");
+        let id = FolderId::of(&directory.path().metadata().unwrap());
+        assert!(view(&WritableFolder { id, ..folder }).is_ok());
+    }
+
+    #[test]
+    fn more_descriptors_than_are_counted_are_too_much() {
+        let found = scale(&[(1, 100)], &[1]).judge(&names(&[]), &Held { too_many: true, ..Held::default() });
+        assert!(
+            matches!(&found, Finding::Over { text, settled: true } if text.contains("more than 65536 descriptors"))
+        );
+    }
+
+    #[test]
+    fn many_descriptors_are_counted_in_parts_unless_it_stands_still() {
+        let this = std::process::id().to_string();
+        let list = tempfile::tempdir().unwrap();
+        let path = list.path().join("threads");
+        std::fs::write(&path, format!("0\n{this}\n{this}\n")).unwrap();
+        let open = |path: &std::path::Path| File::open(path).unwrap();
+        let devices = HashSet::from([fstat(open(&path)).unwrap().st_dev]);
+        let mut scale = Scale { devices, threads: open(&path), proc: open("/proc".as_ref()), ..scale(&[], &[]) };
+        assert!(!scale.count_held(2).unwrap() && scale.begun.is_some(), "this process has more");
+        scale.held = Held { moved: true, ..Held::default() };
+        std::fs::write(&path, "x\n").unwrap();
+        assert!(!scale.count_held(1).unwrap() && scale.held.moved, "until then the last one stands");
+        while scale.begun.is_some() {
+            assert!(scale.held_lately().is_ok(), "it goes on with those that it read");
+        }
+        assert!(matches!(scale.held(), Err(CountError::Held(Errno::EINVAL))), "and reads them anew");
     }
 
     #[test]

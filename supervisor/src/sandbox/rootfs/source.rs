@@ -1,5 +1,6 @@
 //! What the plan shows: each source opened once, through no symbolic link, copied as a detached mount.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use nix::sys::stat::{SFlag, fstat};
 use super::place::Kind;
 use super::{RootfsError, while_at};
 use crate::sandbox::Plan;
-use crate::sandbox::plan::{FilesystemPlan, WritableFolder};
+use crate::sandbox::plan::{FilesystemPlan, FolderId, WritableFolder};
 use crate::sys::mount::{Depth, attr, clone_tree, set_attributes};
 
 /// A detached mount and where it goes.
@@ -43,6 +44,22 @@ fn kind_of(fd: &OwnedFd, path: &Path) -> Result<SFlag, RootfsError> {
     Ok(SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()))
 }
 
+/// `O_PATH` open of a writable folder, which must be the one that the plan looked at.
+fn open_folder(path: &Path, id: FolderId) -> Result<OwnedFd, RootfsError> {
+    let folder = File::from(open_plain(path)?);
+    let metadata = folder.metadata().map_err(|error| {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        while_at(path, "stat")(errno)
+    })?;
+    if FolderId::of(&metadata) != id {
+        return Err(while_at(path, "it was replaced since it was looked at")(Errno::ESTALE));
+    }
+    if !metadata.is_dir() {
+        return Err(while_at(path, "not a directory")(Errno::ENOTDIR));
+    }
+    Ok(folder.into())
+}
+
 /// The detached, read-only copy of a file or directory with all mounts below it.
 pub(super) fn read_only(path: &Path) -> Result<Source, RootfsError> {
     let source = open_plain(path)?;
@@ -66,10 +83,7 @@ pub(super) fn unless_listed(plan: &FilesystemPlan) -> u64 {
 /// The detached copy of a writable folder: this mount alone, owners mapped, no set-user-ID, no devices, and `more`.
 fn writable(folder: &WritableFolder, userns: &OwnedFd, more: u64) -> Result<Source, RootfsError> {
     let path = folder.source.as_path();
-    let source = open_plain(path)?;
-    if kind_of(&source, path)? != SFlag::S_IFDIR {
-        return Err(while_at(path, "not a directory")(Errno::ENOTDIR));
-    }
+    let source = open_folder(path, folder.id)?;
     let mount = clone_tree(source.as_fd(), Depth::One).map_err(while_at(path, "copy the mount"))?;
     let nosuid = if crate::weaken::in_force("nosuid-writable") { attr::NOSUID } else { 0 };
     set_attributes(mount.as_fd(), nosuid | attr::NODEV | more, Depth::One, Some(userns.as_fd())).map_err(|errno| {
@@ -82,9 +96,9 @@ fn writable(folder: &WritableFolder, userns: &OwnedFd, more: u64) -> Result<Sour
 /// A view of the writable folder at `path`, for counting: this mount alone, as it stands on the host, and nothing can be done through it.
 ///
 /// # Errors
-/// The path that cannot be opened as it is named.
-pub fn countable(path: &Path) -> Result<OwnedFd, RootfsError> {
-    let source = open_plain(path)?;
+/// The path that cannot be opened as it is named, or where another folder than that of `id` stands by now.
+pub fn countable(path: &Path, id: FolderId) -> Result<OwnedFd, RootfsError> {
+    let source = open_folder(path, id)?;
     let mount = clone_tree(source.as_fd(), Depth::One).map_err(while_at(path, "copy the mount"))?;
     let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     set_attributes(mount.as_fd(), attributes, Depth::One, None).map_err(while_at(path, "make it read-only"))?;
@@ -151,6 +165,49 @@ mod tests {
             assert_eq!((error.errno, error.path), (Errno::ELOOP, path));
         }
         assert_eq!(open_plain(&real.join("absent")).unwrap_err().errno, Errno::ENOENT);
+    }
+
+    #[test]
+    fn a_writable_folder_that_was_replaced_is_neither_counted_nor_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let parent = directory.path().canonicalize().unwrap();
+        let (path, other) = (parent.join("out"), parent.join("other"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        let id = FolderId::of(&std::fs::symlink_metadata(&path).unwrap());
+        let folder = WritableFolder {
+            inside: "/out".into(),
+            source: path.clone(),
+            id,
+            owner_uid: 1,
+            owner_gid: 1,
+            max_bytes: None,
+            by_quota: false,
+        };
+        assert!(open_folder(&path, id).is_ok());
+        std::fs::rename(&path, parent.join("away")).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let no_map = OwnedFd::from(File::open("/dev/null").unwrap());
+        for error in [countable(&path, id).unwrap_err(), writable(&folder, &no_map, 0).unwrap_err()] {
+            assert!(error.errno == Errno::ESTALE && error.act.contains("was replaced"), "{error}");
+        }
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(parent.join("away"), &path).unwrap();
+        assert!(open_folder(&path, id).is_ok(), "the one that was looked at");
+    }
+
+    #[test]
+    fn a_folder_that_got_the_number_of_a_removed_one_is_another() {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = directory.path().join("out");
+        std::fs::create_dir(&path).unwrap();
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert!(metadata.created().is_ok(), "its file system knows when it was made");
+        let id = FolderId::of(&metadata);
+        std::thread::sleep(std::time::Duration::from_millis(30)); // longer than a tick of the clock of stamps
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(open_folder(&path, id).unwrap_err().errno, Errno::ESTALE);
     }
 
     #[test]

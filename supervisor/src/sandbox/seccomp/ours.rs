@@ -3,6 +3,8 @@
 //! A violation here is a bug or an intruder, so the process dies (and with it the session) instead of going on with an
 //! error that nobody expected.
 
+use crate::sys::kcmp::KCMP_FILES;
+
 use super::table::{Action, Clause, Group, allowed, any_of, calls, is, is_own_pid, masked, ruled, when};
 
 /// Which of our processes a filter is for.
@@ -316,6 +318,12 @@ const METER: &[Group] = &[
         "folders, to be listed: it sees every name and no content",
     ),
     allowed(calls![SYS_getdents64], "listing them"),
+    ruled(
+        calls![SYS_kcmp],
+        &[when(&[is(2, KCMP_FILES)], Action::Allow)],
+        VIOLATION,
+        "which threads share their descriptors, so that they are looked at once",
+    ),
     LISTS_FOLDERS,
 ];
 

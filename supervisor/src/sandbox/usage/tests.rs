@@ -1,11 +1,11 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::*;
-use crate::sandbox::plan::WritableFolder;
+use crate::sandbox::plan::{FolderId, WritableFolder};
 
 fn whole(folder: &Path) -> Count {
     measure(File::open(folder).unwrap().as_fd(), u64::MAX).unwrap()
@@ -252,33 +252,6 @@ fn times_of_coarse_file_systems_are_taken_for_late() {
 }
 
 #[test]
-fn what_is_removed_and_kept_open_is_found_once() {
-    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    let device = folder.path().metadata().unwrap().dev();
-    let path = folder.path().join("kept");
-    let mut file = File::create(&path).unwrap();
-    file.write_all(&vec![7; 3 << 20]).unwrap();
-    file.sync_all().unwrap();
-    let again = file.try_clone().unwrap();
-    let proc = File::open("/proc").unwrap();
-    let this = std::process::id().to_string();
-    let held = |devices: &[u64]| {
-        let devices = devices.iter().copied().collect();
-        let held = held_without_name(proc.as_fd(), [this.as_str(), this.as_str()].into_iter(), &devices).unwrap();
-        held.bytes.get(&device).copied().unwrap_or(0)
-    };
-    let gone = held_without_name(proc.as_fd(), ["4194304"].into_iter(), &[device].into()).unwrap();
-    assert!(gone.moved && gone.bytes.is_empty(), "a thread that is gone is a doubt");
-    let before = held(&[device]);
-    fs::remove_file(&path).unwrap();
-    let found = held(&[device]) - before;
-    // Other tests of this process may have such a file, too; not of three megabytes.
-    assert!((3 << 20..5 << 20).contains(&found), "{found}");
-    assert_eq!(held(&[]), 0);
-    drop(again);
-}
-
-#[test]
 fn pauses_follow_the_room_and_the_work() {
     assert_eq!(pause_ms(0, 0), METER_PAUSE_MS_MIN);
     assert_eq!(pause_ms(512 << 20, 1), 256);
@@ -293,6 +266,7 @@ fn one_unbounded_folder_unbinds_files_and_is_named() {
         source: inside.into(),
         owner_uid: 1,
         owner_gid: 1,
+        id: FolderId::default(),
         max_bytes,
         by_quota: false,
     };

@@ -118,6 +118,12 @@ fn the_meter_opens_folders_and_nothing_else() {
     {
         assert_eq!(open(refused), ours::VIOLATION.value(), "{refused:#o}");
     }
+    let compare = |filter, kind| ours_says(filter, 1, libc::SYS_kcmp, [1, 1, kind, 0, 0, 0]);
+    assert_eq!(compare(Filter::meter, 2), Action::Allow.value(), "tables of descriptors");
+    for refused in [0, 1, 3, 7] {
+        assert_eq!(compare(Filter::meter, refused), ours::VIOLATION.value(), "{refused}");
+    }
+    assert_eq!(compare(Filter::relay, 2), ours::VIOLATION.value());
 }
 
 #[test]
