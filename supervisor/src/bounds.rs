@@ -115,13 +115,16 @@ pub const STDERR_SOCKET_WAIT_MS: i64 = 1;
 
 // monitor
 
-/// Longest wait for the relay's word that the client is gone, milliseconds from when the client's end was closed, or from the last look
-/// at which its log had grown: it reads what the client left first, each call with a record on disk. Past it the relay hangs, and the
-/// session ends.
+/// Longest wait for the relay's word, milliseconds, from when it is due, or from the last look at which its log had grown. Its word
+/// that the client is gone is due when the client's end was closed: it reads what the client left first, each call with a record on disk.
+/// Its last record is due when the server is gone: it delivers and records first what the server and egress left. Past it the relay
+/// hangs. As long as one record may take ([`EGRESS_RECORD_WAIT_MS`]): a disk that takes longer has failed.
 pub const RELAY_WORD_WAIT_MS: u64 = 10_000;
-/// Longest such wait of a relay whose log does grow, milliseconds: thousands of calls on a slow disk. One that was taken over could
+/// Longest such wait of a relay whose log does grow, milliseconds: thousands of records on a slow disk. One that was taken over could
 /// write for ever.
 pub const RELAY_WORD_WAIT_MAX_MS: u64 = 120_000;
+/// How long the relay may take, once its log is whole, to deliver what the client and people have not read, milliseconds.
+pub const DELIVERY_WAIT_MS: u64 = 2_000;
 
 /// Refused system calls that are answered and counted at once, before they get a pace. All kinds together are some ninety.
 pub const DENIALS_AT_ONCE_MAX: u32 = 512;
@@ -349,7 +352,7 @@ pub const EGRESS_RECORD_WAIT_MS: u64 = 10_000;
 pub const EGRESS_QUEUE_MAX: usize = 256;
 /// How long open connections get to end when the session finishes, milliseconds.
 pub const EGRESS_FINISH_WAIT_MS: u64 = 500;
-/// Different network events of one operation and verdict whose repeats are counted one by one; the rest share one counter.
+/// Different network events of one operation, verdict and neighbourhood whose repeats are counted one by one; the rest share one counter.
 pub const REPEATS_KEYS_MAX: usize = 64;
 /// Programs that a server may start at once with a record for each; beyond, they are counted by program.
 pub const EXECS_AT_ONCE_MAX: u64 = 64;

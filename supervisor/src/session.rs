@@ -72,7 +72,7 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     match guard(&plan, governing, log, raising, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
         Err(error) => {
-            ledger.close_for_the_dead(error.code(), &error.chain())?;
+            ledger.close_for_the_dead(error.code(), &error.chain(), 0)?;
             Err(error)
         }
     }
@@ -199,11 +199,20 @@ fn accept(plan: &Plan, answers: Vec<LayerReport>) -> Result<Vec<LayerReport>, Se
     Ok(layers)
 }
 
+/// The text of a log's end where the relay did not write it.
+const CUT_SHORT: &str = "the relay could not end the log: what it had not recorded is not in it";
+
 /// The last note, the host index, and the exit code of docs/cli.md.
 fn finish(ledger: Ledger, ended: &Ended) -> Result<Outcome, SessionError> {
     match ended.last {
         Some(point) => ledger.close(point)?,
-        None => ledger.close_for_the_dead(ended.cause.code(), "the relay could not end the log")?,
+        None => ledger.close_for_the_dead(ended.cause.code(), CUT_SHORT, ended.untold)?,
+    }
+    if ended.untold > 0 {
+        tracing::warn!(
+            "{} refused system calls are not in the log one by one: the relay did not take them",
+            ended.untold
+        );
     }
     let code = match (ended.cause, ended.terminated) {
         (EndCause::Client, true) => 0,

@@ -272,6 +272,12 @@ impl<M: Medium> Journal<M> {
         AuditError::Stopped { code, source: Some(error) }
     }
 
+    /// Whether records stand in the page cache alone.
+    #[cfg(test)]
+    pub(crate) const fn owes_sync(&self) -> bool {
+        self.unsynced
+    }
+
     #[cfg(test)]
     pub(super) fn set_quota(&mut self, bytes: u64) {
         self.quota = bytes;

@@ -1,8 +1,9 @@
 //! Counts equal events, so that a flood of them is a few records with a count and not a flood of records.
 //!
 //! The first of a kind is reported at once; later ones are counted and reported after a pause that doubles while they go
-//! on. Memory is bounded by [`REPEATS_KEYS_MAX`] kinds for each operation and verdict, so that a flood of one does not hide the
-//! other; whatever is beyond shares one counter, whose record shows the latest event.
+//! on. Memory is bounded by [`REPEATS_KEYS_MAX`] kinds for each class (of the network: operation, verdict and where the destination
+//! is), so that a flood of one class does not hide another. Whatever is beyond shares one counter of its class, whose record shows
+//! the latest event: a flood of one class does hide what is in it.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -34,7 +35,37 @@ pub trait Countable: Clone + Debug {
     fn one_of_many(self, others: Option<&Self>) -> Self;
 }
 
-/// What makes two network events equal, but for operation and verdict.
+/// Where a destination is. What costs a server nothing, its own loopback, does not take the slots of what an investigation looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Whereabouts {
+    /// No address is known: a name, another family of addresses.
+    Unknown,
+    /// In the server's own namespace: loopback, unspecified, an address that stands for a host of the policy (198.18.0.0/15).
+    Inside,
+    /// The host and its neighbours: private, shared, link-local (cloud metadata among them), unique local.
+    Near,
+    /// Any other.
+    Far,
+}
+
+impl Whereabouts {
+    fn of(address: Option<IpAddr>) -> Self {
+        match address.map(|address| address.to_canonical()) {
+            None => Self::Unknown,
+            Some(address) if address.is_loopback() || address.is_unspecified() => Self::Inside,
+            Some(IpAddr::V4(address)) => match address.octets() {
+                [198, 18 | 19, ..] => Self::Inside,
+                [100, 64..=127, ..] => Self::Near,
+                _ if address.is_private() || address.is_link_local() => Self::Near,
+                _ => Self::Far,
+            },
+            Some(IpAddr::V6(address)) if address.is_unique_local() || address.is_unicast_link_local() => Self::Near,
+            Some(IpAddr::V6(_)) => Self::Far,
+        }
+    }
+}
+
+/// What makes two network events equal, but for their class.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct NetKind {
     family: Option<String>,
@@ -48,11 +79,11 @@ pub struct NetKind {
 }
 
 impl Countable for NetEvent {
-    type Class = (NetOp, NetVerdict); // at most ten
+    type Class = (NetOp, NetVerdict, Whereabouts); // at most forty
     type Kind = NetKind;
 
     fn class(&self) -> Self::Class {
-        (self.op, self.verdict)
+        (self.op, self.verdict, Whereabouts::of(self.dst_ip))
     }
 
     fn kind(&self) -> NetKind {
@@ -271,7 +302,7 @@ mod tests {
         for n in 0..100_000 {
             assert_eq!(repeats.push(asked(&format!("x{n}")), 5), None);
         }
-        let class = &repeats.classes[&(NetOp::Dns, NetVerdict::Denied)];
+        let class = &repeats.classes[&(NetOp::Dns, NetVerdict::Denied, Whereabouts::Unknown)];
         assert_eq!((repeats.classes.len(), class.slots.len()), (1, REPEATS_KEYS_MAX));
         let mut latest = asked("latest");
         (latest.pid, latest.dst_port, latest.reason) = (Some(7), Some(53), "no such host".into());
@@ -308,6 +339,46 @@ mod tests {
         let mut allowed = asked("0");
         allowed.verdict = NetVerdict::Allowed;
         assert_eq!(repeats.push(allowed.clone(), 0), Some(allowed));
+    }
+
+    #[test]
+    fn a_flood_of_one_neighbourhood_leaves_the_others_their_slots() {
+        let to = |address: &str, port| {
+            let mut event = connected("tcp", "inet");
+            (event.dst_ip, event.dst_port) = (Some(address.parse().unwrap()), Some(port));
+            event
+        };
+        let mut repeats = Repeats::default();
+        for port in 0..10_000 {
+            let _ = repeats.push(to("127.0.0.1", port), 0);
+            let _ = repeats.push(to("8.8.8.8", port), 0);
+        }
+        for near in ["10.10.10.10", "169.254.169.254", "fd00:ec2::254", "::ffff:192.168.0.1", "100.100.100.200"] {
+            assert_eq!(repeats.push(to(near, 443), 0), Some(to(near, 443)));
+        }
+        assert_eq!(repeats.push(to("10.10.10.10", 443), 0), None, "counted by itself");
+        // Within one of them it is hidden: a count says that there were others, and shows one.
+        assert_eq!(repeats.push(to("9.9.9.9", 443), 0), None);
+        let _ = repeats.push(to("8.8.8.8", 10_001), 0);
+        let last = repeats.drain();
+        assert!(last.iter().any(|event| *event == NetEvent { count: 1, ..to("10.10.10.10", 443) }), "{last:?}");
+        assert!(last.iter().all(|event| event.dst_ip != Some("9.9.9.9".parse().unwrap())));
+        assert!(last.iter().any(|event| event.reason.starts_with(OVERFLOW_REASON) && event.count > 9000));
+    }
+
+    #[test]
+    fn an_address_is_inside_near_or_far() {
+        let of = |address: &str| Whereabouts::of(Some(address.parse().unwrap()));
+        for inside in ["127.3.2.1", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1", "198.18.0.1", "198.19.255.255"] {
+            assert_eq!(of(inside), Whereabouts::Inside, "{inside}");
+        }
+        for near in ["10.0.0.1", "172.16.7.7", "192.168.7.7", "169.254.169.254", "100.64.0.1", "fe80::1", "fd00::1"] {
+            assert_eq!(of(near), Whereabouts::Near, "{near}");
+        }
+        for far in ["1.1.1.1", "198.20.0.1", "100.128.0.1", "172.32.0.1", "2606:4700:4700::1111", "255.255.255.255"] {
+            assert_eq!(of(far), Whereabouts::Far, "{far}");
+        }
+        assert_eq!(Whereabouts::of(None), Whereabouts::Unknown);
     }
 
     #[test]

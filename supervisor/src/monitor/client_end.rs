@@ -1,33 +1,21 @@
 //! Whether the client is still there, as the kernel says it: the monitor polls the client's end for its closing and reads no byte.
 //!
-//! The relay says the same when it has read what the client left. A relay that hangs does not, and must not keep the session; one
-//! that works at it is known by its log, which grows.
+//! The relay says the same when it has read what the client left. One that hangs does not: the wait for its word has an end.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::poll::PollFlags;
 
-use crate::bounds::{RELAY_WORD_WAIT_MAX_MS, RELAY_WORD_WAIT_MS};
+use super::patience::Patience;
 
 /// The client's end of the session. A file or /dev/null is never closed by anybody: there the relay's word is all there is.
 #[derive(Debug)]
 pub struct ClientEnd {
     /// None once it is closed.
     stdin: Option<OwnedFd>,
-    /// What is waited for since.
-    word: Option<Word>,
-}
-
-/// The wait for the relay's word.
-#[derive(Clone, Copy, Debug)]
-struct Word {
-    /// When it is looked at next, nanoseconds since boot.
-    due_ns: u64,
-    /// When the relay should have said so whatever it does, nanoseconds since boot.
-    last_ns: u64,
-    /// The log's length when it was last looked at.
-    log_bytes: u64,
+    /// The wait for the relay's word, since then.
+    word: Option<Patience>,
 }
 
 impl ClientEnd {
@@ -56,27 +44,19 @@ impl ClientEnd {
     /// It was closed: the relay's time runs. Its log is `log_bytes` long.
     pub fn closed(&mut self, now_ns: u64, log_bytes: u64) {
         if self.stdin.take().is_some() {
-            let after = |milliseconds: u64| now_ns.saturating_add(milliseconds * 1_000_000);
-            let (due_ns, last_ns) = (after(RELAY_WORD_WAIT_MS), after(RELAY_WORD_WAIT_MAX_MS));
-            self.word = Some(Word { due_ns, last_ns, log_bytes });
+            self.word = Some(Patience::begin(now_ns, log_bytes));
         }
     }
 
     /// When the relay is looked at again, nanoseconds since boot.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
-        self.word.map(|word| word.due_ns)
+        self.word.map(|word| word.due_ns())
     }
 
     /// Whether the relay's time is over. Where its log has grown since the last look, to `log_bytes`, it gets more.
     pub fn is_over(&mut self, now_ns: u64, log_bytes: u64) -> bool {
-        let Some(word) = self.word.as_mut().filter(|word| now_ns >= word.due_ns) else { return false };
-        if log_bytes <= word.log_bytes || now_ns >= word.last_ns {
-            return true;
-        }
-        word.log_bytes = log_bytes;
-        word.due_ns = now_ns.saturating_add(RELAY_WORD_WAIT_MS * 1_000_000).min(word.last_ns);
-        false
+        self.word.as_mut().is_some_and(|word| word.is_over(now_ns, log_bytes))
     }
 }
 
@@ -91,6 +71,9 @@ mod tests {
     use nix::unistd::pipe2;
 
     use super::*;
+    use crate::bounds::RELAY_WORD_WAIT_MS;
+
+    const WAIT_NS: u64 = RELAY_WORD_WAIT_MS * 1_000_000;
 
     fn is_closed(end: &ClientEnd) -> bool {
         let mut fds = [PollFd::new(end.fd().unwrap(), ClientEnd::EVENTS)];
@@ -118,38 +101,13 @@ mod tests {
         assert!(!is_closed(&ClientEnd::new(nothing.into())));
     }
 
-    const WAIT_NS: u64 = RELAY_WORD_WAIT_MS * 1_000_000;
-
-    fn never_closed() -> ClientEnd {
-        ClientEnd::new(std::fs::File::open("/dev/null").unwrap().into())
-    }
-
     #[test]
     fn the_time_runs_once() {
-        let mut end = never_closed();
+        let mut end = ClientEnd::new(std::fs::File::open("/dev/null").unwrap().into());
         assert_eq!((end.due_ns(), end.is_over(u64::MAX, 0)), (None, false));
         end.closed(7, 100);
         end.closed(1_000_000_000, 100);
         assert_eq!((end.due_ns(), end.fd().is_none()), (Some(7 + WAIT_NS), true));
         assert!(!end.is_over(6 + WAIT_NS, 100) && end.is_over(7 + WAIT_NS, 100), "no byte more, no time more");
-    }
-
-    #[test]
-    fn a_relay_whose_log_grows_gets_more_time_and_not_for_ever() {
-        let mut end = never_closed();
-        end.closed(0, 100);
-        assert!(!end.is_over(WAIT_NS, 101));
-        assert_eq!(end.due_ns(), Some(2 * WAIT_NS));
-        assert!(end.is_over(2 * WAIT_NS, 101), "it stopped");
-        let mut end = never_closed();
-        end.closed(0, 0);
-        let mut looks = 0;
-        while let Some(due_ns) = end.due_ns()
-            && !end.is_over(due_ns, looks + 1)
-        {
-            looks += 1;
-            assert!(looks < 1000, "it goes on for ever");
-        }
-        assert_eq!(end.due_ns(), Some(RELAY_WORD_WAIT_MAX_MS * 1_000_000));
     }
 }

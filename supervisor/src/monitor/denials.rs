@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -15,6 +16,7 @@ use nix::errno::Errno;
 use crate::bounds::{
     DENIALS_A_SECOND_MAX, DENIALS_AT_ONCE_MAX, DENIALS_REST_MS, REPEATS_PAUSE_MAX_MS, REPEATS_PAUSE_MIN_MS,
 };
+use crate::clock;
 use crate::relay::messages::Denied;
 use crate::sys::listener::{self, Heard, Notice};
 use crate::weaken::in_force;
@@ -82,7 +84,7 @@ impl Denials {
         }
     }
 
-    /// Hands `send` what is due; `all` of it at the end of the session. What it does not take, and all after it, stays counted.
+    /// Hands `send` what is due; `all` of it when the server is gone. What it does not take, and all after it, stays counted.
     pub fn tell(&mut self, now_ns: u64, all: bool, mut send: impl FnMut(Denied) -> bool) {
         if self.rests_until_ns.is_some_and(|until| now_ns >= until) {
             self.rests_until_ns = None;
@@ -94,8 +96,7 @@ impl Denials {
             if tally.pending == 0 || !(all || tally.due_ns().is_some_and(|due| now_ns >= due)) {
                 continue;
             }
-            let Who { tid, comm } = tally.who;
-            if in_force("denials-told") && !send(Denied { call, count: tally.pending, tid, comm }) {
+            if in_force("denials-told") && !send(tally.denied(call)) {
                 self.held_until_ns = now_ns.saturating_add(DENIALS_REST_MS * MS);
                 return;
             }
@@ -146,11 +147,12 @@ struct Tally {
     pause_ns: u64,
 }
 
-/// A thread: its number on the host, and the name that it gives itself.
+/// A thread: its number on the host, the name that it gives itself, and when it waited for its answer, nanoseconds since boot.
 #[derive(Clone, Copy, Debug, Default)]
 struct Who {
     tid: u32,
     comm: [u8; 16],
+    at_ns: u64,
 }
 
 impl Tally {
@@ -160,6 +162,13 @@ impl Tally {
         }
         self.pending = self.pending.saturating_add(1);
         self.seen_ns = now_ns;
+    }
+
+    /// What is told of the call `call`. Only the first knows when: the others stand for a while, in which many calls come and go.
+    fn denied(&self, call: u32) -> Denied {
+        let Who { tid, comm, at_ns } = self.who;
+        let since_ns = NonZeroU64::new(at_ns).filter(|_| self.told_ns.is_none());
+        Denied { call, count: self.pending, tid, comm, since_ns }
     }
 
     /// At once for the first, after a pause that doubles for the others.
@@ -181,13 +190,14 @@ fn who(listener: BorrowedFd<'_>, notice: &Notice) -> Who {
     let mut comm = [0; 16];
     let read = File::open(format!("/proc/{}/comm", notice.tid)).and_then(|mut file| file.read(&mut comm));
     let length = read.unwrap_or(0);
+    let at_ns = clock::now().boot_ns;
     if !listener::still_waits(listener, notice) {
-        return Who::default();
+        return Who { at_ns, ..Who::default() };
     }
     if let Some(end) = comm[..length].iter().position(|byte| *byte == b'\n') {
         comm[end..].fill(0);
     }
-    Who { tid: notice.tid, comm }
+    Who { tid: notice.tid, comm, at_ns }
 }
 
 #[cfg(test)]
@@ -221,6 +231,26 @@ mod tests {
         assert_eq!((denials.tallies.len(), denials.due_ns()), (1, None));
         assert_eq!(all(&mut denials, 260_000), []);
         assert_eq!(denials.tallies.len(), 0, "it has stopped and would be new again");
+    }
+
+    #[test]
+    fn only_the_first_of_a_name_says_when_it_was_made() {
+        let mut denials = Denials::of(None, 0);
+        let since = |denials: &mut Denials, at_ms: u64| {
+            let (at_ns, mut since) = (at_ms * MS, Vec::new());
+            denials.tallies.entry(101).or_default().count(at_ns, || Who { at_ns, ..Who::default() });
+            denials.tell(at_ns, false, |denied| {
+                since.push(denied.since_ns.map(|since_ns| since_ns.get() / MS));
+                true
+            });
+            since
+        };
+        assert_eq!(
+            [5, 6, 1200, 4000].map(|at_ms| since(&mut denials, at_ms)),
+            [vec![Some(5)], vec![], vec![None], vec![None]]
+        );
+        denials.tell(100_000 * MS, false, |_| true);
+        assert_eq!(since(&mut denials, 100_001), [Some(100_001)], "forgotten, it is new again");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::lock_file::LockFile;
 use crate::audit::chain::{Hash, Head};
 use crate::audit::{
-    self, Actor, AuditError, Effect, Event, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
+    self, Actor, AuditError, Effect, Event, Gap, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
 };
 use crate::clock;
 use crate::fault::Stage;
@@ -95,15 +95,18 @@ impl Ledger {
         self.directory.close(signer, head(last), clock::now()).map(drop)
     }
 
-    /// Ends the log of a session without a relay that could: in a new segment that says where the old one stopped.
-    /// Call it when the relay, if there was one, is reaped.
+    /// Ends the log of a session without a relay that could: in a new segment that says where the old one stopped, and how many refused
+    /// system calls were never told, `untold`. Call it when the relay, if there was one, is reaped.
     ///
     /// # Errors
     /// As [`Ledger::close`].
-    pub fn close_for_the_dead(mut self, code: &str, text: &str) -> Result<(), AuditError> {
+    pub fn close_for_the_dead(mut self, code: &str, text: &str, untold: u64) -> Result<(), AuditError> {
         let mut journal = self.directory.take_over(self.durability, self.mark, clock::now())?;
-        let event = Event::new(Kind::SessionEnd).with_effect(Effect::Denied).with_reason(code, text);
-        let last = journal.append(clock::now(), &event)?.head();
+        let mut gap = Event::new(Kind::AuditGap);
+        gap.gap = Some(Gap { source: "calls", count: untold });
+        let end = Event::new(Kind::SessionEnd).with_effect(Effect::Denied).with_reason(code, text);
+        let both = [gap, end];
+        let last = journal.append_all(clock::now(), if untold > 0 { &both } else { &both[1..] })?.head();
         drop(journal);
         let signer = signer(&mut self.signer)?;
         self.directory.close(signer, last, clock::now()).map(drop)
@@ -182,6 +185,25 @@ mod tests {
     fn notes(path: &Path) -> Vec<u64> {
         let text = std::fs::read(path.join("notes")).unwrap();
         Notes::parse(&text).notes.iter().map(|note| note.head.seq).collect()
+    }
+
+    #[test]
+    fn what_the_relay_was_never_told_stands_before_the_end() {
+        for (untold, wanted) in
+            [(0, vec!["audit.segment", "session.end"]), (7, vec!["audit.segment", "audit.gap", "session.end"])]
+        {
+            let root = tempfile::tempdir().unwrap();
+            let ledger = ledger(root.path());
+            let path = ledger.directory.path().join("000002.jsonl");
+            ledger.close_for_the_dead("relay_silent", "why", untold).unwrap();
+            let text = std::fs::read_to_string(path).unwrap();
+            let records: Vec<serde_json::Value> =
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!(records.iter().map(|record| record["type"].as_str().unwrap()).collect::<Vec<_>>(), wanted);
+            if untold > 0 {
+                assert_eq!(records[1]["gap"], serde_json::json!({"source": "calls", "count": untold}));
+            }
+        }
     }
 
     #[test]

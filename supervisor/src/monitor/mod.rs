@@ -11,6 +11,7 @@ pub mod janitor;
 pub mod ledger;
 pub mod lock_file;
 pub mod meter;
+pub mod patience;
 pub mod pin_store;
 pub mod policy_watch;
 pub mod reload;

@@ -1,6 +1,8 @@
 //! The monitor after launch: it waits. A death, a signal, a clock or a 48-byte message ends the session, and the server
 //! never outlives any of us (P8).
 
+mod telling;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -14,13 +16,14 @@ use super::client_end::ClientEnd;
 use super::denials::Denials;
 use super::ledger::Ledger;
 use super::meter;
+use super::patience::Patience;
 use super::pin_store::PinStore;
 use super::reload::{ReloadError, Reloader};
 use super::signals::Signals;
 use crate::clock;
 use crate::egress::dialer;
 use crate::egress::probes::Probes;
-use crate::relay::messages::{EndCause, FromRelay, LogPoint, ToRelay};
+use crate::relay::messages::{EndCause, FromRelay, LogPoint};
 use crate::sandbox::cgroup::{CgroupError, Leaf};
 use crate::sandbox::running::{Ending, Running};
 use crate::weaken;
@@ -29,8 +32,6 @@ use crate::weaken;
 const STDIN_GRACE: Duration = Duration::from_millis(1000);
 /// How long it may take after SIGTERM, before cgroup.kill.
 const TERM_GRACE: Duration = Duration::from_millis(500);
-/// How long the relay may take to deliver what the server last said and to write the last record.
-const FINISH_GRACE: Duration = Duration::from_millis(2000);
 
 /// Why the watch itself failed; everything is killed then.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,8 @@ pub struct Ended {
     pub terminated: bool,
     /// The relay's last record; none when the relay died and the log must be closed by the monitor.
     pub last: Option<LogPoint>,
+    /// Refused system calls that were counted and that the relay was never told.
+    pub untold: u64,
 }
 
 /// Everything that the monitor holds while it waits.
@@ -105,7 +108,7 @@ enum Phase {
     Terminating,
     /// cgroup.kill was written.
     Killed,
-    /// It is gone; the relay finishes.
+    /// It is gone; the relay is told the rest, and finishes.
     Draining,
 }
 
@@ -114,6 +117,8 @@ enum Phase {
 enum Source {
     Signals,
     Control,
+    /// The relay's socket takes more: something is still to be told.
+    Room,
     Server,
     /// The client's end is closed.
     Client,
@@ -133,6 +138,10 @@ struct State {
     cause: Option<EndCause>,
     ending: Option<Ending>,
     last: Option<LogPoint>,
+    /// The wait for the relay's last record, when the server is gone.
+    patience: Option<Patience>,
+    /// The relay knows that the server is gone.
+    end_told: bool,
     due_ns: Option<u64>,
     start_ns: u64,
     wall_ns: Option<u64>,
@@ -152,6 +161,8 @@ impl Watch<'_> {
             cause: None,
             ending: None,
             last: None,
+            patience: None,
+            end_told: false,
             due_ns: None,
             start_ns: start,
             wall_ns: self.wall.map(|wall| start.saturating_add(nanoseconds(wall))),
@@ -165,6 +176,7 @@ impl Watch<'_> {
                 match source {
                     Source::Signals => self.hear_signals(&mut state)?,
                     Source::Control => self.hear_relay(&mut state)?,
+                    Source::Room => {} // below
                     Source::Server => self.server_gone(&mut state)?,
                     Source::Ceilings => self.look_at_ceilings(&state),
                     Source::Denials => self.denials.hear(clock::now().boot_ns),
@@ -177,7 +189,8 @@ impl Watch<'_> {
             if self.ceilings.due_ns().is_some_and(|due| clock::now().boot_ns >= due) {
                 self.look_at_ceilings(&state);
             }
-            self.tell_denials(&state, false);
+            self.tell_denials(&state);
+            self.tell_end(&mut state);
             self.look_at_policy(&mut state)?;
             if !state.takes_policies() {
                 self.reload.rest();
@@ -191,12 +204,13 @@ impl Watch<'_> {
         self.crew.iter().try_for_each(Child::doom)?;
         let cause = state.cause.unwrap_or(EndCause::Server);
         let ending = state.ending.unwrap_or(Ending::Killed);
-        Ok(Ended { cause, ending, terminated: state.terminated, last: state.last })
+        Ok(Ended { cause, ending, terminated: state.terminated, last: state.last, untold: self.denials.pending() })
     }
 
     fn wait(&self, state: &State) -> Result<Vec<Source>, WatchError> {
         let mut wanted: Vec<(Source, BorrowedFd<'_>)> = vec![(Source::Signals, self.signals.fd())];
         wanted.extend(state.relay_alive.then(|| (Source::Control, self.control.as_fd())));
+        wanted.extend(state.owes_end().then(|| (Source::Room, self.control.as_fd())));
         wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
         wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
         wanted.extend(self.ceilings.fds().map(|fd| (Source::Ceilings, fd)));
@@ -214,31 +228,6 @@ impl Watch<'_> {
         }
         let spoke = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
         Ok(polled.iter().zip(&wanted).filter(|(fd, _)| spoke(fd)).map(|(_, (source, _))| *source).collect())
-    }
-
-    /// pid 1 of the server's namespace has ended, and with it every process in the namespace.
-    fn server_gone(&mut self, state: &mut State) -> Result<(), WatchError> {
-        let ending = match self.running.take() {
-            Some(running) => running.wait()?,
-            None => Ending::Killed,
-        };
-        state.ending = Some(ending);
-        let cause = *state.cause.get_or_insert(EndCause::Server);
-        state.phase = Phase::Draining;
-        state.due_ns = Some(clock::now().boot_ns.saturating_add(nanoseconds(FINISH_GRACE)));
-        self.look_at_ceilings(state); // before the relay says how it ended
-        self.tell_denials(state, true);
-        let finish = ToRelay::Finish { cause, status: ending.wait_status() };
-        if state.relay_alive
-            && let Err(error) = finish.send(self.control.as_fd())
-        {
-            state.give_up(EndCause::RelaySilent);
-            tracing::error!("relay: {error}");
-        }
-        self.leaf.kill()?; // nothing is left of the server; while the relay ends its log:
-        self.probes = None; // what they have told is in the ring
-        self.ledger.make_ready();
-        Ok(())
     }
 
     fn hear_relay(&mut self, state: &mut State) -> Result<(), WatchError> {
@@ -276,7 +265,7 @@ impl Watch<'_> {
                 state.relay_alive = false;
                 self.end(cause, state)?;
             }
-            FromRelay::Finished(point) => state.last = Some(point),
+            FromRelay::Finished(point) => state.finished(point),
             FromRelay::PolicyTaken(sha256) => self.policy_taken(sha256, state)?,
             FromRelay::RejectionTaken => {
                 let done = self.reload.rejection_taken();
@@ -350,29 +339,6 @@ impl Watch<'_> {
             }
         }
         Ok(())
-    }
-
-    /// What the kernel counted at the run's ceilings, told to the relay where it grew.
-    fn look_at_ceilings(&mut self, state: &State) {
-        let seen = self.ceilings.look(self.leaf, clock::now().boot_ns).filter(|_| state.relay_alive);
-        if let Some(Err(error)) = seen.map(|seen| ToRelay::Ceilings(seen).send(self.control.as_fd())) {
-            tracing::warn!("relay: {error}"); // its pidfd says the rest
-        }
-    }
-
-    /// What the filter refused, told as far as the relay keeps up: three quarters of its socket stay free for what it must hear.
-    fn tell_denials(&mut self, state: &State, all: bool) {
-        let control = self.control.as_fd();
-        self.denials.tell(clock::now().boot_ns, all, |denied| {
-            let mut room = [PollFd::new(control, PollFlags::POLLOUT)];
-            let has_room = poll(&mut room, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
-            // A relay that is gone hears nothing: its pidfd says the rest.
-            !state.relay_alive || (has_room && ToRelay::Denied(denied).send(control).is_ok())
-        });
-        let lost = if all { self.denials.pending() } else { 0 };
-        if lost > 0 {
-            tracing::warn!("{lost} refused system calls are not in the log: the relay was behind");
-        }
     }
 
     /// A policy file that changed, or that somebody asks about, is read and handed to the relay.
@@ -454,8 +420,7 @@ impl Watch<'_> {
                 state.phase = Phase::Killed;
                 state.due_ns = None;
             }
-            // The relay hangs, or the client does not read: its last bytes are lost to it.
-            Phase::Draining => state.give_up(EndCause::RelaySilent),
+            Phase::Draining => state.look_at_drain(now, self.ledger.log_bytes()),
         }
         Ok(())
     }
@@ -467,6 +432,7 @@ impl Source {
         match self {
             Self::Ceilings => PollFlags::POLLPRI,
             Self::Client => ClientEnd::EVENTS,
+            Self::Room => PollFlags::POLLOUT,
             _ => PollFlags::POLLIN,
         }
     }

@@ -38,11 +38,13 @@ pub(super) enum Heard {
 pub(super) struct EgressDesk {
     channel: Channel,
     buffer: Vec<u8>,
+    /// It was told to finish: what it still counts comes at once, hundreds of it.
+    finishing: bool,
 }
 
 impl EgressDesk {
     pub(super) fn new(channel: Channel) -> Self {
-        Self { channel, buffer: Vec::new() }
+        Self { channel, buffer: Vec::new(), finishing: false }
     }
 
     pub(super) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -51,6 +53,7 @@ impl EgressDesk {
 
     /// Tells egress something.
     pub(super) fn tell(&mut self, reply: Reply) -> Result<(), DeskError> {
+        self.finishing |= reply == Reply::Finish;
         report::encode_reply(&reply, &mut self.buffer)?;
         match self.channel.send(&self.buffer)? {
             Sent::Done => Ok(()),
@@ -58,7 +61,8 @@ impl EgressDesk {
         }
     }
 
-    /// Records what egress has to say. `calls` are the calls in flight: a flow belongs to one of them.
+    /// Records what egress has to say. `calls` are the calls in flight: a flow belongs to one of them. Each report is on disk then,
+    /// until egress is told to finish: from there on with the next record that something waits for, `session.end` at last.
     pub(super) fn hear(&mut self, now: Now, calls: &[String], journal: &mut Journal) -> Result<Heard, RelayError> {
         let corr = calls.join(",");
         for _ in 0..REPORTS_A_TURN {
@@ -68,7 +72,7 @@ impl EgressDesk {
                 Received::Message => {}
             }
             let report = report::decode_report(&self.buffer).map_err(DeskError::from)?;
-            if let Some(ticket) = record(&report, now, &corr, journal)? {
+            if let Some(ticket) = record(&report, now, &corr, journal, self.finishing)? {
                 self.tell(Reply::Recorded { ticket })?;
             }
         }
@@ -76,8 +80,9 @@ impl EgressDesk {
     }
 }
 
-/// Writes one record; the ticket that waits for it.
-fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal) -> Result<Option<u64>, AuditError> {
+/// Writes one record; the ticket that waits for it. Where nobody waits for it and it is one of the `last`, it is not synced by itself:
+/// on a slow disk the relay would be at it for minutes.
+fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal, last: bool) -> Result<Option<u64>, AuditError> {
     match report {
         Report::Lost { count } => lost("ring", *count, now, journal),
         Report::LostExecs { count } => lost("execs", *count, now, journal),
@@ -104,7 +109,10 @@ fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal) -> Resul
             event.severity = net.self_test.then_some(Severity::Info);
             event.net = Some(net);
             event.corr = Some(corr).filter(|corr| !corr.is_empty());
-            let _on_disk = journal.append(now, &event)?;
+            let _committed = match ticket {
+                None if last => journal.append_unsynced(now, &event)?,
+                _ => journal.append(now, &event)?,
+            };
             Ok(*ticket)
         }
     }
@@ -138,6 +146,7 @@ fn started(start: &ExecStart) -> Proc<'_> {
 mod tests {
     use super::*;
     use crate::audit::SessionDirectory;
+    use crate::egress::report::NetEvent;
     use crate::policy::Durability;
     use crate::relay::test_log;
 
@@ -177,7 +186,7 @@ mod tests {
             Report::Lost { count: 4 },
         ];
         for (report, corr) in reports.iter().zip(["c1,c2", "", "", ""]) {
-            assert_eq!(record(report, now, corr, &mut journal).unwrap(), None);
+            assert_eq!(record(report, now, corr, &mut journal, false).unwrap(), None);
         }
         let records = test_log::records(root.path());
         let [first, second, execs, ring] = &records[..] else { panic!("{records:#?}") };
@@ -191,5 +200,43 @@ mod tests {
         assert!(second["corr"].is_null());
         assert_eq!((&execs["gap"]["source"], &execs["gap"]["count"]), (&"execs".into(), &3.into()));
         assert_eq!((&ring["gap"]["source"], &ring["gap"]["count"]), (&"ring".into(), &4.into()));
+    }
+
+    #[test]
+    fn what_is_told_last_is_synced_with_the_next_that_something_waits_for() {
+        let root = tempfile::tempdir().unwrap();
+        let now = Now { wall_ns: 1, boot_ns: 1 };
+        let opened = SessionDirectory::create(root.path(), &"a".repeat(32), Durability::Strict, now).unwrap();
+        let mut journal = opened.journal;
+        let denied = NetEvent::new(NetOp::Connect, NetVerdict::Denied);
+        let mut owes = |ticket, last| {
+            let report = Report::Net { ticket, event: denied.clone() };
+            assert_eq!(record(&report, now, "", &mut journal, last).unwrap(), ticket);
+            journal.owes_sync()
+        };
+        assert!(!owes(None, false), "while the server runs each is on disk at once");
+        assert!(owes(None, true) && owes(None, true), "nothing waits for it");
+        assert!(!owes(Some(1), true), "a connection waits for it, and what came before is on disk, too");
+    }
+
+    #[test]
+    fn egress_that_was_told_to_finish_is_known_to() {
+        let root = tempfile::tempdir().unwrap();
+        let now = Now { wall_ns: 1, boot_ns: 1 };
+        let opened = SessionDirectory::create(root.path(), &"a".repeat(32), Durability::Strict, now).unwrap();
+        let mut journal = opened.journal;
+        let (ours, theirs) = Channel::pair().unwrap();
+        let mut desk = EgressDesk::new(ours);
+        let mut datagram = Vec::new();
+        let event = NetEvent::new(NetOp::Connect, NetVerdict::Denied);
+        report::encode(&Report::Net { ticket: None, event }, &mut datagram).unwrap();
+        for (reply, owes) in
+            [(Reply::GateOpen { opened_ns: 7 }, false), (Reply::Finish, true), (Reply::Recorded { ticket: 1 }, true)]
+        {
+            desk.tell(reply).unwrap();
+            assert_eq!(theirs.send(&datagram).unwrap(), Sent::Done);
+            assert_eq!(desk.hear(now, &[], &mut journal).unwrap(), Heard::Enough);
+            assert_eq!(journal.owes_sync(), owes, "{reply:?}");
+        }
     }
 }

@@ -331,11 +331,13 @@ impl Gate {
         }
     }
 
-    /// The calls that are being executed, by the name that joins their records.
-    pub(super) fn calls_in_flight(&self) -> Vec<String> {
+    /// The calls that are being executed and came before `at_ns`, nanoseconds since boot, by the name that joins their records.
+    pub(super) fn calls_in_flight(&self, at_ns: u64) -> Vec<String> {
         self.asked
             .pending()
-            .filter(|(ours, entry)| matches!(entry.payload, Asked::Call { .. }) && !self.is_parked(ours))
+            .filter(|(ours, entry)| {
+                matches!(entry.payload, Asked::Call { since_ns, .. } if since_ns <= at_ns) && !self.is_parked(ours)
+            })
             .map(|(ours, _)| corr(&ours))
             .collect()
     }

@@ -7,6 +7,7 @@
 mod end_cause;
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -138,6 +139,9 @@ pub struct Denied {
     pub tid: u32,
     /// The name that this thread gives itself (comm), filled with zeros; any bytes.
     pub comm: [u8; 16],
+    /// When the first of them was made, nanoseconds since boot, where it is the first of its name. None of later ones, which stand for
+    /// up to a minute.
+    pub since_ns: Option<NonZeroU64>,
 }
 
 /// Monitor to relay.
@@ -291,10 +295,11 @@ impl ToRelay {
                 number: u32::try_from(oom_kills).unwrap_or(u32::MAX),
                 point: LogPoint { seq: forks_refused, hash: [0; 32] },
             },
-            Self::Denied(Denied { call, count, tid, comm }) => {
+            Self::Denied(Denied { call, count, tid, comm, since_ns }) => {
                 let mut who = [0; 32];
                 who[..4].copy_from_slice(&tid.to_le_bytes());
                 who[4..20].copy_from_slice(&comm);
+                who[20..28].copy_from_slice(&since_ns.map_or(0, NonZeroU64::get).to_le_bytes());
                 Raw { tag: TAG_DENIED, number: call, point: LogPoint { seq: count, hash: who } }
             }
         }
@@ -312,11 +317,12 @@ impl ToRelay {
             TAG_POLICY => Self::Policy(Attached::at(raw.point)),
             TAG_REJECTED => Self::Rejected(Rejection::from_number(raw.number)?, Attached::at(raw.point)),
             TAG_DENIED => {
-                let [a, b, c, d, rest @ ..] = raw.point.hash;
-                let mut comm = [0; 16];
-                comm.copy_from_slice(&rest[..16]);
-                let (call, count) = (raw.number, raw.point.seq);
-                Self::Denied(Denied { call, count, tid: u32::from_le_bytes([a, b, c, d]), comm })
+                let (mut tid, mut comm, mut since) = ([0; 4], [0; 16], [0; 8]);
+                tid.copy_from_slice(&raw.point.hash[..4]);
+                comm.copy_from_slice(&raw.point.hash[4..20]);
+                since.copy_from_slice(&raw.point.hash[20..28]);
+                let (call, count, tid) = (raw.number, raw.point.seq, u32::from_le_bytes(tid));
+                Self::Denied(Denied { call, count, tid, comm, since_ns: NonZeroU64::new(u64::from_le_bytes(since)) })
             }
             TAG_CEILINGS => Self::Ceilings(Incidents { oom_kills: raw.number.into(), forks_refused: raw.point.seq }),
             _ => return None,

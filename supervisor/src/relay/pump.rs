@@ -31,6 +31,8 @@ use crate::wire::frame::{FrameSplitter, READ_BYTES};
 
 /// Lines of one side handled before the others are heard.
 const FRAMES_A_TURN: usize = 64;
+/// Messages of the monitor handled in one turn: it tells dozens of refused calls at once, and each turn can take a while.
+const MESSAGES_A_TURN: usize = 64;
 /// Longest sleep: the journal's checkpoint falls due by time too.
 const SLEEP_NS_MAX: u64 = AUDIT_CHECKPOINT_SECONDS * 1_000_000_000;
 
@@ -285,8 +287,20 @@ impl Pump {
         PollTimeout::try_from(left_ns.min(SLEEP_NS_MAX).div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX)
     }
 
-    /// A message of the monitor; true when the session is over.
+    /// What the monitor says; true when the session is over.
     fn hear_monitor(&mut self) -> Result<bool, RelayError> {
+        for _ in 0..MESSAGES_A_TURN {
+            if self.hear_message()? {
+                return Ok(true);
+            }
+            if !ending::readable(Some(self.control.as_fd()))? {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn hear_message(&mut self) -> Result<bool, RelayError> {
         match ToRelay::receive(self.control.as_fd())? {
             None => Err(RelayError::MonitorGone),
             Some((ToRelay::GateOpen { opened_ns }, _)) => {
@@ -302,7 +316,9 @@ impl Pump {
                 Ok(false)
             }
             Some((ToRelay::Denied(denied), _)) => {
-                denials::record(&denied, &self.gate.calls_in_flight(), clock::now(), &mut self.journal)?;
+                // Of what is told later nobody can say any more which call it was made for.
+                let calls = denied.since_ns.map_or_else(Vec::new, |since_ns| self.gate.calls_in_flight(since_ns.get()));
+                denials::record(&denied, &calls, clock::now(), &mut self.journal)?;
                 Ok(false)
             }
             Some((ToRelay::Pin(answer, attached), text)) => {
@@ -336,7 +352,7 @@ impl Pump {
 
     fn hear_egress(&mut self, now: Now) -> Result<(), RelayError> {
         let Some(egress) = &mut self.egress else { return Ok(()) };
-        if egress.hear(now, &self.gate.calls_in_flight(), &mut self.journal)? == Heard::End {
+        if egress.hear(now, &self.gate.calls_in_flight(now.boot_ns), &mut self.journal)? == Heard::End {
             // The monitor sees the process end and ends the session; there is nothing more to hear.
             self.egress = None;
         }

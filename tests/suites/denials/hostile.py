@@ -27,6 +27,18 @@ def flood(wanted):
     return "started"
 
 
+def depart(wanted):
+    time.sleep(wanted["before_s"])
+    # A notification of one line, which keeps who reads it busy.
+    items = ", ".join(['"' + "x" * 60 + '"'] * (wanted["line_mib"] << 14))
+    note = '{"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": [%s]}}'
+    if items:
+        print(note % items, flush=True)
+    for number in wanted["numbers"]:
+        call(number, [(1 << 53) - 1] * 6)
+    os._exit(7)
+
+
 def ordinary(wanted):
     done = [subprocess.run(command, capture_output=True, text=True) for command in wanted["commands"]]
     return [f"{one.returncode} {one.stdout[-200:]}{one.stderr[-300:]}" for one in done]
@@ -37,11 +49,12 @@ def respond(message):
         version = message["params"]["protocolVersion"]
         return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
     if message["method"] == "tools/list":
-        names = ["tries", "flood", "ordinary", "echo"]
+        names = ["tries", "flood", "depart", "ordinary", "echo"]
         return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in names]}
     if message["method"] == "tools/call":
         wanted = message["params"]["arguments"]
-        done = {"tries": tries, "flood": flood, "ordinary": ordinary, "echo": str}[message["params"]["name"]](wanted)
+        tools = {"tries": tries, "flood": flood, "depart": depart, "ordinary": ordinary, "echo": str}
+        done = tools[message["params"]["name"]](wanted)
         return {"content": [{"type": "text", "text": json.dumps(done)}]}
     return {}
 

@@ -1,5 +1,7 @@
 //! What the server's filter refuses: the server reads `EPERM`, and the log says which call, how often, and during which tool call.
 
+mod departing;
+
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 /// Calls that are answered at once, and a second after that (`DENIALS_AT_ONCE_MAX`, `DENIALS_A_SECOND_MAX`).
 const AT_ONCE: u64 = 512;
 const A_SECOND: u64 = 400;
-const TOOLS: [&str; 4] = ["tries", "flood", "ordinary", "echo"];
+const TOOLS: [&str; 5] = ["tries", "flood", "depart", "ordinary", "echo"];
 
 fn run(arena: &Arena) -> Run {
     arena.folder("bin");
@@ -118,6 +120,26 @@ fn a_refused_call_is_recorded_at_once_with_its_thread_and_the_tool_call_in_fligh
         assert_eq!(denial["reason"]["code"], "refused_call");
         let call = requests.iter().find(|record| record["mcp"]["tool"] == "tries").expect("the call is recorded");
         assert_eq!(denial["corr"], call["corr"]);
+    });
+}
+
+/// The count of a flood is told later, while another tool call is in flight that has nothing to do with it.
+#[test]
+fn a_count_that_is_told_later_names_no_tool_call() {
+    arena::run(|arena| {
+        let (mut session, _) = start(&run(arena));
+        let calls = json!([[libc::SYS_ptrace, [16, 1]]]);
+        session.call("tries", json!({"calls": calls, "pause_s": 0.3}));
+        session.call("tries", json!({"calls": calls}));
+        session.call("tries", json!({"calls": [], "pause_s": 2}));
+        assert_eq!(session.finish().code, 0);
+        let records = denials();
+        let (first, rest) = records.split_first().expect("a first record");
+        assert_eq!(counts(&records)["ptrace"], 2, "{records:#?}");
+        let requests = records::of_type(DEFAULT_DIRECTORY, "mcp.request");
+        let call = requests.iter().find(|record| record["mcp"]["tool"] == "tries").expect("the call is recorded");
+        assert_eq!(first["corr"], call["corr"], "{records:#?}");
+        assert!(rest.len() == 1 && rest[0].get("corr").is_none(), "{records:#?}");
     });
 }
 

@@ -30,6 +30,7 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     // Refused calls.
     row("denials-told", "denials", "each_refused_call_is_recorded_and_answered_with_eperm"),
+    row("denials-rest", "denials", "departing::a_relay_that_was_behind_hears_of_every_refused_call_before_the_end"),
     row("denials-pace", "denials", "a_flood_of_refused_calls_is_counted_at_a_pace_and_holds_up_nobody"),
     // The pipe.
     row("duplicate-id", "lib", "wire::ids::tests::duplicate_in_flight_id_is_refused_and_free_after_the_answer"),
@@ -104,6 +105,7 @@ pub(crate) const TABLE: &[Row] = &[
         "relay::list_pace::tests::a_server_whose_list_changes_all_the_time_is_read_at_a_pace_and_calls_are_never_judged_by_an_old_one",
     ),
     row("pin-wait", "lib", "relay::parking::tests::a_call_whose_pin_is_not_written_in_time_is_refused_and_recorded"),
+    row("relay-progress", "lib", "monitor::patience::tests::a_relay_whose_log_grows_gets_more_time_and_not_for_ever"),
     row("relay-word", "lifecycle", "a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone"),
     row("pin-approve", "lib", "cli::pins::tests::a_changed_tool_is_shown_and_only_what_was_seen_is_approved"),
     row(

@@ -19,9 +19,11 @@ fn every_message_comes_through_as_it_went_in() {
         assert_eq!(FromRelay::receive(right.as_fd()).unwrap().map(|(message, _)| message), Some(message));
     }
     let ceilings = ToRelay::Ceilings(Incidents { oom_kills: 3, forks_refused: 1 << 40 });
-    let denied = ToRelay::Denied(Denied { call: 101, count: 1 << 40, tid: u32::MAX, comm: *b"0123456789abcdef" });
+    let denied = [None, NonZeroU64::new(1 << 50)].map(|since_ns| {
+        ToRelay::Denied(Denied { call: 101, count: 1 << 40, tid: u32::MAX, comm: *b"0123456789abcdef", since_ns })
+    });
     let finish = ToRelay::Finish { cause: EndCause::Signal, status: -1 };
-    for message in [ToRelay::GateOpen { opened_ns: 7 }, finish, ceilings, denied] {
+    for message in [ToRelay::GateOpen { opened_ns: 7 }, finish, ceilings].into_iter().chain(denied) {
         message.send(right.as_fd()).unwrap();
         assert_eq!(ToRelay::receive(left.as_fd()).unwrap().map(|(message, _)| message), Some(message));
     }

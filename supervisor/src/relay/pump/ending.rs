@@ -79,7 +79,8 @@ impl Pump {
     }
 }
 
-fn readable(fd: Option<BorrowedFd<'_>>) -> Result<bool, RelayError> {
+/// Whether there is something to read, or an end to hear.
+pub(super) fn readable(fd: Option<BorrowedFd<'_>>) -> Result<bool, RelayError> {
     let Some(fd) = fd else { return Ok(false) };
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
