@@ -125,7 +125,7 @@ fn live(
     let enclosure = raising.enclose(&plan.network)?; // a network without a route; one thread from here on
     let launching = cage.begin(plan, inside.over(&enclosure.netns))?; // builds its view; meanwhile:
     let mut crew = Crew::begin(cage.leaf(), session_dir.path())?; // the janitor
-    let wall = enclosure.arm(cage.leaf().v2_dir())?; // probes attached
+    let wall = enclosure.arm(cage.leaf().v2_dir(), cage.executables(plan).as_ref())?; // probes attached
     let walled = wall.answers();
     let Wall { netns: _netns, listeners, mut probes } = wall;
     crew.fork_egress(plan, listeners, &mut probes)?; // and the link

@@ -230,6 +230,23 @@ impl Session {
         self.request("tools/call", json!({"name": tool, "arguments": arguments}))
     }
 
+    /// Calls a tool while the answer to the request `other` is outstanding; the tool's answer, and the other one if that came first.
+    pub fn call_beside(&mut self, tool: &str, arguments: Value, other: &Value) -> (Value, Option<Value>) {
+        let id = json!(self.next_id);
+        self.next_id += 1;
+        let params = json!({"name": tool, "arguments": arguments});
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
+        let mut beside = None;
+        loop {
+            let message = self.receive();
+            match message.get("id").filter(|_| message.get("method").is_none()) {
+                Some(of) if *of == id => return (message, beside),
+                Some(of) if of == other => beside = Some(message),
+                _ => {}
+            }
+        }
+    }
+
     /// Sends `signal` to the started process.
     ///
     /// # Panics

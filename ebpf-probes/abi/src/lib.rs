@@ -89,7 +89,7 @@ pub const ALLOWED: u8 = 1;
 /// [`Event::verdict`]: refused.
 pub const DENIED: u8 = 2;
 
-/// One start of a program. 576 bytes, native byte order, no padding; what its lengths leave of a path is not written.
+/// One start of a program, or one that was refused. 576 bytes, native byte order, no padding; what its lengths leave of a path is not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ExecEvent {
@@ -101,14 +101,14 @@ pub struct ExecEvent {
     pub tgid: u32,
     /// Process id of the parent in the initial pid namespace; 0 where it cannot be read.
     pub ppid: u32,
-    /// Name of the task, which the kernel has just made from the path, NUL padded.
+    /// Name of the task, NUL padded: of a start, what the kernel has just made from the path.
     pub comm: [u8; 16],
     /// Bytes written to [`Self::path`], NUL included; 0 where it could not be read.
     pub path_bytes: u16,
     /// Bytes written to [`Self::interpreter`], NUL included; 0 without one, or where it could not be read.
     pub interpreter_bytes: u16,
-    /// Always zero.
-    pub zero: u32,
+    /// [`ALLOWED`] or [`DENIED`].
+    pub verdict: u32,
     /// The path as it was asked for; [`PATH_BYTES`] long when it was cut, or fits exactly.
     pub path: [u8; PATH_BYTES],
     /// The path of what runs it, for a script.
@@ -141,13 +141,15 @@ pub mod exec_offset {
     pub const PATH_BYTES: usize = offset_of!(ExecEvent, path_bytes);
     /// Of [`ExecEvent::interpreter_bytes`].
     pub const INTERPRETER_BYTES: usize = offset_of!(ExecEvent, interpreter_bytes);
+    /// Of [`ExecEvent::verdict`].
+    pub const VERDICT: usize = offset_of!(ExecEvent, verdict);
     /// Of [`ExecEvent::path`].
     pub const PATH: usize = offset_of!(ExecEvent, path);
     /// Of [`ExecEvent::interpreter`].
     pub const INTERPRETER: usize = offset_of!(ExecEvent, interpreter);
 }
 
-/// What the program on exec needs to know, the one value of [`MAP_EXECS`]. 24 bytes, no padding.
+/// What the program on exec needs to know, the one value of [`MAP_EXECS`]; the LSM programs' begins with the same. 24 bytes, no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ExecScope {
@@ -171,11 +173,75 @@ impl ExecScope {
     /// The value as the bytes that the program reads.
     #[must_use]
     pub fn to_bytes(self) -> [u8; EXEC_SCOPE_BYTES] {
-        let mut bytes = [0; EXEC_SCOPE_BYTES];
-        let members = [self.filename, self.interp, self.real_parent, self.tgid].map(u32::to_ne_bytes);
-        let all = self.cgroup.to_ne_bytes().into_iter().chain(members.into_iter().flatten());
-        bytes.iter_mut().zip(all).for_each(|(to, from)| *to = from);
-        bytes
+        let members = [self.filename, self.interp, self.real_parent, self.tgid];
+        joined(&[&self.cgroup.to_ne_bytes()], &members)
+    }
+}
+
+/// What the LSM programs need to know, the one value of [`MAP_SCOPE`]. 48 bytes, no padding. Without a list of programs all but the
+/// cgroup is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct LsmScope {
+    /// The cgroup, and what an [`ExecEvent`] takes.
+    pub exec: ExecScope,
+    /// Where `file` stands in the kernel's `struct linux_binprm`, bytes.
+    pub file: u32,
+    /// Where `f_inode` stands in `struct file`.
+    pub inode: u32,
+    /// Where `i_ino` stands in `struct inode`.
+    pub number: u32,
+    /// Where `i_sb` stands there.
+    pub superblock: u32,
+    /// Where `s_dev` stands in `struct super_block`.
+    pub device: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+/// Bytes of one [`LsmScope`].
+pub const LSM_SCOPE_BYTES: usize = 48;
+const _: () = assert!(size_of::<LsmScope>() == LSM_SCOPE_BYTES);
+
+impl LsmScope {
+    /// The value as the bytes that the programs read.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; LSM_SCOPE_BYTES] {
+        let members = [self.file, self.inode, self.number, self.superblock, self.device, self.zero];
+        joined(&[&self.exec.to_bytes()], &members)
+    }
+}
+
+/// Bytes and then numbers, in the machine's order; what is too much is left out.
+fn joined<const N: usize>(bytes: &[&[u8]], numbers: &[u32]) -> [u8; N] {
+    let mut joined = [0; N];
+    let numbers = numbers.iter().flat_map(|number| number.to_ne_bytes());
+    let all = bytes.iter().flat_map(|bytes| bytes.iter().copied()).chain(numbers);
+    joined.iter_mut().zip(all).for_each(|(to, from)| *to = from);
+    joined
+}
+
+/// Key of [`MAP_PROGRAMS`]: a file by the kernel's own numbers, which stat(2) may show otherwise. 16 bytes, no padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct FileKey {
+    /// `i_ino` of its inode.
+    pub inode: u64,
+    /// `s_dev` of its file system: the major number, and the minor one in the lower 20 bits.
+    pub device: u32,
+    /// Always zero: keys are compared as bytes.
+    pub zero: u32,
+}
+
+/// Bytes of one [`FileKey`].
+pub const FILE_KEY_BYTES: usize = 16;
+const _: () = assert!(size_of::<FileKey>() == FILE_KEY_BYTES);
+
+impl FileKey {
+    /// The key as the bytes that the kernel compares.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; FILE_KEY_BYTES] {
+        joined(&[&self.inode.to_ne_bytes()], &[self.device, self.zero])
     }
 }
 
@@ -255,13 +321,17 @@ pub const COUNTER_LSM_CONNECT: u32 = 3;
 pub const COUNTER_LSM_SENDMSG: u32 = 4;
 /// Programs that were started and told: an [`ExecEvent`] each.
 pub const COUNTER_EXECS: u32 = 5;
-/// Programs that were started while more than half of the ring was taken: they are not told.
+/// Programs that were started or refused while more than half of the ring was taken: they are not told.
 pub const COUNTER_EXECS_LOST: u32 = 6;
+/// Programs that the LSM program on exec refused.
+pub const COUNTER_LSM_EXEC: u32 = 7;
 /// Number of counters.
-pub const COUNTERS: u32 = 7;
+pub const COUNTERS: u32 = 8;
 
-/// Array of one `u64`, of the host-wide LSM programs alone: the id of the cgroup v2 directory that they bind.
+/// Array of one [`LsmScope`], of the LSM programs alone.
 pub const MAP_SCOPE: &str = "SCOPE";
+/// Hash map [`FileKey`] -> `u32`, of the LSM programs alone: what may be executed. Its values say nothing.
+pub const MAP_PROGRAMS: &str = "PROGRAMS";
 
 /// Array of one [`ExecScope`], of the program on exec alone.
 pub const MAP_EXECS: &str = "EXECS";
@@ -302,6 +372,10 @@ pub mod program {
     pub const LSM_CONNECT_HOST: &str = "lsm_connect_host";
     /// `lsm/socket_sendmsg`.
     pub const LSM_SENDMSG_HOST: &str = "lsm_sendmsg_host";
+    /// `lsm_cgroup/bprm_check_security`.
+    pub const LSM_EXEC: &str = "lsm_exec";
+    /// `lsm/bprm_check_security`.
+    pub const LSM_EXEC_HOST: &str = "lsm_exec_host";
     /// `tp_btf/sched_process_exec`.
     pub const EXEC: &str = "exec";
 }

@@ -1,7 +1,7 @@
-//! The LSM programs: the same decision as the cgroup programs', asked earlier and at another place of the kernel.
+//! The LSM programs: the same decisions as the cgroup programs' and Landlock's, asked at another place of the kernel.
 //!
 //! Twice each: on the server's cgroup (Linux 6.0), and for the whole host with a comparison of the cgroup, where the former
-//! cannot be had. They write into the maps of the other object.
+//! cannot be had. They write into the maps of the main object.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -9,6 +9,8 @@
 #[path = "../address.rs"]
 #[allow(dead_code, unused_imports, reason = "contexts of cgroup programs are read there too")]
 mod address;
+#[path = "../exec_event.rs"]
+mod exec_event;
 #[path = "../maps.rs"]
 mod maps;
 #[path = "../program.rs"]
@@ -19,4 +21,5 @@ mod record;
 
 mod decide;
 mod hooks;
+mod listed;
 mod named;

@@ -305,7 +305,7 @@ pub struct McpResult {
 /// A process event.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Proc<'a> {
-    /// `exec`, `exit`, or what was refused: `call` for a system call.
+    /// `exec`, `exit`, or what was refused: `call` for a system call, `exec` for a program.
     pub op: &'a str,
     /// Host pid.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use aya::Pod;
-use aya::maps::{Array, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError};
+use intercept_sandbox_abi as abi;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
@@ -52,9 +53,14 @@ pub enum ObjectError {
 pub(super) struct BtfObject<'m, V: Pod> {
     object: Object,
     own: OwnValue<V>,
+    /// Another map of its own, where it has one.
+    files: Option<Files>,
     /// Named in the instructions by their numbers, so they stay open.
     _shared: Maps<'m>,
 }
+
+/// A set of files.
+type Files = HashMap<MapData, [u8; abi::FILE_KEY_BYTES], u32>;
 
 /// The object's own map: an array of one value, zero until it is set.
 pub(super) struct OwnValue<V: Pod>(Array<MapData, V>);
@@ -73,12 +79,25 @@ impl<V: Pod> OwnValue<V> {
 }
 
 impl<'m, V: Pod> BtfObject<'m, V> {
-    /// Parses `bytes` and binds its programs to `shared` and to a map of its own by the name `own`.
-    pub(super) fn bind(bytes: &[u8], shared: &Maps<'m>, own: &'static str) -> Result<Self, ObjectError> {
+    /// Parses `bytes` and binds its programs to `shared`, to a map of its own by the name `own`, and to a set of files of its own, where
+    /// it has one: `files` is its name, and the most that it may hold.
+    pub(super) fn bind(
+        bytes: &[u8],
+        shared: &Maps<'m>,
+        own: &'static str,
+        files: Option<(&'static str, u32)>,
+    ) -> Result<Self, ObjectError> {
         let mut object = Object::parse(bytes)?;
-        let data = MapData::create(object.maps.get(own).cloned().ok_or(ObjectError::Missing(own))?, own, None)?;
-        let number = data.fd().as_fd().as_raw_fd();
-        let fds = shared.iter().map(|(name, fd)| (*name, fd.as_raw_fd())).chain([(own, number)]);
+        let create = |name: &'static str, entries: Option<u32>| -> Result<MapData, ObjectError> {
+            let mut map = object.maps.get(name).cloned().ok_or(ObjectError::Missing(name))?;
+            entries.into_iter().for_each(|entries| map.set_max_entries(entries));
+            Ok(MapData::create(map, name, None)?)
+        };
+        let data = create(own, None)?;
+        let set = files.map(|(name, entries)| create(name, Some(entries)).map(|set| (name, set))).transpose()?;
+        let made = [(own, &data)].into_iter().chain(set.iter().map(|(name, set)| (*name, set)));
+        let made = made.map(|(name, map)| (name, map.fd().as_fd().as_raw_fd()));
+        let fds = shared.iter().map(|(name, fd)| (*name, fd.as_raw_fd())).chain(made);
         let definitions: Vec<(&str, RawFd, aya_obj::Map)> = fds
             // A program that does without a map of the others does not name it.
             .filter_map(|(name, fd)| Some((name, fd, object.maps.get(name).cloned()?)))
@@ -86,7 +105,14 @@ impl<'m, V: Pod> BtfObject<'m, V> {
         let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         object.relocate_maps(definitions.iter().map(|(name, fd, map)| (*name, *fd, map)), &sections)?;
         object.relocate_calls(&sections)?;
-        Ok(Self { object, own: OwnValue(Array::try_from(Map::Array(data))?), _shared: *shared })
+        let files = set.map(|(_, set)| Files::try_from(Map::HashMap(set))).transpose()?;
+        Ok(Self { object, own: OwnValue(Array::try_from(Map::Array(data))?), files, _shared: *shared })
+    }
+
+    /// Puts a file into its set.
+    pub(super) fn add_file(&mut self, file: abi::FileKey) -> Result<(), ObjectError> {
+        let files = self.files.as_mut().ok_or(ObjectError::Missing(abi::MAP_PROGRAMS))?;
+        Ok(files.insert(file.to_bytes(), 0, 0)?)
     }
 
     /// What its programs find in the map of its own.

@@ -62,7 +62,7 @@ pub struct ProbeEvent {
 pub enum RingEvent {
     /// The server's network.
     Net(ProbeEvent),
-    /// A program that was started.
+    /// A program that was started, or refused.
     Exec(ExecEvent),
 }
 

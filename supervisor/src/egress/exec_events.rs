@@ -1,11 +1,11 @@
-//! The start of a program as the kernel tells it, and as the relay is told it. Nothing here trusts a length.
+//! The start of a program as the kernel tells it, also one that it refused, and as the relay is told it. Nothing here trusts a length.
 
 use intercept_sandbox_abi::{self as abi, exec_offset as offset};
 use serde::{Deserialize, Serialize};
 
 use super::events::{EventError, name};
 
-/// A program that a process of the session has become.
+/// A program that a process of the session has become, or was not let become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecStart {
     /// The path as it was asked for: relative to the process's folder then, `/dev/fd/N` for a descriptor. Bytes that are not UTF-8
@@ -23,13 +23,16 @@ pub struct ExecStart {
     /// Process id of the parent on the host; absent where it could not be read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ppid: Option<u32>,
-    /// The name that the kernel gave the thread, from the path.
+    /// The name of the thread: of a start, what the kernel made from the path; else what the thread calls itself.
     pub comm: String,
     /// How many starts of this program this one stands for; process and parent are those of the first.
     pub count: u64,
     /// The count holds other programs, too: there were too many different ones, and this is the latest.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub others: bool,
+    /// It was refused: it, or what runs it, is not on the policy's list.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub denied: bool,
 }
 
 /// One item of the ring.
@@ -47,7 +50,7 @@ impl ExecEvent {
     /// Reads one ring item.
     ///
     /// # Errors
-    /// When a length is not one of the program's.
+    /// When a length or the verdict is not one of the programs'.
     pub fn parse(item: &[u8]) -> Result<Self, EventError> {
         let bytes: &[u8; abi::EXEC_EVENT_BYTES] = item.try_into().map_err(|_| EventError::Length(item.len()))?;
         let text = |lengths_at, at: usize| {
@@ -58,6 +61,11 @@ impl ExecEvent {
         let path = text(offset::PATH_BYTES, offset::PATH)?;
         let interpreter = text(offset::INTERPRETER_BYTES, offset::INTERPRETER)?;
         let ppid = u32::from_ne_bytes(field(bytes, offset::PPID));
+        let denied = match u32::from_ne_bytes(field(bytes, offset::VERDICT)).try_into() {
+            Ok(abi::ALLOWED) => false,
+            Ok(abi::DENIED) => true,
+            other => return Err(EventError::Verdict(other.unwrap_or(u8::MAX))),
+        };
         Ok(Self {
             time_ns: u64::from_ne_bytes(field(bytes, offset::TIME_NS)),
             cgroup: u64::from_ne_bytes(field(bytes, offset::CGROUP)),
@@ -70,6 +78,7 @@ impl ExecEvent {
                 comm: name(field(bytes, offset::COMM)),
                 count: 1,
                 others: false,
+                denied,
             },
         })
     }
@@ -113,7 +122,7 @@ mod tests {
         item[24..40].copy_from_slice(b"run.sh\0\0\0\0\0\0\0\0\0\0");
         item[40..42].copy_from_slice(&12_u16.to_ne_bytes());
         item[42..44].copy_from_slice(&8_u16.to_ne_bytes());
-        item[44..48].copy_from_slice(&[0; 4]);
+        item[44..48].copy_from_slice(&1_u32.to_ne_bytes());
         item[48..60].copy_from_slice(b"/srv/run.sh\0");
         item[312..320].copy_from_slice(b"/bin/sh\0");
         item
@@ -130,8 +139,18 @@ mod tests {
             comm: "run.sh".to_owned(),
             count: 1,
             others: false,
+            denied: false,
         };
-        assert_eq!(ExecEvent::parse(&item()), Ok(ExecEvent { time_ns: 5_000_000_000, cgroup: 77, start }));
+        let event = ExecEvent { time_ns: 5_000_000_000, cgroup: 77, start };
+        assert_eq!(ExecEvent::parse(&item()), Ok(event.clone()));
+        let mut refused = item();
+        refused[44..48].copy_from_slice(&2_u32.to_ne_bytes());
+        let start = ExecStart { denied: true, ..event.start.clone() };
+        assert_eq!(ExecEvent::parse(&refused), Ok(ExecEvent { start, ..event }));
+        for verdict in [0_u32, 3, 256 + 1] {
+            refused[44..48].copy_from_slice(&verdict.to_ne_bytes());
+            assert!(matches!(ExecEvent::parse(&refused), Err(EventError::Verdict(_))), "{verdict}");
+        }
     }
 
     #[test]

@@ -58,7 +58,8 @@ mod tests {
 
     fn started(pid: u32) -> ExecStart {
         let path = Some("/bin/true".to_owned());
-        ExecStart { path, interpreter: None, cut: false, pid, ppid: None, comm: String::new(), count: 1, others: false }
+        let comm = String::new();
+        ExecStart { path, interpreter: None, cut: false, pid, ppid: None, comm, count: 1, others: false, denied: false }
     }
 
     #[test]

@@ -81,14 +81,13 @@ type Ready = (OwnedFd, OwnValue<[u8; abi::EXEC_SCOPE_BYTES]>, ExecTypes);
 
 fn load(maps: &Maps<'_>) -> Result<Ready, ExecTraceError> {
     let types = kernel_memo::types()?.exec()?;
-    let object = BtfObject::bind(OBJECT, maps, abi::MAP_EXECS)?;
+    let object = BtfObject::bind(OBJECT, maps, abi::MAP_EXECS, None)?;
     let program = object.load(Kind::TpBtf, abi::program::EXEC, types.tracepoint)?;
     Ok((program, object.into_own(), types))
 }
 
 fn attach((program, mut own, types): Ready, cgroup: BorrowedFd<'_>) -> Result<OwnedFd, ExecTraceError> {
-    let ExecTypes { binprm: [filename, interp], task: [real_parent, tgid], .. } = types;
-    own.set(abi::ExecScope { cgroup: cgroup_id(cgroup)?, filename, interp, real_parent, tgid }.to_bytes())?;
+    own.set(types.scope(cgroup_id(cgroup)?).to_bytes())?;
     Ok(bpf::attach_to_host(&program).map_err(refused(abi::program::EXEC, "attached"))?)
 }
 

@@ -51,7 +51,7 @@ impl EventSource for KernelEvents {
                     let self_test = event.time_ns < self.gate_ns;
                     return Some(KernelEvent::Net(NetEvent { self_test, ..event.net_event(&self.names) }));
                 }
-                // Before the gate it is the sandbox's pid 1, and the answer of the layer tells of it.
+                // Before the gate it is the sandbox's pid 1, and the answers of the layers tell of it.
                 Ok(RingEvent::Exec(event)) if event.time_ns < self.gate_ns => {}
                 Ok(RingEvent::Exec(event)) => return Some(KernelEvent::Exec(event.start)),
                 Err(error) => {

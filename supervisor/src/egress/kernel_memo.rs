@@ -1,4 +1,4 @@
-//! What [`KernelTypes`] found, kept until the next boot, so that every start but the first reads two hundred bytes and not six million.
+//! What [`KernelTypes`] found, kept until the next boot, so that every start but the first reads some hundred bytes and not six million.
 //!
 //! The file is root's, as its directory is; whatever is odd about it (owner, mode, links, length, checksum, another kernel or
 //! another boot, another version of this program) is as good as no file: then the kernel is asked anew.

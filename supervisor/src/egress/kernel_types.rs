@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use intercept_sandbox_abi as abi;
+
 /// Where the kernel publishes it. Some 6 MB.
 const PLACE: &str = "/sys/kernel/btf/vmlinux";
 /// `struct btf_header`: magic of the machine's byte order, then the version.
@@ -53,8 +55,9 @@ pub(super) enum Wanted {
     Member(&'static str, &'static str),
 }
 
-/// All that our programs ask of a kernel: first the LSM programs, then the one on exec. In one pass, for it takes milliseconds.
-pub(super) const WANTED: [Wanted; 10] = [
+/// All that our programs ask of a kernel: first the LSM programs on sockets, then the exec audit, then the LSM program on exec, which
+/// needs what both have and more. In one pass, for it takes milliseconds.
+pub(super) const WANTED: [Wanted; 16] = [
     Wanted::Function("bpf_lsm_socket_connect"),
     Wanted::Function("bpf_lsm_socket_sendmsg"),
     Wanted::Member("msghdr", "msg_name"),
@@ -65,6 +68,12 @@ pub(super) const WANTED: [Wanted; 10] = [
     Wanted::Member("linux_binprm", "interp"),
     Wanted::Member("task_struct", "real_parent"),
     Wanted::Member("task_struct", "tgid"),
+    Wanted::Function("bpf_lsm_bprm_check_security"),
+    Wanted::Member("linux_binprm", "file"),
+    Wanted::Member("file", "f_inode"),
+    Wanted::Member("inode", "i_ino"),
+    Wanted::Member("inode", "i_sb"),
+    Wanted::Member("super_block", "s_dev"),
 ];
 /// What the LSM programs were compiled for: places of the third to the fifth of [`WANTED`].
 const COMPILED: [u32; 3] = [0, 8, 4];
@@ -96,7 +105,7 @@ pub enum TypesError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelTypes(pub(super) [u32; WANTED.len()]);
 
-/// What the program on exec needs to know of a kernel.
+/// What the exec audit needs to know of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecTypes {
     /// Id of the tracepoint's typedef.
@@ -105,6 +114,31 @@ pub struct ExecTypes {
     pub binprm: [u32; 2],
     /// `real_parent` and `tgid` in `struct task_struct`, bytes.
     pub task: [u32; 2],
+}
+
+impl ExecTypes {
+    /// The same for the programs, with the id of the cgroup that they are about.
+    pub(super) fn scope(self, cgroup: u64) -> abi::ExecScope {
+        let Self { binprm: [filename, interp], task: [real_parent, tgid], .. } = self;
+        abi::ExecScope { cgroup, filename, interp, real_parent, tgid }
+    }
+}
+
+/// What the LSM program on exec needs to know of a kernel, for what it decides by; what it tells, it tells as the exec audit does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListTypes {
+    /// Id of the hook.
+    pub hook: u32,
+    /// `file` in `struct linux_binprm`, bytes.
+    pub file: u32,
+    /// `f_inode` in `struct file`.
+    pub inode: u32,
+    /// `i_ino` in `struct inode`.
+    pub number: u32,
+    /// `i_sb` there.
+    pub superblock: u32,
+    /// `s_dev` in `struct super_block`.
+    pub device: u32,
 }
 
 impl KernelTypes {
@@ -117,7 +151,7 @@ impl KernelTypes {
         find(&bytes, WANTED).map(Self)
     }
 
-    /// The ids of the two hooks of the LSM programs, in a kernel whose structures are those that they were compiled for.
+    /// The ids of the two hooks of the LSM programs on sockets, in a kernel whose structures are those that they were compiled for.
     ///
     /// # Errors
     /// [`TypesError::Absent`], [`TypesError::Layout`].
@@ -130,7 +164,7 @@ impl KernelTypes {
         Ok([self.number(0)?, self.number(1)?])
     }
 
-    /// What the program on exec is told.
+    /// What the exec audit is told.
     ///
     /// # Errors
     /// [`TypesError::Absent`], [`TypesError::Layout`].
@@ -139,6 +173,21 @@ impl KernelTypes {
             tracepoint: self.number(5)?,
             binprm: [self.number(6)?, self.number(7)?],
             task: [self.number(8)?, self.number(9)?],
+        })
+    }
+
+    /// What the LSM program on exec is told.
+    ///
+    /// # Errors
+    /// [`TypesError::Absent`], [`TypesError::Layout`].
+    pub fn list(&self) -> Result<ListTypes, TypesError> {
+        Ok(ListTypes {
+            hook: self.number(10)?,
+            file: self.number(11)?,
+            inode: self.number(12)?,
+            number: self.number(13)?,
+            superblock: self.number(14)?,
+            device: self.number(15)?,
         })
     }
 

@@ -63,14 +63,17 @@ fn what_is_missing_or_there_twice_or_no_whole_byte_has_no_number() {
 
 #[test]
 fn a_kernel_that_lacks_something_is_no_kernel_for_the_programs_that_need_it() {
-    let whole = KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, 1380]);
+    let whole = KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, 1380, 13, 64, 32, 40, 48, 16]);
     assert_eq!(whole.hooks().unwrap(), [7, 9]);
     assert_eq!(whole.exec().unwrap(), ExecTypes { tracepoint: 11, binprm: [96, 104], task: [1400, 1380] });
+    let list = ListTypes { hook: 13, file: 64, inode: 32, number: 40, superblock: 48, device: 16 };
+    assert_eq!(whole.list().unwrap(), list);
     for index in 0..WANTED.len() {
         for number in [NONE, UNCLEAR] {
             let mut types = whole;
             types.0[index] = number;
-            assert_eq!((types.hooks().is_err(), types.exec().is_err()), (index < 5, index >= 5), "{index}");
+            let lacking = [types.hooks().is_err(), types.exec().is_err(), types.list().is_err()];
+            assert_eq!(lacking, [index < 5, (5..10).contains(&index), index >= 10], "{index}");
         }
     }
     for (index, number) in [(2, 8), (3, 16), (4, 8)] {
@@ -102,10 +105,12 @@ fn bytes_that_do_not_add_up_are_an_error() {
 
 #[test]
 fn this_kernel_is_understood() {
-    // The exec audit needs nothing that a kernel with BTF has not; the layouts are those that the LSM programs read by.
+    // The exec audit needs nothing that a kernel with BTF has not, nor does the list of programs but for its hook; the layouts are
+    // those that the LSM programs read by.
     match KernelTypes::read() {
         Ok(types) => {
             types.exec().unwrap();
+            assert!(matches!(types.list(), Ok(_) | Err(TypesError::Absent(_))), "{:?}", types.list());
             assert_eq!(types.0[2..5], COMPILED);
         }
         Err(error) => assert!(matches!(error, TypesError::Read(_)), "{error}"),

@@ -15,6 +15,7 @@ pub mod dialer;
 pub mod dns;
 pub mod events;
 pub mod exec_events;
+pub mod exec_files;
 pub mod exec_tally;
 pub mod exec_trace;
 pub mod gateway;

@@ -21,9 +21,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::events::{EventReader, HostNames};
 use super::exec_trace::{self, ExecTrace};
 use super::kernel_events::KernelEvents;
-use super::lsm::{Lsm, Maps};
+use super::lsm::{Lsm, Maps, Refused};
 use crate::bounds::PROBE_DESTINATIONS_MAX;
 use crate::sandbox::plan::NetworkPlan;
+use crate::sandbox::programs::Executables;
 use crate::sandbox::{Layer, LayerReport};
 use crate::weaken;
 
@@ -175,7 +176,7 @@ impl Loaded {
     }
 
     /// Attaches the programs to `cgroup` (a cgroup v2 directory) and the redirection to the namespace `netns`, whose TCP
-    /// connections then go to `gateway`; opens the policy's destinations.
+    /// connections then go to `gateway`; opens the policy's destinations. With a list of `programs`, the LSM programs refuse all others.
     ///
     /// # Errors
     /// When anything is not in force; what was attached is detached again.
@@ -184,8 +185,12 @@ impl Loaded {
         cgroup: BorrowedFd<'_>,
         netns: BorrowedFd<'_>,
         gateway: &impl AsRawFd,
+        programs: Option<&Executables<'_>>,
     ) -> Result<Probes, ProbeError> {
-        let lsm = if self.lsm { Lsm::arm(&self.shared_maps()?, cgroup) } else { Lsm::Absent("not tried".to_owned()) };
+        let lsm = match self.lsm {
+            true => Lsm::arm(&self.shared_maps()?, cgroup, programs),
+            false => Lsm::Absent("not tried".to_owned()),
+        };
         let execs = self.execs.attach(cgroup);
         let mut links = attach_to_cgroup(&mut self.ebpf, cgroup)?;
         if self.redirects {
@@ -246,11 +251,16 @@ impl Probes {
         self.redirects
     }
 
-    /// What the LSM programs answer. Asked after the self-test: they are in force when it was refused by them.
+    /// What the LSM programs answer. Asked after the self-test, which pid 1 ends: they are in force when it was refused by them.
     #[must_use]
     pub fn lsm_answer(&self) -> LayerReport {
         // A count that cannot be read shows nothing: then the layer is not in force.
-        let refused = [abi::COUNTER_LSM_CONNECT, abi::COUNTER_LSM_SENDMSG].map(|of| self.counter(of).unwrap_or(0));
+        let count = |of| self.counter(of).unwrap_or(0);
+        let refused = Refused {
+            connects: count(abi::COUNTER_LSM_CONNECT),
+            sends: count(abi::COUNTER_LSM_SENDMSG),
+            execs: count(abi::COUNTER_LSM_EXEC),
+        };
         LayerReport { layer: Layer::Lsm, answer: self.lsm.answer(refused) }
     }
 
@@ -310,7 +320,7 @@ impl Probes {
         self.counter(abi::COUNTER_LOST)
     }
 
-    /// Programs that were started and are not told, since the start.
+    /// Programs that were started or refused and are not told, since the start.
     ///
     /// # Errors
     /// When the kernel refuses the lookup.

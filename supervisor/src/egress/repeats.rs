@@ -115,10 +115,12 @@ impl Countable for NetEvent {
 }
 
 impl Countable for ExecStart {
-    type Class = ();
+    type Class = bool; // refused or not
     type Kind = (Option<String>, Option<String>); // not who: every start is another process
 
-    fn class(&self) -> Self::Class {}
+    fn class(&self) -> Self::Class {
+        self.denied
+    }
 
     fn kind(&self) -> Self::Kind {
         (self.path.clone(), self.interpreter.clone())
@@ -399,7 +401,7 @@ mod tests {
 
     fn started(path: &str, pid: u32) -> ExecStart {
         let (path, comm) = (Some(path.to_owned()), String::new());
-        ExecStart { path, interpreter: None, cut: false, pid, ppid: None, comm, count: 1, others: false }
+        ExecStart { path, interpreter: None, cut: false, pid, ppid: None, comm, count: 1, others: false, denied: false }
     }
 
     #[test]
@@ -411,6 +413,8 @@ mod tests {
         }
         let script = ExecStart { interpreter: Some("/bin/true".to_owned()), ..started("/bin/true", 9) };
         assert_eq!(repeats.push(script.clone(), 0), Some(script), "another interpreter");
+        let refused = ExecStart { denied: true, ..started("/bin/true", 9) };
+        assert_eq!(repeats.push(refused.clone(), 0), Some(refused), "refused");
         assert_eq!(repeats.due(REPEATS_PAUSE_MIN_MS), [ExecStart { count: 9_998, ..started("/bin/true", 1) }]);
     }
 

@@ -23,7 +23,7 @@ pub enum Report {
         /// What happened.
         event: NetEvent,
     },
-    /// Programs were started.
+    /// Programs were started, or refused.
     Exec {
         /// Which, and how many.
         start: ExecStart,
@@ -33,7 +33,7 @@ pub enum Report {
         /// How many.
         count: u64,
     },
-    /// Programs that were started and are not told, since the last report.
+    /// Programs that were started or refused and are not told, since the last report.
     LostExecs {
         /// How many.
         count: u64,
@@ -135,6 +135,7 @@ mod tests {
             comm: "sh".into(),
             count: 7,
             others: true,
+            denied: true,
         };
         let lost = [Report::Lost { count: 3 }, Report::LostExecs { count: 4 }];
         for report in [Report::Net { ticket: Some(u64::MAX), event }, Report::Exec { start }].into_iter().chain(lost) {

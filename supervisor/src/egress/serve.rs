@@ -40,7 +40,7 @@ const EVENTS_A_ROUND: usize = abi::RING_BYTES as usize / abi::EVENT_BYTES;
 pub enum KernelEvent {
     /// The server's network.
     Net(NetEvent),
-    /// A program that was started.
+    /// A program that was started, or refused.
     Exec(ExecStart),
 }
 
@@ -49,7 +49,7 @@ pub enum KernelEvent {
 pub struct Lost {
     /// Of the network.
     pub events: u64,
-    /// Programs that were started.
+    /// Programs that were started, or refused.
     pub execs: u64,
 }
 

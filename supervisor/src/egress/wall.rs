@@ -19,6 +19,7 @@ use crate::bounds::LAST_THREAD_WAIT_MS;
 use crate::clock;
 use crate::fault::Stage;
 use crate::sandbox::plan::NetworkPlan;
+use crate::sandbox::programs::Executables;
 use crate::sandbox::{Answer, Layer, LayerReport};
 use crate::sys::process;
 use crate::weaken;
@@ -100,7 +101,7 @@ pub enum WallError {
 }
 
 impl Wall {
-    /// Raises the wall for the cgroup v2 directory `cgroup`. The caller is root.
+    /// Raises the wall for the cgroup v2 directory `cgroup`, without a list of programs. The caller is root.
     ///
     /// # Errors
     /// When any part is missing; nothing is left in force then.
@@ -113,7 +114,7 @@ impl Wall {
     /// # Errors
     /// As [`Self::raise`].
     pub fn raise_with(network: &NetworkPlan, cgroup: BorrowedFd<'_>, features: Features) -> Result<Self, WallError> {
-        Raising::begin_with(network, features).enclose_beside(network)?.arm(cgroup)
+        Raising::begin_with(network, features).enclose_beside(network)?.arm(cgroup, None)
     }
 
     /// What this part of the sandbox answers. The gateway answers for itself, once it serves.
@@ -178,12 +179,13 @@ impl Raising {
 }
 
 impl Enclosure {
-    /// Puts the probes in force on the cgroup v2 directory `cgroup` and in the namespace.
+    /// Puts the probes in force on the cgroup v2 directory `cgroup` and in the namespace; what the cgroup may execute is `programs`, where
+    /// there is a list.
     ///
     /// # Errors
     /// When any part is missing; nothing is left in force then.
-    pub fn arm(self, cgroup: BorrowedFd<'_>) -> Result<Wall, WallError> {
-        let probes = self.loaded.attach(cgroup, self.netns.as_fd(), &self.listeners.gateway)?;
+    pub fn arm(self, cgroup: BorrowedFd<'_>, programs: Option<&Executables<'_>>) -> Result<Wall, WallError> {
+        let probes = self.loaded.attach(cgroup, self.netns.as_fd(), &self.listeners.gateway, programs)?;
         Stage::Attached.passed().map_err(WallError::Unshare)?;
         Ok(Wall { netns: self.netns, listeners: self.listeners, probes })
     }

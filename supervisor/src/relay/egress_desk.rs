@@ -10,6 +10,9 @@ use crate::egress::report::{self, MessageError, NetOp, NetVerdict, Reply, Report
 /// Reports handled in one turn, so that a flood from the server cannot starve the pipe.
 const REPORTS_A_TURN: usize = 64;
 
+/// Code and text of a program that was refused.
+const UNLISTED: (&str, &str) = ("unlisted_program", "it, or what runs it, is not in process.exec");
+
 /// Why egress is of no more use: the session ends.
 #[derive(Debug, thiserror::Error)]
 pub enum DeskError {
@@ -87,10 +90,14 @@ fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal, last: bo
         Report::Lost { count } => lost("ring", *count, now, journal),
         Report::LostExecs { count } => lost("execs", *count, now, journal),
         Report::Exec { start } => {
-            let mut event = Event::new(Kind::ProcExec).with_effect(Effect::Allowed);
+            let mut event = match start.denied {
+                false => Event::new(Kind::ProcExec).with_effect(Effect::Allowed),
+                true => Event::new(Kind::ProcDenied).with_effect(Effect::Denied).with_reason(UNLISTED.0, UNLISTED.1),
+            };
             event.proc = Some(started(start));
             event.corr = Some(corr).filter(|corr| !corr.is_empty());
-            // Nothing waits for it: the program runs already. It is on disk with the next record that something waits for.
+            // Nothing waits for it: the program runs already, or never will. It is on disk with the next record that something
+            // waits for.
             let _written = journal.append_unsynced(now, &event)?;
             Ok(None)
         }
@@ -126,7 +133,7 @@ fn lost(source: &'static str, count: u64, now: Now, journal: &mut Journal) -> Re
     Ok(None)
 }
 
-/// A program's start, as the record shows it.
+/// A program's start, or what was to be one, as the record shows it.
 fn started(start: &ExecStart) -> Proc<'_> {
     Proc {
         op: "exec",
@@ -160,6 +167,7 @@ mod tests {
             comm: "run.sh".to_owned(),
             count: 7,
             others: true,
+            denied: false,
         }
     }
 
@@ -182,14 +190,15 @@ mod tests {
         let reports = [
             Report::Exec { start: start() },
             Report::Exec { start: bare },
+            Report::Exec { start: ExecStart { denied: true, ..start() } },
             Report::LostExecs { count: 3 },
             Report::Lost { count: 4 },
         ];
-        for (report, corr) in reports.iter().zip(["c1,c2", "", "", ""]) {
+        for (report, corr) in reports.iter().zip(["c1,c2", "", "c3", "", ""]) {
             assert_eq!(record(report, now, corr, &mut journal, false).unwrap(), None);
         }
         let records = test_log::records(root.path());
-        let [first, second, execs, ring] = &records[..] else { panic!("{records:#?}") };
+        let [first, second, refused, execs, ring] = &records[..] else { panic!("{records:#?}") };
         assert_eq!((&first["type"], &first["effect"]), (&"proc.exec".into(), &"allowed".into()));
         let wanted = serde_json::json!({
             "op": "exec", "pid": 42, "ppid": 41, "comm": "run.sh", "count": 7, "exe": "/srv/\u{1b}[2Jrun.sh",
@@ -198,6 +207,9 @@ mod tests {
         assert_eq!((&first["proc"], &first["corr"]), (&wanted, &"c1,c2".into()));
         assert_eq!(second["proc"], serde_json::json!({"op": "exec", "pid": 42, "count": 1}));
         assert!(second["corr"].is_null());
+        assert_eq!((&refused["type"], &refused["effect"]), (&"proc.denied".into(), &"denied".into()));
+        assert_eq!((&refused["proc"], &refused["corr"]), (&wanted, &"c3".into()));
+        assert_eq!(refused["reason"]["code"], "unlisted_program");
         assert_eq!((&execs["gap"]["source"], &execs["gap"]["count"]), (&"execs".into(), &3.into()));
         assert_eq!((&ring["gap"]["source"], &ring["gap"]["count"]), (&"ring".into(), &4.into()));
     }

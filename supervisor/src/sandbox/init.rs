@@ -1,4 +1,4 @@
-//! The image of the sandbox's pid 1 (init/, built by build.rs) and the sealed memory that it is executed from.
+//! The image of the sandbox's pid 1 (init/, built by build.rs) and the memory that it is executed from.
 //!
 //! /proc/1/exe is then no file of the host, so nothing can be overwritten through it (CVE-2019-5736).
 
@@ -11,6 +11,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 
+use super::rootfs;
 use crate::sys::process::errno_of;
 
 /// The program: static, two kilobytes.
@@ -23,12 +24,19 @@ pub(super) const MODE: Mode = Mode::from_bits_truncate(0o111);
 /// `MFD_EXEC` of linux/memfd.h (6.3): says that the file is meant to be executed. Older kernels refuse the flag.
 const MFD_EXEC: MFdFlags = MFdFlags::from_bits_retain(0x10);
 
-/// A sealed memory file with the image; `None` where the host forbids executable memory files (`vm.memfd_noexec=2`):
-/// the child then puts the image into its private root.
+/// A file with the image that has no name: a sealed memory file, or where the host forbids executable ones (`vm.memfd_noexec=2`), one
+/// of a file system that is mounted nowhere.
 ///
 /// # Errors
-/// Those of memfd_create(2), write(2), fchmod(2) and fcntl(2).
-pub(super) fn sealed() -> Result<Option<OwnedFd>, Errno> {
+/// Those of memfd_create(2), write(2), fchmod(2), fcntl(2), fsopen(2) and fsmount(2).
+pub(super) fn file() -> Result<OwnedFd, Errno> {
+    match sealed()? {
+        Some(file) => Ok(file),
+        None => rootfs::unmounted_file(IMAGE, MODE).map_err(|error| error.errno),
+    }
+}
+
+fn sealed() -> Result<Option<OwnedFd>, Errno> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let fd = match memfd_create(c"sandbox-init", flags | MFD_EXEC) {
         Err(Errno::EINVAL) => memfd_create(c"sandbox-init", flags)?,

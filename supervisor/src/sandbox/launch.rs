@@ -17,6 +17,7 @@ use super::exec::Image;
 use super::identity::{IdentityError, RunIdentity};
 use super::namespaces::{self, Blueprint, Ends};
 use super::plan::WritableFolder;
+use super::programs::Executables;
 use super::running::{Guard, Server};
 use super::seccomp::{Filter, FilterError};
 use super::step::{Failure, Message, hear};
@@ -44,7 +45,7 @@ pub enum CageError {
     /// The command or environment holds a NUL byte, or the command is empty.
     #[error("the command is empty, or it or the environment contains a NUL byte")]
     Command,
-    /// The memory file of pid 1.
+    /// The file of pid 1.
     #[error("cannot make the image of pid 1")]
     Init(#[source] Errno),
 }
@@ -141,7 +142,7 @@ pub struct Cage {
     filter: Filter,
     tells: bool,
     image: Image,
-    init: Option<OwnedFd>,
+    init: OwnedFd,
 }
 
 impl Cage {
@@ -156,7 +157,7 @@ impl Cage {
             Some(_) => Filter::workload_of_listed_programs()?,
             None => Filter::workload()?,
         };
-        let init = init::sealed().map_err(CageError::Init)?;
+        let init = init::file().map_err(CageError::Init)?;
         let identity = RunIdentity::take()?;
         Stage::Identity.passed().map_err(CageError::Init)?;
         // Last: it is the one thing here that outlives an error.
@@ -181,6 +182,12 @@ impl Cage {
     #[must_use]
     pub fn leaf(&self) -> &Leaf {
         &self.leaf
+    }
+
+    /// What may be executed in the cgroup of the run; none without a list.
+    #[must_use]
+    pub fn executables<'a>(&'a self, plan: &'a Plan) -> Option<Executables<'a>> {
+        plan.filesystem.exec.as_deref().map(|listed| Executables { listed, init: self.init.as_fd() })
     }
 
     /// The cgroup, to be removed when the run has ended; frees the identity.
@@ -223,7 +230,7 @@ impl Cage {
             lifeline: lifeline_read.as_fd(),
             status: status_write.as_fd(),
             identity: self.identity.lock().as_fd(),
-            init: self.init.as_ref().map(AsFd::as_fd),
+            init: self.init.as_fd(),
             idmaps: &idmaps,
             lifeline_spoiler: spoiler,
         };

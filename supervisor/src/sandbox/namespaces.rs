@@ -21,7 +21,7 @@ use super::exec::Image;
 use super::rootfs::{self, HOST_NAME, INSIDE_ID};
 use super::seccomp::Filter;
 use super::step::{At, Failure, Message, Reporter, Step};
-use super::{Answer, Layer, LayerReport, Plan, capabilities, init, workload};
+use super::{Answer, Layer, LayerReport, Plan, capabilities, init, selftest, workload};
 use crate::sys::fds::{OnExec, adopt, close_from, place};
 use crate::sys::process::{Fork, block_signals, exit_now, fork_unchecked, reset_signals};
 use crate::weaken::in_force;
@@ -53,8 +53,7 @@ pub(super) struct Ends<'a> {
     pub(super) lifeline: BorrowedFd<'a>,
     pub(super) status: BorrowedFd<'a>,
     pub(super) identity: BorrowedFd<'a>,
-    /// The sealed init; absent where the host forbids it.
-    pub(super) init: Option<BorrowedFd<'a>>,
+    pub(super) init: BorrowedFd<'a>,
     pub(super) idmaps: &'a [OwnedFd],
     /// The lifeline's other end, to spoil it in a weakened build.
     pub(super) lifeline_spoiler: Option<BorrowedFd<'a>>,
@@ -68,7 +67,7 @@ struct Held {
     lifeline: OwnedFd,
     status: OwnedFd,
     identity: OwnedFd,
-    init: Option<OwnedFd>,
+    init: OwnedFd,
     idmaps: Vec<OwnedFd>,
     spoiler: Option<OwnedFd>,
 }
@@ -122,8 +121,8 @@ pub(super) fn run(blueprint: &Blueprint<'_>, ends: &Ends<'_>) -> ! {
 fn take_over(ends: &Ends<'_>) -> Result<Held, Errno> {
     let [stdin, stdout, stderr] = ends.stdio;
     let mut wanted = vec![(stdin, OnExec::Keep), (stdout, OnExec::Keep), (stderr, OnExec::Keep)];
-    let closing = [ends.report, ends.go, ends.netns, ends.lifeline, ends.status, ends.identity];
-    let more = ends.init.into_iter().chain(ends.lifeline_spoiler).chain(ends.idmaps.iter().map(AsFd::as_fd));
+    let closing = [ends.report, ends.go, ends.netns, ends.lifeline, ends.status, ends.identity, ends.init];
+    let more = ends.lifeline_spoiler.into_iter().chain(ends.idmaps.iter().map(AsFd::as_fd));
     wanted.extend(closing.into_iter().chain(more).map(|fd| (fd, OnExec::Close)));
     place(&wanted)?;
     if in_force("close-range") {
@@ -138,7 +137,7 @@ fn take_over(ends: &Ends<'_>) -> Result<Held, Errno> {
         lifeline: next()?,
         status: next()?,
         identity: next()?,
-        init: ends.init.map(|_| next()).transpose()?,
+        init: next()?,
         spoiler: ends.lifeline_spoiler.map(|_| next()).transpose()?,
         idmaps: ends.idmaps.iter().map(|_| next()).collect::<Result<_, _>>()?,
     })
@@ -155,7 +154,7 @@ fn enter(blueprint: &Blueprint<'_>, held: Held) -> Result<Infallible, Failure> {
     fs::write("/proc/self/oom_score_adj", "500").at(Step::OomScore)?;
     setns(&held.netns, CloneFlags::CLONE_NEWNET).at(Step::NetworkNamespace)?;
     sethostname(HOST_NAME).at(Step::HostName)?;
-    let program = build_view(blueprint, &held)?;
+    let unlisted = build_view(blueprint, &held)?;
     ask(&held.report, &held.go, &Message::WantsRelease, Step::Release)?;
     unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
     drop((held.netns, held.idmaps));
@@ -171,7 +170,8 @@ fn enter(blueprint: &Blueprint<'_>, held: Held) -> Result<Infallible, Failure> {
                 status: held.status,
                 identity: held.identity,
                 spoiler: held.spoiler,
-                program,
+                program: held.init,
+                unlisted,
             };
             become_init(blueprint, ends, workload.as_raw())
         }
@@ -186,21 +186,19 @@ fn die_with_parent() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the view and enters it. Answers the program of pid 1.
-fn build_view(blueprint: &Blueprint<'_>, held: &Held) -> Result<OwnedFd, Failure> {
+/// Builds the view and enters it. With a list of programs it answers a file that is not on it.
+fn build_view(blueprint: &Blueprint<'_>, held: &Held) -> Result<Option<OwnedFd>, Failure> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).at(Step::Propagation)?;
     let named =
         |step| move |error: rootfs::RootfsError| Failure { step, errno: Some(error.errno), detail: error.to_string() };
     let view = rootfs::build(blueprint.plan, &held.idmaps).map_err(named(Step::Rootfs)).at(Step::Rootfs)?;
-    let program = match &held.init {
-        Some(sealed) => sealed.try_clone().at(Step::InitExec)?,
-        None => view.hidden_file(init::IMAGE, init::MODE).map_err(named(Step::Rootfs))?,
-    };
+    let unlisted = || view.hidden_file(selftest::UNLISTED_IMAGE, init::MODE).map_err(named(Step::Rootfs));
+    let unlisted = blueprint.plan.filesystem.exec.as_ref().map(|_| unlisted()).transpose()?;
     view.enter().map_err(named(Step::Pivot)).at(Step::Pivot)?;
     let answer = blueprint.plan.filesystem.answer();
     held.report.send(&Message::Layer(LayerReport { layer: Layer::Rootfs, answer })).at(Step::Rootfs)?;
-    Ok(program)
+    Ok(unlisted)
 }
 
 /// The user namespace, last, so that every mount above is locked and every other namespace is the host's to command.
@@ -232,6 +230,8 @@ struct InitEnds {
     identity: OwnedFd,
     spoiler: Option<OwnedFd>,
     program: OwnedFd,
+    /// What must not be executed, to be tried.
+    unlisted: Option<OwnedFd>,
 }
 
 /// Empties this process and executes the init in its place. It keeps the lifeline, the status pipe and the lock of the
@@ -248,7 +248,7 @@ fn become_init(blueprint: &Blueprint<'_>, ends: InitEnds, workload: i32) -> Resu
     die_with_parent()?; // the change of ids has cleared it (prctl(2))
     let arguments = [c"init".to_owned(), CString::new(workload.to_string()).unwrap_or_default()];
     let spoiler = ends.spoiler.as_ref().unwrap_or(&ends.identity);
-    let wanted = [
+    let mut wanted = vec![
         (ends.lifeline.as_fd(), OnExec::Keep),
         (ends.status.as_fd(), OnExec::Keep),
         (ends.identity.as_fd(), OnExec::Keep),
@@ -256,11 +256,15 @@ fn become_init(blueprint: &Blueprint<'_>, ends: InitEnds, workload: i32) -> Resu
         (ends.program.as_fd(), OnExec::Close),
         (ends.report.0.as_fd(), OnExec::Close),
     ];
+    wanted.extend(ends.unlisted.iter().map(|file| (file.as_fd(), OnExec::Close)));
     // From here on the old numbers mean nothing; this process only ever executes or ends.
     place(&wanted).at(Step::InitExec)?;
     let failed = (|| {
-        close_from(6)?;
+        close_from(u32::try_from(wanted.len()).map_err(|_| Errno::EOVERFLOW)?)?;
         let program = adopt(4)?;
+        if wanted.len() > 6 {
+            selftest::try_unlisted(&adopt(6)?);
+        }
         execveat::<_, CString, CString>(&program, c"", &arguments, &[], AtFlags::AT_EMPTY_PATH)
     })();
     let Err(errno) = failed;

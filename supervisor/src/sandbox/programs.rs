@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,15 @@ pub struct Program {
     pub path: PathBuf,
     /// What it is there for.
     pub part: Part,
+}
+
+/// What the cgroup of a run with a list may execute.
+#[derive(Clone, Copy, Debug)]
+pub struct Executables<'a> {
+    /// The list.
+    pub listed: &'a [Program],
+    /// The image of the sandbox's pid 1, a file of the kernel's own memory.
+    pub init: BorrowedFd<'a>,
 }
 
 /// Why a program is on the list.

@@ -1,15 +1,19 @@
-//! The network self-test: before the gate opens, the workload itself, with its uid, filter, cgroup and namespace, tries
-//! to get out. Every road but the policy's own must be closed, or the run does not start.
+//! The self-test. Before the gate opens, the workload itself, with its uid, filter, cgroup and namespace, tries
+//! to get out: every road but the policy's own must be closed, or the run does not start. Where there is a list of programs, pid 1 tries
+//! one that is not on it, before it becomes the init.
 
+use std::ffi::CStr;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, connect, getsockopt, recv,
     send, sendto, socket, sockopt,
 };
+use nix::unistd::execveat;
 
 use super::dns::{Reply, query, read_reply};
 use super::plan::NetworkPlan;
@@ -23,6 +27,16 @@ const OUTSIDE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
 const UNASSIGNED: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 /// RFC 6761 reserves `.invalid`: no policy can list it.
 const UNLISTED: &str = "self-test.intercept-sandbox.invalid";
+
+/// What no kernel can execute: no `#!` line, no ELF header. Printable, or older kernels look for a module that could.
+pub(super) const UNLISTED_IMAGE: &[u8] = b"intercept-sandbox self-test: not a program\n";
+
+/// Tries to execute `file`, which holds [`UNLISTED_IMAGE`]. No Landlock is in force here, so that the LSM program is asked; what it
+/// refused it has counted, and its layer's answer goes by that. Elsewhere the kernel says `ENOEXEC`, and nothing is wrong.
+pub(super) fn try_unlisted(file: &OwnedFd) {
+    let nothing: [&CStr; 0] = [];
+    let _refused = execveat(file, c"", &[c"self-test"], &nothing, AtFlags::AT_EMPTY_PATH);
+}
 
 /// A probe that did not end as it must.
 #[derive(Clone, Debug, PartialEq, Eq)]

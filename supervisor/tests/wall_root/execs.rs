@@ -30,7 +30,7 @@ fn is_described() -> bool {
 
 /// Starts this very program inside `leaf`, where it does what [`run`] says.
 #[allow(clippy::disallowed_methods)] // a test's child, not the supervisor's
-fn inside(leaf: &Leaf, words: &[&OsStr]) {
+pub(crate) fn inside(leaf: &Leaf, words: &[&OsStr]) {
     let own = std::env::current_exe().expect("this program");
     let status = Command::new(own).arg("execs").arg(&leaf.path).args(words).status().expect("a child");
     assert!(status.success(), "{words:?}: {status}");
@@ -53,6 +53,10 @@ pub(crate) fn run(arguments: &[std::ffi::OsString]) {
             assert!(status.is_ok_and(|status| status.success()), "{program:?}");
         }),
         "fail" => words.iter().for_each(|program| assert!(Command::new(program).status().is_err(), "{program:?}")),
+        "refused" => words.iter().for_each(|program| {
+            let error = Command::new(program).status().expect_err("refused");
+            assert_eq!(error.raw_os_error(), Some(nix::libc::EACCES), "{program:?}");
+        }),
         "shell" => drop(Command::new("/bin/sh").arg("-c").args(words).exec()),
         "thread" => {
             let program = program.clone();
@@ -79,7 +83,7 @@ pub(crate) fn run(arguments: &[std::ffi::OsString]) {
     }
 }
 
-fn drain(reader: &mut EventReader, leaf: &Leaf) -> Vec<ExecStart> {
+pub(crate) fn drain(reader: &mut EventReader, leaf: &Leaf) -> Vec<ExecStart> {
     let events = std::iter::from_fn(|| reader.next_event()).map(|event| event.expect("an event"));
     let starts = events.filter_map(|event| match event {
         RingEvent::Exec(ExecEvent { time_ns, cgroup, start }) => {
@@ -94,7 +98,7 @@ fn drain(reader: &mut EventReader, leaf: &Leaf) -> Vec<ExecStart> {
 }
 
 /// A copy of true(1), which every system has.
-fn copy_to(path: &Path) {
+pub(crate) fn copy_to(path: &Path) {
     fs::copy("/bin/true", path).expect("a copy");
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use intercept_sandbox::egress::lsm::{Lsm, Programs, Reach};
+use intercept_sandbox::egress::lsm::{Lsm, Programs, Reach, Refused};
 use intercept_sandbox::egress::probes::Loaded;
 use intercept_sandbox::sandbox::{Answer, Layer, LayerReport};
 
@@ -10,7 +10,7 @@ use crate::field::{Field, Leaf, SILENCE, attack, expect};
 use crate::{OUTSIDE, OUTSIDE_HEARD, UNREACHABLE, features, names, plan};
 
 /// Whether this kernel was booted with BPF among its security modules: then nothing of this may be missing.
-fn is_listed() -> bool {
+pub(crate) fn is_listed() -> bool {
     let list = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     list.trim().split(',').any(|module| module == "bpf")
 }
@@ -28,6 +28,12 @@ pub(crate) fn check(report: &LayerReport) {
     }
 }
 
+/// The same of programs that this kernel does not call, whatever was refused.
+pub(crate) fn absent(lsm: &Lsm) {
+    let answer = lsm.answer(Refused { connects: 1, sends: 1, execs: 1 });
+    check(&LayerReport { layer: Layer::Lsm, answer });
+}
+
 pub(crate) fn on_the_cgroup(field: &Field) {
     alone(field, Reach::Cgroup);
 }
@@ -41,10 +47,9 @@ fn alone(field: &Field, reach: Reach) {
     let loaded = Loaded::load(&plan(), features()).expect("programs"); // for its maps
     let maps = loaded.shared_maps().expect("maps");
     if !is_listed() {
-        let answer = Lsm::arm(&maps, inside.fd.as_fd()).answer([1, 1]);
-        return check(&LayerReport { layer: Layer::Lsm, answer });
+        return absent(&Lsm::arm(&maps, inside.fd.as_fd(), None));
     }
-    let programs = Programs::prepare(&maps, inside.fd.as_fd()).expect("the LSM programs");
+    let programs = Programs::prepare(&maps, inside.fd.as_fd(), None).expect("the LSM programs");
     let links = programs.attach(reach, inside.fd.as_fd()).expect("links");
     // No destination has been opened: the host of the policy is closed, too.
     let mut table: Vec<_> = OUTSIDE.iter().map(|name| (*name, UNREACHABLE)).collect();

@@ -3,6 +3,7 @@
 mod attempts;
 mod execs;
 mod field;
+mod lists;
 mod lsm;
 
 use std::net::{IpAddr, SocketAddr};
@@ -66,13 +67,15 @@ fn main() -> ExitCode {
     }
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let field = Field::enter();
-    let scenarios: [(&str, Scenario); 17] = [
+    let scenarios: [(&str, Scenario); 19] = [
         ("without a wall the canaries hear every attempt", bare),
         ("behind the wall nothing leaves and everything is seen", walled),
         ("the namespace alone keeps everything in", namespace_alone),
         ("the hooks alone keep everything in", hooks_alone),
         ("the LSM programs of the cgroup alone keep everything in", lsm::on_the_cgroup),
         ("the LSM programs of the host alone keep everything in", lsm::on_the_host),
+        ("the LSM program of the cgroup alone refuses what is not listed", lists::on_the_cgroup),
+        ("the LSM program of the host alone refuses what is not listed", lists::on_the_host),
         ("without sk_lookup the policy's ports are served and nothing else", without_sk_lookup),
         ("without bpf_set_retval a refusal is EPERM", without_set_retval),
         ("a closed destination is refused until it is opened again", call_scope),
@@ -282,7 +285,7 @@ fn hooks_alone(field: &Field) {
     let leaf = Leaf::make("hooks");
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
     let loaded = Loaded::load(&plan(), Features { lsm: false, ..ports_only() }).expect("programs");
-    let probes = loaded.attach(leaf.fd.as_fd(), field.netns.as_fd(), &unused).expect("probes");
+    let probes = loaded.attach(leaf.fd.as_fd(), field.netns.as_fd(), &unused, None).expect("probes");
     assert_eq!(probes.attached(), 9);
     let table: Vec<_> = hooked()
         .into_iter()

@@ -1,5 +1,7 @@
 //! The exec audit: what the server starts is in the log, with the call that it was started in, and what others start is not.
 
+mod lists;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,18 +15,23 @@ use harness::session::{Session, text_of};
 use harness::wait;
 use serde_json::{Value, json};
 
-const TOOLS: [&str; 5] = ["run", "by_descriptor", "by_thread", "flood", "echo"];
+const TOOLS: [&str; 6] = ["run", "attempt", "by_descriptor", "by_thread", "flood", "echo"];
 /// Where the kernel publishes its types: without them there is no exec audit.
 const TYPES: &str = "/sys/kernel/btf";
 
 /// A run of the server under a policy with `require` in its sandbox section.
 fn run_of(arena: &Arena, require: &str) -> Run {
+    run_with(arena, "max: 64", require)
+}
+
+/// The same, with `process` of that section.
+fn run_with(arena: &Arena, process: &str, require: &str) -> Run {
     arena.folder("bin");
     arena.writable_folder("work");
     let script = arena.file("bin/starter.py", include_str!("starter.py"));
     let tools: String = TOOLS.iter().map(|tool| format!("{tool}: {{rules: []}}, ")).collect();
     let policy = format!(
-        "version: \"1\"\nname: exec-audit\ndefault: deny\ntools: {{{tools}}}\nsandbox:\n  filesystem: {{read: [{ROOT}/bin], write: [{ROOT}/work]}}\n  process: {{max: 64}}\n{require}"
+        "version: \"1\"\nname: exec-audit\ndefault: deny\ntools: {{{tools}}}\nsandbox:\n  filesystem: {{read: [{ROOT}/bin], write: [{ROOT}/work]}}\n  process: {{{process}}}\n{require}"
     );
     Run::new(arena, &policy).command(["python3", script.to_str().expect("a plain path")])
 }
@@ -50,9 +57,14 @@ fn paths_of(records: &[Value]) -> Vec<&str> {
 
 /// What the layer answered in the last run.
 fn layer() -> Value {
+    answer_of("exec-trace")
+}
+
+/// What the layer of that name answered in the last run.
+fn answer_of(name: &str) -> Value {
     let applied = records::of_type(DEFAULT_DIRECTORY, "sandbox.applied");
     let layers = applied.last().expect("a run")["sandbox"]["layers"].as_array().expect("a list").clone();
-    layers.into_iter().find(|layer| layer["layer"] == "exec-trace").expect("an answer")
+    layers.into_iter().find(|layer| layer["layer"] == name).expect("an answer")
 }
 
 /// The records of one tool's call.
@@ -149,9 +161,12 @@ fn a_flood_of_starts_is_counted_and_holds_up_nobody() {
         session.send(&json!({"jsonrpc": "2.0", "id": "flood", "method": "tools/call", "params": flood}));
         let mut echoes = 0;
         let done = loop {
-            let answer = session.call("echo", json!({"round": echoes}));
+            let (answer, done) = session.call_beside("echo", json!({"round": echoes}), &json!("flood"));
             assert!(answer["result"].is_object(), "{answer}");
             echoes += 1;
+            if let Some(done) = done {
+                break done;
+            }
             if let Some(line) = session.try_line(Duration::from_millis(100)) {
                 break serde_json::from_str::<Value>(&line).expect("JSON");
             }

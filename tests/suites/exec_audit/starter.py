@@ -8,6 +8,19 @@ def run(wanted):
     return [one.returncode for one in done]
 
 
+def status_of(command):
+    try:
+        return subprocess.run(command, capture_output=True).returncode
+    except OSError as error:
+        return -error.errno
+
+
+def attempt(wanted):
+    done = [status_of(command) for command in wanted["commands"]]
+    time.sleep(0.3)
+    return done
+
+
 def by_descriptor(wanted):
     program = os.open(wanted["program"], os.O_RDONLY)
     child = os.fork()
@@ -33,7 +46,7 @@ def flood(wanted):
     return [shell.wait() for shell in shells] if wanted["wait"] else []
 
 
-tools = {"run": run, "by_descriptor": by_descriptor, "by_thread": by_thread, "flood": flood, "echo": str}
+tools = {"run": run, "attempt": attempt, "by_descriptor": by_descriptor, "by_thread": by_thread, "flood": flood, "echo": str}
 
 
 def respond(message):

@@ -175,6 +175,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("cgroup-limits", "layers", "the_session_has_limits_in_its_cgroup"),
     row("core-layers", "lib", "sandbox::launch::tests::a_missing_core_layer_refuses"),
     case("close-range", "cage_root", "no_descriptor_leaks"),
+    row("lsm-exec", "lib", "egress::lsm::tests::a_list_brings_its_program_and_what_that_needs_of_the_kernel"),
     case("exec-list", "cage_root", "a_program_that_is_not_listed_is_not_executed"),
     case("exec-memory-files", "cage_root", "a_memory_file_is_not_executed"),
     case("exec-writable-mounts", "cage_root", "what_the_server_wrote_is_not_code"),

@@ -115,6 +115,10 @@ pub(crate) const LAYERS: &[Layer] = &[
         "the red team's policy has no `process.exec`: `cage_root::a_program_that_is_not_listed_is_not_executed`, \
          `cage_root::a_memory_file_is_not_executed`, `cage_root::what_the_server_wrote_is_not_code`",
     ),
+    layer("list of programs, LSM program", "lsm-exec").why(
+        "a second lock, where the kernel calls it: `exec_audit::lists::what_is_not_listed_is_refused_by_the_lsm_alone_and_recorded`, \
+         `exec_audit::lists::without_the_lsm_program_too_nothing_refuses`",
+    ),
     layer("size of a writable folder", "write-max,write-quota").why(
         "the red team's policy has no `max`: `files::write_max::a_folder_over_its_max_ends_the_session`, \
          `files::write_quota::a_project_quota_holds_a_hostile_writer_and_without_one_nothing_starts`",

@@ -113,16 +113,31 @@ fn tmpfs(bytes: u64, attributes: u64) -> Result<OwnedFd, Errno> {
 
 fn stage() -> Result<Root, RootfsError> {
     let at = Path::new(STAGE);
+    let root = detached(at)?;
+    let target = source::open_plain(at)?;
+    attach(root.fd(), target.as_fd()).map_err(while_at(at, "attach the new root"))?;
+    Ok(root)
+}
+
+/// An empty root that is mounted nowhere yet; `at` is for messages.
+fn detached(at: &Path) -> Result<Root, RootfsError> {
     let size = ROOT_BYTES_MAX.to_string();
     let options = [(c"size", Some(size.as_str())), (c"mode", Some("0755"))];
     let root = new_filesystem(c"tmpfs", &options, attr::NOSUID | attr::NODEV).map_err(while_at(at, "new root"))?;
-    let target = source::open_plain(at)?;
-    attach(root.as_fd(), target.as_fd()).map_err(while_at(at, "attach the new root"))?;
     Root::new(root).map_err(while_at(at, "stat of the new root"))
 }
 
+/// `image` as an executable file without a name, on a file system of its own that is mounted nowhere. For the caller's namespaces: needs
+/// root.
+///
+/// # Errors
+/// Those of mounting, creating, writing and reopening it.
+pub(super) fn unmounted_file(image: &[u8], mode: Mode) -> Result<OwnedFd, RootfsError> {
+    detached(Path::new("/"))?.hidden_file(image, mode)
+}
+
 impl NewRoot {
-    /// Puts `image` into the root as an executable file without a name, for hosts without executable memory files.
+    /// Puts `image` into the root as an executable file without a name.
     ///
     /// # Errors
     /// Those of creating, writing and reopening it.

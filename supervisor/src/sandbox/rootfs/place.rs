@@ -111,7 +111,7 @@ impl Root {
 
     /// See [`super::NewRoot::hidden_file`].
     pub(super) fn hidden_file(&self, image: &[u8], mode: Mode) -> Result<OwnedFd, RootfsError> {
-        let name = Path::new(".init");
+        let name = Path::new(".init"); // for a moment
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let fd = openat(self.fd(), name, flags, mode).map_err(while_at(name, "create"))?;
         let mut file = File::from(fd);
