@@ -85,7 +85,7 @@ fn with_a_list_the_layer_is_in_force_and_landlock_refuses_first() {
         assert_eq!(starts().len(), 3, "the server, the shell, and what that starts: {:#?}", starts());
         let called = is_called();
         assert_eq!(answer_of("lsm")["state"], if called { "enforced" } else { "unsupported" }, "{}", answer_of("lsm"));
-        let ended = run_with(arena, LIST, "  require: [lsm]\n").start().ended();
+        let ended = run_with(arena, LIST, "  require: [lsm]\n").start().finish();
         assert_eq!(ended.code, if called { 0 } else { 125 }, "{}", ended.stderr);
         assert_eq!(ended.stderr.contains("lsm"), !called, "{}", ended.stderr);
     });
