@@ -7,7 +7,7 @@ use super::messages::EndCause;
 use crate::policy::DenialCode;
 
 const ERRORS: &str = include_str!("../../../docs/errors.md");
-const RELAY: [&str; 16] = [
+const RELAY: [&str; 17] = [
     include_str!("answers.rs"),
     include_str!("call_clock.rs"),
     include_str!("ceilings.rs"),
@@ -16,6 +16,7 @@ const RELAY: [&str; 16] = [
     include_str!("calls.rs"),
     include_str!("denials.rs"),
     include_str!("desk.rs"),
+    include_str!("egress_desk.rs"),
     include_str!("gate.rs"),
     include_str!("method_policy.rs"),
     include_str!("notifications.rs"),
