@@ -354,11 +354,11 @@ pub const EGRESS_QUEUE_MAX: usize = 256;
 pub const EGRESS_FINISH_WAIT_MS: u64 = 500;
 /// Different network events of one operation, verdict and neighbourhood whose repeats are counted one by one; the rest share one counter.
 pub const REPEATS_KEYS_MAX: usize = 64;
-/// Programs that a server may start at once with a record for each; beyond, they are counted by program.
-pub const EXECS_AT_ONCE_MAX: u64 = 64;
-/// Records of that kind that come back in a second: 150 MB of log a day with paths of usual length, some 1.2 GB with the longest that are
-/// shown, of a server that does nothing else; [`AUDIT_SESSION_BYTES_MAX`] ends it before.
-pub const EXECS_A_SECOND_MAX: u64 = 4;
+/// Programs that a server may start, and files that it may open for writing, at once with a record for each; beyond, they are counted.
+pub const TALLY_AT_ONCE_MAX: u64 = 64;
+/// Records of each of these kinds that come back in a second: 150 MB of log a day with paths of usual length, some 1.2 GB with the longest
+/// that are shown, of a server that does nothing else; [`AUDIT_SESSION_BYTES_MAX`] ends it before.
+pub const TALLY_A_SECOND_MAX: u64 = 4;
 /// First pause between two records of the same repeated event, milliseconds; doubles up to [`REPEATS_PAUSE_MAX_MS`].
 pub const REPEATS_PAUSE_MIN_MS: u64 = 1_000;
 /// Longest pause between two records of the same repeated event, milliseconds.

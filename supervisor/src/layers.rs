@@ -35,6 +35,8 @@ pub enum Layer {
     ExecTrace,
     /// BPF LSM programs (extra).
     Lsm,
+    /// File audit by a BPF LSM program (extra).
+    FsTrace,
 }
 
 /// What a layer says of itself.
@@ -62,7 +64,7 @@ pub struct LayerReport {
 
 impl Layer {
     /// Every layer, core first.
-    pub const ALL: [Layer; 14] = [
+    pub const ALL: [Layer; 15] = [
         Layer::Namespaces,
         Layer::Rootfs,
         Layer::Identity,
@@ -77,6 +79,7 @@ impl Layer {
         Layer::SkLookup,
         Layer::ExecTrace,
         Layer::Lsm,
+        Layer::FsTrace,
     ];
 
     /// The name used in policies, records and `doctor`.
@@ -97,6 +100,7 @@ impl Layer {
             Self::SkLookup => "sk-lookup",
             Self::ExecTrace => "exec-trace",
             Self::Lsm => "lsm",
+            Self::FsTrace => "fs-trace",
         }
     }
 
@@ -109,6 +113,6 @@ impl Layer {
     /// Whether a run needs it always.
     #[must_use]
     pub const fn is_core(self) -> bool {
-        !matches!(self, Self::Landlock | Self::SkLookup | Self::ExecTrace | Self::Lsm)
+        !matches!(self, Self::Landlock | Self::SkLookup | Self::ExecTrace | Self::Lsm | Self::FsTrace)
     }
 }

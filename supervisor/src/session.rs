@@ -149,7 +149,7 @@ fn live(
     dialer?; // where a host is allowed
     crew.await_confined()?; // all of ours; one that died is why the self-test failed
     let server = server?;
-    let hooked = vec![probes.lsm_answer(), probes.exec_answer()]; // by what they refused of the self-test, and saw of pid 1
+    let hooked = vec![probes.lsm_answer(), probes.exec_answer(), probes.file_answer()]; // by what they refused of the self-test, and saw of pid 1
     let layers = accept(plan, [walled, hooked, crew.answers(), server.layers().to_vec()].concat())?;
     let control = crew.record_layers(&layers)?; // `sandbox.applied` is on disk
     let opened_ns = clock::now().boot_ns;

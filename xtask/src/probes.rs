@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use toolchain::Toolchain;
 
-/// The cgroup and `sk_lookup` programs, and apart from them the LSM programs and the one on exec: binaries of the package, objects in
-/// `prebuilt/`.
-const OBJECTS: [&str; 3] = ["probes", "lsm", "exec"];
+/// The cgroup and `sk_lookup` programs, and apart from them the LSM programs, and those that tell of execs and of files: binaries of the
+/// package, objects in `prebuilt/`.
+const OBJECTS: [&str; 4] = ["probes", "lsm", "exec", "files"];
 const RECORD: &str = "prebuilt/BUILD.txt";
 
 /// What made the committed objects, and from what.
@@ -28,7 +28,7 @@ struct Record {
     /// Where `core` came from: shipped with the compiler, or built from rust-src.
     core: String,
     /// SHA-256 of each of [`OBJECTS`].
-    objects: [String; 3],
+    objects: [String; 4],
     /// SHA-256 over the sources.
     sources: String,
 }
@@ -111,10 +111,10 @@ pub(crate) fn check() -> Result<(), String> {
 
 impl Record {
     fn to_text(&self) -> String {
-        let [probes, lsm, exec] = &self.objects;
+        let [probes, lsm, exec, files] = &self.objects;
         format!(
             "# Written by `cargo xtask probes build`, read by `cargo xtask probes check`.\n\
-             rustc: {}\nlinker: {}\ncore: {}\nprobes-sha256: {probes}\nlsm-sha256: {lsm}\nexec-sha256: {exec}\nsources-sha256: {}\n",
+             rustc: {}\nlinker: {}\ncore: {}\nprobes-sha256: {probes}\nlsm-sha256: {lsm}\nexec-sha256: {exec}\nfiles-sha256: {files}\nsources-sha256: {}\n",
             self.rustc, self.linker, self.core, self.sources
         )
     }
@@ -128,7 +128,7 @@ impl Record {
             rustc: value("rustc")?,
             linker: value("linker")?,
             core: value("core")?,
-            objects: [value("probes-sha256")?, value("lsm-sha256")?, value("exec-sha256")?],
+            objects: [value("probes-sha256")?, value("lsm-sha256")?, value("exec-sha256")?, value("files-sha256")?],
             sources: value("sources-sha256")?,
         })
     }
@@ -161,7 +161,7 @@ mod tests {
 
     fn record() -> Record {
         let text = |text: &str| text.to_owned();
-        let objects = [text("o"), text("m"), text("e")];
+        let objects = [text("o"), text("m"), text("e"), text("f")];
         Record { rustc: text("r"), linker: text("l"), core: text("c"), objects, sources: text("s") }
     }
 
@@ -173,7 +173,8 @@ mod tests {
     #[test]
     fn a_record_without_a_line_is_refused() {
         let text = record().to_text();
-        for key in ["rustc", "linker", "core", "probes-sha256", "lsm-sha256", "exec-sha256", "sources-sha256"] {
+        let sums = ["probes-sha256", "lsm-sha256", "exec-sha256", "files-sha256", "sources-sha256"];
+        for key in ["rustc", "linker", "core"].into_iter().chain(sums) {
             let without: String =
                 text.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
             assert_eq!(Record::from_text(&without), Err(format!("{RECORD} has no `{key}`")));

@@ -245,6 +245,81 @@ impl FileKey {
     }
 }
 
+/// One file that was opened for writing. 1064 bytes, native byte order, no padding; what its length leaves of the path is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FileEvent {
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub time_ns: u64,
+    /// Id of the cgroup v2 directory of the task.
+    pub cgroup: u64,
+    /// Process (thread group) id in the initial pid namespace.
+    pub tgid: u32,
+    /// Bytes written to [`Self::path`], NUL included; 0 where there is no path, or it does not fit.
+    pub path_bytes: u32,
+    /// Name of the task, NUL padded.
+    pub comm: [u8; 16],
+    /// The path as the task sees it.
+    pub path: [u8; FILE_PATH_BYTES],
+}
+
+/// Of the path of a file, NUL included: what is longer is not told.
+pub const FILE_PATH_BYTES: usize = 1024;
+/// Bytes of one [`FileEvent`].
+pub const FILE_EVENT_BYTES: usize = 1064;
+const _: () = assert!(size_of::<FileEvent>() == FILE_EVENT_BYTES);
+const _: () = assert!(align_of::<FileEvent>() == 8);
+
+/// Byte offsets inside [`FileEvent`].
+pub mod file_offset {
+    use super::FileEvent;
+    use core::mem::offset_of;
+
+    /// Of [`FileEvent::time_ns`].
+    pub const TIME_NS: usize = offset_of!(FileEvent, time_ns);
+    /// Of [`FileEvent::cgroup`].
+    pub const CGROUP: usize = offset_of!(FileEvent, cgroup);
+    /// Of [`FileEvent::tgid`].
+    pub const TGID: usize = offset_of!(FileEvent, tgid);
+    /// Of [`FileEvent::path_bytes`].
+    pub const PATH_BYTES: usize = offset_of!(FileEvent, path_bytes);
+    /// Of [`FileEvent::comm`].
+    pub const COMM: usize = offset_of!(FileEvent, comm);
+    /// Of [`FileEvent::path`].
+    pub const PATH: usize = offset_of!(FileEvent, path);
+}
+
+/// What the programs on open need to know, the one value of [`MAP_FILES`]. 24 bytes, no padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FileScope {
+    /// Id of the cgroup v2 directory whose files are told.
+    pub cgroup: u64,
+    /// Where `f_mode` stands in the kernel's `struct file`, bytes.
+    pub mode: u32,
+    /// Where `f_inode` stands there.
+    pub inode: u32,
+    /// Where `i_mode` stands in `struct inode`.
+    pub kind: u32,
+    /// Always zero.
+    pub zero: u32,
+}
+
+/// Bytes of one [`FileScope`].
+pub const FILE_SCOPE_BYTES: usize = 24;
+const _: () = assert!(size_of::<FileScope>() == FILE_SCOPE_BYTES);
+
+impl FileScope {
+    /// The value as the bytes that the programs read.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; FILE_SCOPE_BYTES] {
+        joined(&[&self.cgroup.to_ne_bytes()], &[self.mode, self.inode, self.kind, self.zero])
+    }
+}
+
+/// What the loader replaces in the programs on open by the place of `f_path` in `struct file`: a number that nothing else has.
+pub const PLACE_OF_PATH: i32 = 0x66_5f_70_61;
+
 /// Key of [`MAP_ALLOWED`]: one synthetic address and port. 8 bytes, no padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -300,7 +375,7 @@ pub const STUB_ADDRESS: [u8; 4] = [198, 18, 0, 1];
 /// Port of the DNS stub, UDP and TCP.
 pub const STUB_PORT: u16 = 53;
 
-/// Ring buffer of [`Event`]s and [`ExecEvent`]s, which their lengths tell apart.
+/// Ring buffer of [`Event`]s, [`ExecEvent`]s and [`FileEvent`]s, which their lengths tell apart.
 pub const MAP_EVENTS: &str = "EVENTS";
 /// Hash map [`AllowKey`] -> `u32`.
 pub const MAP_ALLOWED: &str = "ALLOWED";
@@ -325,24 +400,31 @@ pub const COUNTER_EXECS: u32 = 5;
 pub const COUNTER_EXECS_LOST: u32 = 6;
 /// Programs that the LSM program on exec refused.
 pub const COUNTER_LSM_EXEC: u32 = 7;
+/// Files that were opened for writing and told: a [`FileEvent`] each.
+pub const COUNTER_OPENS: u32 = 8;
+/// Files that were opened for writing while more than a quarter of the ring was taken, or could not be read: they are not told.
+pub const COUNTER_OPENS_LOST: u32 = 9;
 /// Number of counters.
-pub const COUNTERS: u32 = 8;
+pub const COUNTERS: u32 = 10;
 
 /// Array of one [`LsmScope`], of the LSM programs alone.
 pub const MAP_SCOPE: &str = "SCOPE";
 /// Hash map [`FileKey`] -> `u32`, of the LSM programs alone: what may be executed. Its values say nothing.
 pub const MAP_PROGRAMS: &str = "PROGRAMS";
 
+/// Array of one [`FileScope`], of the programs on open alone.
+pub const MAP_FILES: &str = "FILES";
+
 /// Array of one [`ExecScope`], of the program on exec alone.
 pub const MAP_EXECS: &str = "EXECS";
 
-/// Size of the ring, bytes: a power of two and a multiple of the page size. Holds about 3,200 events, or 220 starts of programs in the half that those may take.
+/// Size of the ring, bytes: a power of two and a multiple of the page size. Holds about 3,200 events, or 220 starts of programs in the half that those may take, or 60 files in their quarter.
 pub const RING_BYTES: u32 = 256 << 10;
 
 /// Read-only global (`u8`): 1 when the kernel has `bpf_set_retval` (5.18), so that a refusal says why.
 pub const GLOBAL_SET_RETVAL: &str = "SET_RETVAL";
 
-/// Names of the programs in the three objects.
+/// Names of the programs in the four objects.
 pub mod program {
     /// `cgroup/connect4`.
     pub const CONNECT4: &str = "connect4";
@@ -376,6 +458,10 @@ pub mod program {
     pub const LSM_EXEC: &str = "lsm_exec";
     /// `lsm/bprm_check_security`.
     pub const LSM_EXEC_HOST: &str = "lsm_exec_host";
+    /// `lsm_cgroup/file_open`.
+    pub const LSM_OPEN: &str = "lsm_open";
+    /// `lsm/file_open`.
+    pub const LSM_OPEN_HOST: &str = "lsm_open_host";
     /// `tp_btf/sched_process_exec`.
     pub const EXEC: &str = "exec";
 }

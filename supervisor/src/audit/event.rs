@@ -353,11 +353,24 @@ pub struct Proc<'a> {
 pub struct Fs<'a> {
     /// What was tried.
     pub op: &'a str,
-    /// Path, as seen inside.
-    pub path: &'a str,
+    /// Path, as seen inside; absent where it is too long to be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
     /// errno that was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
+    /// Host pid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The name that the thread gives itself: a claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comm: Option<&'a str>,
+    /// How many equal events this one stands for; the process is that of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// Whether the count holds other files, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<bool>,
 }
 
 /// The layers' answers.

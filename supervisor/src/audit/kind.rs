@@ -65,6 +65,8 @@ kinds! {
     ProcExit = "proc.exit",
     /// A process was refused something.
     ProcDenied = "proc.denied",
+    /// A file was opened for writing.
+    FsOpen = "fs.open",
     /// A file access was refused.
     FsDenied = "fs.denied",
     /// A person was asked.
@@ -167,7 +169,7 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(serde_json::to_string(kind).unwrap(), format!("\"{}\"", kind.as_str()));
         }
-        assert_eq!(Kind::ALL.len(), 31);
+        assert_eq!(Kind::ALL.len(), 32);
     }
 
     #[test]

@@ -125,6 +125,21 @@ impl<'m, V: Pod> BtfObject<'m, V> {
         self.own
     }
 
+    /// Writes `place` into the one addition of the program `name` that adds `mark`: a relocation that no tool makes for us.
+    pub(super) fn patch(&mut self, name: &'static str, mark: i32, place: u32) -> Result<(), ObjectError> {
+        /// `BPF_ALU64 | BPF_ADD | BPF_K` of linux/bpf_common.h.
+        const ADD: u8 = 0x07;
+        let place = i32::try_from(place).map_err(|_| ObjectError::Missing(name))?;
+        let key = self.object.programs.get(name).ok_or(ObjectError::Missing(name))?.function_key();
+        let function = self.object.functions.get_mut(&key).ok_or(ObjectError::Missing(name))?;
+        let mut marked = function.instructions.iter_mut().filter(|one| one.code == ADD && one.imm == mark);
+        match (marked.next(), marked.next()) {
+            (Some(one), None) => one.imm = place,
+            _ => return Err(ObjectError::Missing(name)),
+        }
+        Ok(())
+    }
+
     /// Lets the verifier check a program for the kernel's type with the id `target`.
     pub(super) fn load(&self, kind: Kind, name: &'static str, target: u32) -> Result<OwnedFd, ObjectError> {
         let program = self.object.programs.get(name).ok_or(ObjectError::Missing(name))?;

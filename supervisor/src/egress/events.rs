@@ -12,6 +12,7 @@ use aya::maps::{MapData, RingBuf};
 use intercept_sandbox_abi as abi;
 
 use super::exec_events::ExecEvent;
+use super::file_events::FileEvent;
 use super::report::{NetEvent, NetOp, NetVerdict};
 use crate::sandbox::plan::NetworkPlan;
 
@@ -64,6 +65,8 @@ pub enum RingEvent {
     Net(ProbeEvent),
     /// A program that was started, or refused.
     Exec(ExecEvent),
+    /// A file that was opened for writing.
+    File(FileEvent),
 }
 
 /// An item that is not an event of this program's probes.
@@ -195,6 +198,7 @@ impl<M: Borrow<MapData>> EventReader<M> {
     pub fn next_event(&mut self) -> Option<Result<RingEvent, EventError>> {
         self.ring.next().map(|item| match item.len() {
             abi::EXEC_EVENT_BYTES => ExecEvent::parse(&item).map(RingEvent::Exec),
+            abi::FILE_EVENT_BYTES => FileEvent::parse(&item).map(RingEvent::File),
             _ => ProbeEvent::parse(&item).map(RingEvent::Net),
         })
     }

@@ -53,6 +53,8 @@ impl EventSource for KernelEvents {
                 }
                 // Before the gate it is the sandbox's pid 1, and the answers of the layers tell of it.
                 Ok(RingEvent::Exec(event)) if event.time_ns < self.gate_ns => {}
+                Ok(RingEvent::File(event)) if event.time_ns < self.gate_ns => {}
+                Ok(RingEvent::File(event)) => return Some(KernelEvent::Open(event.open)),
                 Ok(RingEvent::Exec(event)) => return Some(KernelEvent::Exec(event.start)),
                 Err(error) => {
                     // Our own probe and this reader were built from one struct; a wrong item is a broken build, and it is
@@ -70,10 +72,12 @@ impl EventSource for KernelEvents {
         let lost = Lost {
             events: count(abi::COUNTER_LOST, self.lost_told.events),
             execs: count(abi::COUNTER_EXECS_LOST, self.lost_told.execs),
+            opens: count(abi::COUNTER_OPENS_LOST, self.lost_told.opens),
         };
         let new = Lost {
             events: lost.events.wrapping_sub(self.lost_told.events),
             execs: lost.execs.wrapping_sub(self.lost_told.execs),
+            opens: lost.opens.wrapping_sub(self.lost_told.opens),
         };
         self.lost_told = lost;
         new

@@ -3,7 +3,8 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use super::*;
 
-const TYPES: KernelTypes = KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, u32::MAX, 13, 64, 32, 40, 48, 16]);
+const TYPES: KernelTypes =
+    KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, u32::MAX, 13, 64, 32, 40, 48, 16, 17, 20, 64, 2]);
 
 fn root_directory() -> tempfile::TempDir {
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");

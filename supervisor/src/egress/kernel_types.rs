@@ -55,9 +55,9 @@ pub(super) enum Wanted {
     Member(&'static str, &'static str),
 }
 
-/// All that our programs ask of a kernel: first the LSM programs on sockets, then the exec audit, then the LSM program on exec, which
-/// needs what both have and more. In one pass, for it takes milliseconds.
-pub(super) const WANTED: [Wanted; 16] = [
+/// All that our programs ask of a kernel: first the LSM programs on sockets, then the exec audit, then the LSM programs on exec and on
+/// open, which need some of the same. In one pass, for it takes milliseconds.
+pub(super) const WANTED: [Wanted; 20] = [
     Wanted::Function("bpf_lsm_socket_connect"),
     Wanted::Function("bpf_lsm_socket_sendmsg"),
     Wanted::Member("msghdr", "msg_name"),
@@ -74,6 +74,10 @@ pub(super) const WANTED: [Wanted; 16] = [
     Wanted::Member("inode", "i_ino"),
     Wanted::Member("inode", "i_sb"),
     Wanted::Member("super_block", "s_dev"),
+    Wanted::Function("bpf_lsm_file_open"),
+    Wanted::Member("file", "f_mode"),
+    Wanted::Member("file", "f_path"),
+    Wanted::Member("inode", "i_mode"),
 ];
 /// What the LSM programs were compiled for: places of the third to the fifth of [`WANTED`].
 const COMPILED: [u32; 3] = [0, 8, 4];
@@ -141,6 +145,21 @@ pub struct ListTypes {
     pub device: u32,
 }
 
+/// What the programs on open need to know of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileTypes {
+    /// Id of the hook.
+    pub hook: u32,
+    /// `f_mode` in `struct file`, bytes.
+    pub mode: u32,
+    /// `f_path` there.
+    pub path: u32,
+    /// `f_inode` there.
+    pub inode: u32,
+    /// `i_mode` in `struct inode`.
+    pub kind: u32,
+}
+
 impl KernelTypes {
     /// Reads the description of the running kernel. Takes milliseconds: [`super::kernel_memo::types`] remembers.
     ///
@@ -188,6 +207,20 @@ impl KernelTypes {
             number: self.number(13)?,
             superblock: self.number(14)?,
             device: self.number(15)?,
+        })
+    }
+
+    /// What the programs on open are told.
+    ///
+    /// # Errors
+    /// [`TypesError::Absent`], [`TypesError::Layout`].
+    pub fn files(&self) -> Result<FileTypes, TypesError> {
+        Ok(FileTypes {
+            hook: self.number(16)?,
+            mode: self.number(17)?,
+            path: self.number(18)?,
+            inode: self.number(12)?,
+            kind: self.number(19)?,
         })
     }
 

@@ -63,17 +63,20 @@ fn what_is_missing_or_there_twice_or_no_whole_byte_has_no_number() {
 
 #[test]
 fn a_kernel_that_lacks_something_is_no_kernel_for_the_programs_that_need_it() {
-    let whole = KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, 1380, 13, 64, 32, 40, 48, 16]);
+    let whole = KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, 1380, 13, 64, 32, 40, 48, 16, 17, 20, 64, 2]);
     assert_eq!(whole.hooks().unwrap(), [7, 9]);
     assert_eq!(whole.exec().unwrap(), ExecTypes { tracepoint: 11, binprm: [96, 104], task: [1400, 1380] });
     let list = ListTypes { hook: 13, file: 64, inode: 32, number: 40, superblock: 48, device: 16 };
     assert_eq!(whole.list().unwrap(), list);
+    assert_eq!(whole.files().unwrap(), FileTypes { hook: 17, mode: 20, path: 64, inode: 32, kind: 2 });
     for index in 0..WANTED.len() {
         for number in [NONE, UNCLEAR] {
             let mut types = whole;
             types.0[index] = number;
-            let lacking = [types.hooks().is_err(), types.exec().is_err(), types.list().is_err()];
-            assert_eq!(lacking, [index < 5, (5..10).contains(&index), index >= 10], "{index}");
+            let lacking =
+                [types.hooks().is_err(), types.exec().is_err(), types.list().is_err(), types.files().is_err()];
+            let of_list = (10..16).contains(&index);
+            assert_eq!(lacking, [index < 5, (5..10).contains(&index), of_list, index >= 16 || index == 12], "{index}");
         }
     }
     for (index, number) in [(2, 8), (3, 16), (4, 8)] {

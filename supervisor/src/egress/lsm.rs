@@ -7,6 +7,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use intercept_sandbox_abi as abi;
+use nix::errno::Errno;
 
 pub use super::btf_object::Maps;
 use super::btf_object::{BtfObject, ObjectError, cgroup_id, refused};
@@ -34,10 +35,18 @@ pub enum Reach {
 }
 
 impl Reach {
-    const fn kind(self) -> Kind {
+    pub(super) const fn kind(self) -> Kind {
         match self {
             Self::Cgroup => Kind::LsmCgroup,
             Self::Host => Kind::Lsm,
+        }
+    }
+
+    /// Puts a program of this kind in force as long as the link is held.
+    pub(super) fn attach(self, program: &OwnedFd, cgroup: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        match self {
+            Self::Cgroup => bpf::attach_to_cgroup(program, cgroup),
+            Self::Host => bpf::attach_to_host(program),
         }
     }
 
@@ -136,7 +145,7 @@ impl Lsm {
 }
 
 /// Whether the kernel calls BPF programs as a security module.
-fn listed() -> Result<(), LsmError> {
+pub(super) fn listed() -> Result<(), LsmError> {
     let list = std::fs::read_to_string(LIST).map_err(LsmError::List)?;
     if list.trim().split(',').any(|module| module == "bpf") {
         return Ok(());
@@ -180,11 +189,7 @@ impl<'m> Programs<'m> {
     pub fn attach(&self, reach: Reach, cgroup: BorrowedFd<'_>) -> Result<Links, LsmError> {
         let arm = |(name, target): (&'static str, &u32)| {
             let program = self.object.load(reach.kind(), name, *target)?;
-            let link = match reach {
-                Reach::Cgroup => bpf::attach_to_cgroup(&program, cgroup),
-                Reach::Host => bpf::attach_to_host(&program),
-            };
-            link.map_err(refused(name, "attached")).map_err(LsmError::from)
+            reach.attach(&program, cgroup).map_err(refused(name, "attached")).map_err(LsmError::from)
         };
         let links = reach.programs().into_iter().zip(&self.targets).map(arm).collect::<Result<_, _>>()?;
         Ok(Links { links, _files: Vec::new() })
@@ -249,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_list_brings_its_program_and_what_that_needs_of_the_kernel() {
-        let types = KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, 1380, 13, 64, 32, 40, 48, 16]);
+        let types = KernelTypes([7, 9, 0, 8, 4, 11, 96, 104, 1400, 1380, 13, 64, 32, 40, 48, 16, 17, 20, 64, 2]);
         let (scope, hooks) = wanted(&types, 5, false).unwrap();
         assert_eq!((hooks, scope.exec.cgroup, scope.exec.filename, scope.file), (vec![7, 9], 5, 0, 0));
         let (scope, hooks) = wanted(&types, 5, true).unwrap();

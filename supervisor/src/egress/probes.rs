@@ -20,8 +20,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::events::{EventReader, HostNames};
 use super::exec_trace::{self, ExecTrace};
+use super::file_trace::FileTrace;
 use super::kernel_events::KernelEvents;
 use super::lsm::{Lsm, Maps, Refused};
+use super::serve::Lost;
 use crate::bounds::PROBE_DESTINATIONS_MAX;
 use crate::sandbox::plan::NetworkPlan;
 use crate::sandbox::programs::Executables;
@@ -191,6 +193,10 @@ impl Loaded {
             true => Lsm::arm(&self.shared_maps()?, cgroup, programs),
             false => Lsm::Absent("not tried".to_owned()),
         };
+        let files = match self.lsm {
+            true => FileTrace::arm(&self.shared_maps()?, cgroup),
+            false => FileTrace::Absent("not tried".to_owned()),
+        };
         let execs = self.execs.attach(cgroup);
         let mut links = attach_to_cgroup(&mut self.ebpf, cgroup)?;
         if self.redirects {
@@ -212,6 +218,7 @@ impl Loaded {
             redirects: self.redirects,
             lsm,
             execs,
+            files,
         };
         for (address, port) in self.destinations {
             probes.put(address, port, abi::OPEN)?;
@@ -230,6 +237,7 @@ pub struct Probes {
     redirects: bool,
     lsm: Lsm,
     execs: ExecTrace,
+    files: FileTrace,
 }
 
 impl std::fmt::Debug for Probes {
@@ -269,6 +277,13 @@ impl Probes {
     pub fn exec_answer(&self) -> LayerReport {
         let seen = self.counter(abi::COUNTER_EXECS).unwrap_or(0);
         LayerReport { layer: Layer::ExecTrace, answer: self.execs.answer(seen) }
+    }
+
+    /// What the file audit answers. Asked as [`Self::exec_answer`] is: pid 1 has opened a file before it was executed.
+    #[must_use]
+    pub fn file_answer(&self) -> LayerReport {
+        let seen = self.counter(abi::COUNTER_OPENS).unwrap_or(0);
+        LayerReport { layer: Layer::FsTrace, answer: self.files.answer(seen) }
     }
 
     /// Opens or closes one destination of the policy (call scope). A bpf(2) call: works after every privilege is dropped,
@@ -312,20 +327,13 @@ impl Probes {
         Ok((self.counter(abi::COUNTER_BYTES_IN)?, self.counter(abi::COUNTER_BYTES_OUT)?))
     }
 
-    /// Events for which the ring had no room, since the start.
+    /// What the ring had no room for, since the start.
     ///
     /// # Errors
-    /// When the kernel refuses the lookup.
-    pub fn lost(&self) -> Result<u64, ProbeError> {
-        self.counter(abi::COUNTER_LOST)
-    }
-
-    /// Programs that were started or refused and are not told, since the start.
-    ///
-    /// # Errors
-    /// When the kernel refuses the lookup.
-    pub fn lost_execs(&self) -> Result<u64, ProbeError> {
-        self.counter(abi::COUNTER_EXECS_LOST)
+    /// When the kernel refuses a lookup.
+    pub fn lost(&self) -> Result<Lost, ProbeError> {
+        let [events, execs, opens] = [abi::COUNTER_LOST, abi::COUNTER_EXECS_LOST, abi::COUNTER_OPENS_LOST];
+        Ok(Lost { events: self.counter(events)?, execs: self.counter(execs)?, opens: self.counter(opens)? })
     }
 
     fn counter(&self, index: u32) -> Result<u64, ProbeError> {

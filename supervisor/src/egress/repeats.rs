@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use crate::bounds::{REPEATS_KEEP_MS, REPEATS_KEYS_MAX, REPEATS_PAUSE_MAX_MS, REPEATS_PAUSE_MIN_MS};
 use crate::egress::exec_events::ExecStart;
+use crate::egress::file_events::FileOpen;
 use crate::egress::report::{NetEvent, NetOp, NetVerdict};
 
 /// How the reason of a record begins whose event found no slot of its own; the event's own reason follows.
@@ -124,6 +125,25 @@ impl Countable for ExecStart {
 
     fn kind(&self) -> Self::Kind {
         (self.path.clone(), self.interpreter.clone())
+    }
+
+    fn count(&mut self) -> &mut u64 {
+        &mut self.count
+    }
+
+    fn one_of_many(self, _others: Option<&Self>) -> Self {
+        Self { others: true, ..self }
+    }
+}
+
+impl Countable for FileOpen {
+    type Class = ();
+    type Kind = Option<String>; // not who
+
+    fn class(&self) -> Self::Class {}
+
+    fn kind(&self) -> Self::Kind {
+        self.path.clone()
     }
 
     fn count(&mut self) -> &mut u64 {

@@ -9,6 +9,7 @@ pub use crate::audit::net::{NetEvent, NetOp, NetVerdict};
 use crate::bounds::CREW_MESSAGE_BYTES_MAX;
 pub use crate::egress::channel::{Channel, ChannelError, Received, Sent};
 use crate::egress::exec_events::ExecStart;
+use crate::egress::file_events::FileOpen;
 
 /// Egress to relay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,11 @@ pub enum Report {
         /// Which, and how many.
         start: ExecStart,
     },
+    /// Files were opened for writing.
+    Open {
+        /// Which, and how often.
+        open: FileOpen,
+    },
     /// Kernel events that the ring buffer had no room for, since the last report.
     Lost {
         /// How many.
@@ -35,6 +41,11 @@ pub enum Report {
     },
     /// Programs that were started or refused and are not told, since the last report.
     LostExecs {
+        /// How many.
+        count: u64,
+    },
+    /// Files that were opened for writing and are not told, since the last report.
+    LostOpens {
         /// How many.
         count: u64,
     },
@@ -137,8 +148,10 @@ mod tests {
             others: true,
             denied: true,
         };
-        let lost = [Report::Lost { count: 3 }, Report::LostExecs { count: 4 }];
-        for report in [Report::Net { ticket: Some(u64::MAX), event }, Report::Exec { start }].into_iter().chain(lost) {
+        let open = FileOpen { path: Some("/out/a".into()), pid: 42, comm: "sh".into(), count: 7, others: true };
+        let lost = [Report::Lost { count: 3 }, Report::LostExecs { count: 4 }, Report::LostOpens { count: 5 }];
+        let told = [Report::Net { ticket: Some(u64::MAX), event }, Report::Exec { start }, Report::Open { open }];
+        for report in told.into_iter().chain(lost) {
             encode(&report, &mut bytes).unwrap();
             assert_eq!(decode_report(&bytes).unwrap(), report);
         }

@@ -14,11 +14,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::exec_events::ExecStart;
-use super::exec_tally::ExecTally;
+use super::file_events::FileOpen;
 use super::repeats::Repeats;
 use super::report::{Channel, ChannelError, MessageError, NetEvent, Received, Reply, Report, Sent};
 use super::report::{decode_reply, encode};
 use super::serve::Lost;
+use super::tally::Tally;
 use crate::bounds::{EGRESS_QUEUE_MAX, EGRESS_RECORD_WAIT_MS};
 use crate::clock;
 use crate::sys::readiness::readiness;
@@ -91,7 +92,8 @@ struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     tickets: AtomicU64,
     repeats: Mutex<Repeats<NetEvent>>,
-    execs: Mutex<ExecTally>,
+    execs: Mutex<Tally<ExecStart>>,
+    opens: Mutex<Tally<FileOpen>>,
 }
 
 /// The two halves of the pump and what they feed.
@@ -112,6 +114,7 @@ pub fn reporter() -> (Reporter, Pump, watch::Receiver<Phase>) {
         tickets: AtomicU64::new(1),
         repeats: Mutex::default(),
         execs: Mutex::default(),
+        opens: Mutex::default(),
     });
     (Reporter { queue, shared: Arc::clone(&shared) }, Pump { queue: rest, shared, phase }, watcher)
 }
@@ -166,6 +169,18 @@ impl Reporter {
         }
     }
 
+    /// Reports that a file was opened, or counts it when there are too many.
+    ///
+    /// # Errors
+    /// [`ReportError::Closed`].
+    pub async fn tell_open(&self, open: FileOpen) -> Result<(), ReportError> {
+        let first = lock(&self.shared.opens).push(open, now_ms());
+        match first {
+            Some(open) => self.send(Report::Open { open }).await,
+            None => Ok(()),
+        }
+    }
+
     /// Reports the counts that are due, or all of them at the end.
     ///
     /// # Errors
@@ -179,11 +194,18 @@ impl Reporter {
             let mut execs = lock(&self.shared.execs);
             if all { execs.drain() } else { execs.due(now_ms()) }
         };
+        let opened = {
+            let mut opens = lock(&self.shared.opens);
+            if all { opens.drain() } else { opens.due(now_ms()) }
+        };
         for event in due {
             self.tell(event).await?;
         }
         for start in started {
             self.send(Report::Exec { start }).await?;
+        }
+        for open in opened {
+            self.send(Report::Open { open }).await?;
         }
         Ok(())
     }
@@ -198,6 +220,9 @@ impl Reporter {
         }
         if lost.execs > 0 {
             self.send(Report::LostExecs { count: lost.execs }).await?;
+        }
+        if lost.opens > 0 {
+            self.send(Report::LostOpens { count: lost.opens }).await?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::dial_link::DialLinkError;
 use super::dns;
 use super::exec_events::ExecStart;
+use super::file_events::FileOpen;
 use super::gateway::Gateway;
 use super::hosts::HostTable;
 use super::report::{Channel, ChannelError, NetEvent};
@@ -42,6 +43,8 @@ pub enum KernelEvent {
     Net(NetEvent),
     /// A program that was started, or refused.
     Exec(ExecStart),
+    /// A file that was opened for writing.
+    Open(FileOpen),
 }
 
 /// Events that the kernel had no room for.
@@ -51,6 +54,8 @@ pub struct Lost {
     pub events: u64,
     /// Programs that were started, or refused.
     pub execs: u64,
+    /// Files that were opened for writing.
+    pub opens: u64,
 }
 
 /// Where kernel events come from: a descriptor that polls readable, and what to read then.
@@ -280,6 +285,7 @@ async fn tell_events(events: &mut impl EventSource, reporter: &Reporter) -> Resu
         match events.next() {
             Some(KernelEvent::Net(event)) => reporter.tell_counted(event).await?,
             Some(KernelEvent::Exec(start)) => reporter.tell_exec(start).await?,
+            Some(KernelEvent::Open(open)) => reporter.tell_open(open).await?,
             None => {
                 reporter.tell_lost(events.lost()).await?;
                 return Ok(false);

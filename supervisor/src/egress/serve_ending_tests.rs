@@ -55,7 +55,7 @@ fn what_the_kernel_told_last_and_what_it_lost_is_told_at_the_end() {
         thread::yield_now();
     }
     let event = || KernelEvent::Net(NetEvent::new(NetOp::Connect, NetVerdict::Denied));
-    *ring.held.lock().unwrap() = ((0..3000).map(|_| event()).collect(), Lost { events: 7, execs: 5 });
+    *ring.held.lock().unwrap() = ((0..3000).map(|_| event()).collect(), Lost { events: 7, execs: 5, opens: 3 });
     rig.say(Reply::Finish);
     let (mut told, mut lost) = (0, Vec::new());
     while let Ok(heard) = rig.heard.recv_timeout(PATIENCE) {
@@ -63,10 +63,11 @@ fn what_the_kernel_told_last_and_what_it_lost_is_told_at_the_end() {
             Report::Net { event, .. } => told += event.count,
             Report::Lost { count } => lost.push(("events", count)),
             Report::LostExecs { count } => lost.push(("execs", count)),
-            other @ Report::Exec { .. } => panic!("{other:?}"),
+            Report::LostOpens { count } => lost.push(("opens", count)),
+            other @ (Report::Exec { .. } | Report::Open { .. }) => panic!("{other:?}"),
         }
     }
-    assert_eq!((told, lost), (3000, vec![("events", 7), ("execs", 5)]));
+    assert_eq!((told, lost), (3000, vec![("events", 7), ("execs", 5), ("opens", 3)]));
     rig.egress.join().unwrap().unwrap();
 }
 

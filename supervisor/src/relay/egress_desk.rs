@@ -1,10 +1,11 @@
 //! What egress reports becomes a record; what waits for its record gets its answer.
 
 use super::pump::RelayError;
-use crate::audit::{AuditError, Effect, Event, Gap, Journal, Kind, Proc, Severity};
+use crate::audit::{AuditError, Effect, Event, Fs, Gap, Journal, Kind, Proc, Severity};
 use crate::clock::Now;
 use crate::egress::channel::{Channel, ChannelError, Received, Sent};
 use crate::egress::exec_events::ExecStart;
+use crate::egress::file_events::FileOpen;
 use crate::egress::report::{self, MessageError, NetOp, NetVerdict, Reply, Report};
 
 /// Reports handled in one turn, so that a flood from the server cannot starve the pipe.
@@ -89,6 +90,14 @@ fn record(report: &Report, now: Now, corr: &str, journal: &mut Journal, last: bo
     match report {
         Report::Lost { count } => lost("ring", *count, now, journal),
         Report::LostExecs { count } => lost("execs", *count, now, journal),
+        Report::LostOpens { count } => lost("files", *count, now, journal),
+        Report::Open { open } => {
+            let mut event = Event::new(Kind::FsOpen).with_effect(Effect::Allowed);
+            event.fs = Some(opened(open));
+            event.corr = Some(corr).filter(|corr| !corr.is_empty());
+            let _written = journal.append_unsynced(now, &event)?; // as for a program: nothing waits for it
+            Ok(None)
+        }
         Report::Exec { start } => {
             let mut event = match start.denied {
                 false => Event::new(Kind::ProcExec).with_effect(Effect::Allowed),
@@ -149,6 +158,19 @@ fn started(start: &ExecStart) -> Proc<'_> {
     }
 }
 
+/// A file that was opened for writing, as the record shows it.
+fn opened(open: &FileOpen) -> Fs<'_> {
+    Fs {
+        op: "open",
+        path: open.path.as_deref(),
+        errno: None,
+        pid: Some(open.pid),
+        comm: Some(&*open.comm).filter(|comm| !comm.is_empty()),
+        count: Some(open.count),
+        others: open.others.then_some(true),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +191,10 @@ mod tests {
             others: true,
             denied: false,
         }
+    }
+
+    fn open(path: Option<&str>) -> FileOpen {
+        FileOpen { path: path.map(str::to_owned), pid: 42, comm: "cp".to_owned(), count: 7, others: true }
     }
 
     #[test]
@@ -193,12 +219,15 @@ mod tests {
             Report::Exec { start: ExecStart { denied: true, ..start() } },
             Report::LostExecs { count: 3 },
             Report::Lost { count: 4 },
+            Report::Open { open: open(Some("/out/\u{1b}a")) },
+            Report::Open { open: FileOpen { comm: String::new(), others: false, ..open(None) } },
+            Report::LostOpens { count: 5 },
         ];
-        for (report, corr) in reports.iter().zip(["c1,c2", "", "c3", "", ""]) {
+        for (report, corr) in reports.iter().zip(["c1,c2", "", "c3", "", "", "c4", "", ""]) {
             assert_eq!(record(report, now, corr, &mut journal, false).unwrap(), None);
         }
         let records = test_log::records(root.path());
-        let [first, second, refused, execs, ring] = &records[..] else { panic!("{records:#?}") };
+        let [first, second, refused, execs, ring, file, long, files] = &records[..] else { panic!("{records:#?}") };
         assert_eq!((&first["type"], &first["effect"]), (&"proc.exec".into(), &"allowed".into()));
         let wanted = serde_json::json!({
             "op": "exec", "pid": 42, "ppid": 41, "comm": "run.sh", "count": 7, "exe": "/srv/\u{1b}[2Jrun.sh",
@@ -212,6 +241,13 @@ mod tests {
         assert_eq!(refused["reason"]["code"], "unlisted_program");
         assert_eq!((&execs["gap"]["source"], &execs["gap"]["count"]), (&"execs".into(), &3.into()));
         assert_eq!((&ring["gap"]["source"], &ring["gap"]["count"]), (&"ring".into(), &4.into()));
+        assert_eq!((&file["type"], &file["effect"]), (&"fs.open".into(), &"allowed".into()));
+        let wanted = serde_json::json!({
+            "op": "open", "path": "/out/\u{1b}a", "pid": 42, "comm": "cp", "count": 7, "others": true
+        });
+        assert_eq!((&file["fs"], &file["corr"]), (&wanted, &"c4".into()));
+        assert_eq!(long["fs"], serde_json::json!({"op": "open", "pid": 42, "count": 7}));
+        assert_eq!((&files["gap"]["source"], &files["gap"]["count"]), (&"files".into(), &5.into()));
     }
 
     #[test]

@@ -262,6 +262,7 @@ fn become_init(blueprint: &Blueprint<'_>, ends: InitEnds, workload: i32) -> Resu
     let failed = (|| {
         close_from(u32::try_from(wanted.len()).map_err(|_| Errno::EOVERFLOW)?)?;
         let program = adopt(4)?;
+        selftest::open_a_file();
         if wanted.len() > 6 {
             selftest::try_unlisted(&adopt(6)?);
         }

@@ -92,7 +92,7 @@ pub(crate) fn drain(reader: &mut EventReader, leaf: &Leaf) -> Vec<ExecStart> {
             assert!(start.pid > 1 && start.ppid.is_some_and(|ppid| ppid > 1 && ppid != start.pid), "{start:?}");
             Some(start)
         }
-        RingEvent::Net(_) => None,
+        RingEvent::Net(_) | RingEvent::File(_) => None,
     });
     starts.collect()
 }
@@ -184,11 +184,12 @@ pub(crate) fn half_a_ring(field: &Field) {
         match event.expect("an event") {
             RingEvent::Exec(_) => execs += 1,
             RingEvent::Net(_) => net += 1,
+            RingEvent::File(event) => panic!("{event:?}"),
         }
     }
-    let lost = wall.probes.lost_execs().expect("a counter");
-    assert_eq!((execs + lost, net, wall.probes.lost().expect("a counter")), (300, 1, 0));
-    assert!(lost > 50 && execs > 200, "{execs} told, {lost} lost");
+    let lost = wall.probes.lost().expect("counters");
+    assert_eq!((execs + lost.execs, net, lost.events), (300, 1, 0));
+    assert!(lost.execs > 50 && execs > 200, "{execs} told, {lost:?} lost");
     assert_eq!(field.heard(), crate::field::SILENCE);
 }
 

@@ -3,6 +3,7 @@
 mod attempts;
 mod execs;
 mod field;
+mod files;
 mod lists;
 mod lsm;
 
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
     }
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let field = Field::enter();
-    let scenarios: [(&str, Scenario); 19] = [
+    let scenarios: [(&str, Scenario); 21] = [
         ("without a wall the canaries hear every attempt", bare),
         ("behind the wall nothing leaves and everything is seen", walled),
         ("the namespace alone keeps everything in", namespace_alone),
@@ -83,6 +84,8 @@ fn main() -> ExitCode {
         ("every start of a program inside is told, and none outside", execs::told),
         ("starts of programs take half of the ring at most", execs::half_a_ring),
         ("what the exec audit costs others", execs::cost),
+        ("files that are opened for writing are told, and no others", files::told),
+        ("openings of files take a quarter of the ring at most", files::a_quarter_of_the_ring),
         ("a dropped wall leaves no road", dropped),
         ("a dropped probe is out of force", dropped_probes),
         ("a wall that cannot be raised leaves us at home", refused),
@@ -209,7 +212,7 @@ fn walled(field: &Field) {
     let events: Vec<ProbeEvent> =
         std::iter::from_fn(|| reader.next_event()).filter_map(|event| net(event.expect("an event"))).collect();
     check_events(&events, pid, leaf.id(), &table);
-    assert_eq!(wall.probes.lost().expect("a counter"), 0);
+    assert_eq!(wall.probes.lost().expect("counters").events, 0);
     let (bytes_in, bytes_out) = wall.probes.bytes().expect("counters");
     assert!(bytes_in > 500 && bytes_out > 500, "{bytes_in} in, {bytes_out} out");
 
@@ -227,11 +230,11 @@ fn walled(field: &Field) {
     assert_eq!(outcomes[&name], REFUSED);
 }
 
-/// A start of a program is no matter here.
+/// Programs and files are no matter here.
 fn net(event: RingEvent) -> Option<ProbeEvent> {
     match event {
         RingEvent::Net(event) => Some(event),
-        RingEvent::Exec(_) => None,
+        RingEvent::Exec(_) | RingEvent::File(_) => None,
     }
 }
 
@@ -354,7 +357,7 @@ fn full_ring(field: &Field) {
         let (_, outcomes) = attack(&leaf, wall.netns.as_fd(), &OUTSIDE[..10]);
         assert!(outcomes.values().all(|outcome| *outcome == UNREACHABLE), "{outcomes:?}");
     }
-    let lost = wall.probes.lost().expect("a counter");
+    let lost = wall.probes.lost().expect("counters").events;
     let mut reader = wall.probes.take_events().expect("the ring");
     let read = std::iter::from_fn(|| reader.next_event()).count();
     assert_eq!(read + usize::try_from(lost).expect("small"), ATTEMPTS);

@@ -63,7 +63,8 @@ fn layer() -> Value {
 /// What the layer of that name answered in the last run.
 fn answer_of(name: &str) -> Value {
     let applied = records::of_type(DEFAULT_DIRECTORY, "sandbox.applied");
-    let layers = applied.last().expect("a run")["sandbox"]["layers"].as_array().expect("a list").clone();
+    let last = applied.iter().max_by_key(|record| record["boot_ns"].as_u64()).expect("a run");
+    let layers = last["sandbox"]["layers"].as_array().expect("a list").clone();
     layers.into_iter().find(|layer| layer["layer"] == name).expect("an answer")
 }
 

@@ -164,6 +164,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("dns-stub", "lib", "egress::resolver::tests::every_other_name_does_not_exist"),
     row("egress-record-first", "lib", "egress::serve::tests::nothing_is_dialled_while_the_relay_does_not_confirm"),
     case("exec-trace", "wall_root", "every start of a program inside is told, and none outside"),
+    case("fs-trace", "wall_root", "files that are opened for writing are told, and no others"),
     row("gateway-address", "lib", "egress::serve::tests::another_port_of_an_allowed_host_is_reset"),
     row("gateway-ech", "lib", "egress::tls::tests::an_encrypted_hello_is_refused_under_the_right_name"),
     row("gateway-sni", "redteam", "no_network_attack_gets_through"),

@@ -62,6 +62,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         .why("an extra: without it the gateway listens on the policy's ports alone, and the network namespace has nothing else to reach"),
     layer("exec audit", "exec-trace")
         .why("a look, not a wall: `exec_audit::a_program_that_the_kernel_does_not_call_is_no_layer`"),
+    layer("file audit", "fs-trace").why("a look, not a wall: `fs_audit::without_the_layer_the_run_goes_on_unless_it_is_required`"),
     layer("DNS stub", "dns-stub").beside("self-test").why(
         "dropped, it answers every name; no question leaves the network namespace, and no connection: `wall_root` \
          has both, `egress::resolver::tests::every_other_name_does_not_exist` the answer",

@@ -47,7 +47,7 @@ pub(super) struct Suite {
 
 /// Programs that ask the kernel most come first. Seconds are those that an emulated processor may take on a
 /// busy machine; on an idle one it takes a quarter of them.
-const SUITES: [(&str, u32); 29] = [
+const SUITES: [(&str, u32); 30] = [
     ("cage_root", 1800),
     ("wall_root", 1200),
     ("mechanisms", 1800),
@@ -59,6 +59,7 @@ const SUITES: [(&str, u32); 29] = [
     ("lifecycle", 2400),
     ("denials", 900),
     ("exec_audit", 900),
+    ("fs_audit", 900),
     ("doctor", 600),
     ("threads", 1200),
     ("main_job", 2400),
@@ -83,7 +84,7 @@ const SUITES: [(&str, u32); 29] = [
 const OWN_HARNESS: [&str; 2] = ["cage_root", "wall_root"];
 
 /// Those that start a supervisor of a build with the feature `weaken`.
-const WEAKENED: [&str; 4] = ["denials", "exec_audit", "faults", "planted"];
+const WEAKENED: [&str; 5] = ["denials", "exec_audit", "faults", "fs_audit", "planted"];
 
 /// The red team's table as a program of its own, and the longest that it may take.
 const TABLE: (&str, u32) = ("redteam_table", 5400);

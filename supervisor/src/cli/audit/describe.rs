@@ -37,7 +37,7 @@ pub(super) fn describe(line: &[u8]) -> Shown {
 
 /// What it was about: the members that name it, in the order in which one reads them.
 fn what(record: &Value) -> Vec<String> {
-    const NAMING: [(&str, &str); 22] = [
+    const NAMING: [(&str, &str); 23] = [
         ("/mcp/method", ""),
         ("/mcp/tool", ""),
         ("/pin/tool", ""),
@@ -55,6 +55,7 @@ fn what(record: &Value) -> Vec<String> {
         ("/proc/exit_code", "exit "),
         ("/proc/signal", "signal "),
         ("/fs/path", ""),
+        ("/fs/comm", "by "),
         ("/policy/name", "policy "),
         ("/mode", "mode "),
         ("/approval/id", "approval "),
@@ -70,10 +71,10 @@ fn what(record: &Value) -> Vec<String> {
     if record.pointer("/net/self_test") == Some(&Value::Bool(true)) {
         words.push("(our own self-test, before the server ran)".to_owned());
     }
-    for count in ["/net/count", "/proc/count"].iter().filter_map(|at| record.pointer(at)?.as_u64()) {
+    for count in ["/net/count", "/proc/count", "/fs/count"].iter().filter_map(|at| record.pointer(at)?.as_u64()) {
         words.extend((count > 1).then(|| format!("x{count}")));
     }
-    if record.pointer("/proc/others") == Some(&Value::Bool(true)) {
+    if ["/proc/others", "/fs/others"].iter().any(|at| record.pointer(at) == Some(&Value::Bool(true))) {
         words.push("(and others)".to_owned());
     }
     if let Some(argv) = record.pointer("/server/argv").and_then(Value::as_array) {
@@ -171,6 +172,14 @@ mod tests {
         );
         let wanted = "proc.exec  ./run\\u{1b}.sh  run by /bin/sh  exec  by run.sh  x12  (and others)";
         assert!(shown.rest.ends_with(wanted), "{}", shown.rest);
+    }
+
+    #[test]
+    fn a_file_that_was_opened() {
+        let shown = describe(
+            br#"{"seq":1,"type":"fs.open","effect":"allowed","fs":{"op":"open","path":"/out/\u001ba","pid":7,"comm":"cp","count":12,"others":true}}"#,
+        );
+        assert!(shown.rest.ends_with("fs.open  /out/\\u{1b}a  by cp  x12  (and others)"), "{}", shown.rest);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(super) const LAYERS: &[(&str, Option<&str>)] = &[
     ("sk-lookup", Some("sk-lookup")),
     ("exec-trace", Some("exec-trace")),
     ("lsm", Some("lsm")),
+    ("fs-trace", Some("fs-trace")),
 ];
 
 const MEMORY_BYTES_MAX: u64 = 1 << 46;
