@@ -53,7 +53,7 @@ const ERRORS: &[(Code, &str, u32, u32)] = &[
     (Code::OutOfRange, "sandbox: {network: {allow: [{host: a.b, ports: []}]}}\n", 1, 48),
     (Code::Ambiguous, "tools: {t: {rules: [{conditions: [{path: args.a, op: eq, value: 010}]}]}}\n", 1, 65),
     (Code::Ambiguous, "tools: {t: {rules: [{rate_limit: {max: 0x10, window: 60}}]}}\n", 1, 40),
-    (Code::TooMany, "sandbox: {require: [core, core, core, core, core, core]}\n", 1, 20),
+    (Code::TooMany, "sandbox: {require: [core, core, core, core, core, core, core]}\n", 1, 20),
     (Code::BadArgumentPath, "tools: {t: {rules: [{conditions: [{path: prompt, op: exists}]}]}}\n", 1, 42),
     (Code::BadArgumentPath, "tools: {t: {rules: [{conditions: [{path: args., op: exists}]}]}}\n", 1, 42),
     (Code::BadArgumentPath, "tools: {t: {rules: [{conditions: [{path: args.a..b, op: exists}]}]}}\n", 1, 42),

@@ -54,7 +54,7 @@ fn garbage_is_refused() {
         assert_eq!(Message::decode(&bad), None, "byte {at}");
     }
     let mut layer = Message::Layer(LayerReport { layer: Layer::Lsm, answer: Answer::Enforced }).encode();
-    layer[1] = 14;
+    layer[1] = u8::try_from(Layer::ALL.len()).unwrap();
     assert_eq!(Message::decode(&layer), None);
 }
 
