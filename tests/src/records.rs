@@ -69,6 +69,29 @@ pub fn of_type(directory: impl AsRef<Path>, kind: &str) -> Vec<Value> {
     read(directory).into_iter().filter(|record| record["type"] == kind).collect()
 }
 
+/// What the layer of that name answered in the last run.
+///
+/// # Panics
+/// When there was no run, or it says nothing of the layer.
+#[must_use]
+pub fn layer(name: &str) -> Value {
+    let applied = of_type(DEFAULT_DIRECTORY, "sandbox.applied");
+    let last = applied.iter().max_by_key(|record| record["boot_ns"].as_u64()).expect("a run");
+    let layers = last["sandbox"]["layers"].as_array().expect("a list").clone();
+    layers.into_iter().find(|layer| layer["layer"] == name).expect("an answer")
+}
+
+/// The records of that type which name the call of `tool`.
+///
+/// # Panics
+/// When it was not called.
+#[must_use]
+pub fn of_call(kind: &str, tool: &str) -> Vec<Value> {
+    let requests = of_type(DEFAULT_DIRECTORY, "mcp.request");
+    let call = requests.into_iter().find(|record| record["mcp"]["tool"] == tool).expect("the call is recorded");
+    of_type(DEFAULT_DIRECTORY, kind).into_iter().filter(|record| record["corr"] == call["corr"]).collect()
+}
+
 /// Codes of the runs that were refused before anything started.
 #[must_use]
 pub fn refusals(directory: impl AsRef<Path>) -> Vec<String> {

@@ -7,7 +7,7 @@ use harness::paths;
 use harness::records::{self, DEFAULT_DIRECTORY};
 use serde_json::{Value, json};
 
-use super::{answer_of, of_call, paths_of, program, run_with, start, starts, told};
+use super::{of_call, paths_of, program, run_with, start, starts, told};
 
 const LIST: &str = "exec: [/bin/true, /bin/sh]";
 
@@ -15,7 +15,7 @@ const LIST: &str = "exec: [/bin/true, /bin/sh]";
 fn is_called() -> bool {
     let list = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     let called = list.trim().split(',').any(|module| module == "bpf");
-    let answer = answer_of("lsm");
+    let answer = records::layer("lsm");
     if !called {
         let reason = answer["reason"].as_str().unwrap_or_default();
         assert!(reason.contains("lsm= list") || reason.contains("security/lsm"), "{answer}");
@@ -48,7 +48,7 @@ fn what_is_not_listed_is_refused_by_the_lsm_alone_and_recorded() {
             return assert_eq!(came, json!([0, 0, 0]), "nothing is left that could refuse");
         }
         assert_eq!(came, json!([0, -13, -13]));
-        assert_eq!(answer_of("lsm")["state"], "enforced", "{}", answer_of("lsm"));
+        assert_eq!(records::layer("lsm")["state"], "enforced", "{}", records::layer("lsm"));
         let denied = denials();
         let unlisted = [arena.path("bin/unlisted"), arena.path("bin/script")];
         assert_eq!(paths_of(&denied), unlisted.each_ref().map(|path| path.to_str().expect("text")), "{denied:#?}");
@@ -84,7 +84,12 @@ fn with_a_list_the_layer_is_in_force_and_landlock_refuses_first() {
         assert_eq!(denials(), [] as [Value; 0]);
         assert_eq!(starts().len(), 3, "the server, the shell, and what that starts: {:#?}", starts());
         let called = is_called();
-        assert_eq!(answer_of("lsm")["state"], if called { "enforced" } else { "unsupported" }, "{}", answer_of("lsm"));
+        assert_eq!(
+            records::layer("lsm")["state"],
+            if called { "enforced" } else { "unsupported" },
+            "{}",
+            records::layer("lsm")
+        );
         let ended = run_with(arena, LIST, "  require: [lsm]\n").start().finish();
         assert_eq!(ended.code, if called { 0 } else { 125 }, "{}", ended.stderr);
         assert_eq!(ended.stderr.contains("lsm"), !called, "{}", ended.stderr);

@@ -28,7 +28,7 @@ fn run_of(arena: &Arena, require: &str) -> Run {
 fn run_with(arena: &Arena, process: &str, require: &str) -> Run {
     arena.folder("bin");
     arena.writable_folder("work");
-    let script = arena.file("bin/starter.py", include_str!("starter.py"));
+    let script = arena.file("bin/starter.py", concat!(include_str!("starter.py"), include_str!("../serve_tools.py")));
     let tools: String = TOOLS.iter().map(|tool| format!("{tool}: {{rules: []}}, ")).collect();
     let policy = format!(
         "version: \"1\"\nname: exec-audit\ndefault: deny\ntools: {{{tools}}}\nsandbox:\n  filesystem: {{read: [{ROOT}/bin], write: [{ROOT}/work]}}\n  process: {{{process}}}\n{require}"
@@ -57,22 +57,12 @@ fn paths_of(records: &[Value]) -> Vec<&str> {
 
 /// What the layer answered in the last run.
 fn layer() -> Value {
-    answer_of("exec-trace")
-}
-
-/// What the layer of that name answered in the last run.
-fn answer_of(name: &str) -> Value {
-    let applied = records::of_type(DEFAULT_DIRECTORY, "sandbox.applied");
-    let last = applied.iter().max_by_key(|record| record["boot_ns"].as_u64()).expect("a run");
-    let layers = last["sandbox"]["layers"].as_array().expect("a list").clone();
-    layers.into_iter().find(|layer| layer["layer"] == name).expect("an answer")
+    records::layer("exec-trace")
 }
 
 /// The records of one tool's call.
 fn of_call(tool: &str) -> Vec<Value> {
-    let requests = records::of_type(DEFAULT_DIRECTORY, "mcp.request");
-    let call = requests.into_iter().find(|record| record["mcp"]["tool"] == tool).expect("the call is recorded");
-    starts().into_iter().filter(|record| record["corr"] == call["corr"]).collect()
+    records::of_call("proc.exec", tool)
 }
 
 /// A program of the arena, and its path inside.

@@ -17,7 +17,7 @@ const TOOLS: [&str; 5] = ["write", "read", "by_child", "flood", "echo"];
 fn run_of(arena: &Arena, require: &str) -> Run {
     arena.folder("bin");
     arena.writable_folder("work");
-    let script = arena.file("bin/writer.py", include_str!("writer.py"));
+    let script = arena.file("bin/writer.py", concat!(include_str!("writer.py"), include_str!("../serve_tools.py")));
     let tools: String = TOOLS.iter().map(|tool| format!("{tool}: {{rules: []}}, ")).collect();
     let policy = format!(
         "version: \"1\"\nname: fs-audit\ndefault: deny\ntools: {{{tools}}}\nsandbox:\n  filesystem: {{read: [{ROOT}/bin], write: [{{path: /out, from: {ROOT}/work}}]}}\n  process: {{max: 64}}\n{require}"
@@ -42,17 +42,12 @@ fn paths_of(records: &[Value]) -> Vec<&str> {
 
 /// What the layer answered in the last run.
 fn layer() -> Value {
-    let applied = records::of_type(DEFAULT_DIRECTORY, "sandbox.applied");
-    let last = applied.iter().max_by_key(|record| record["boot_ns"].as_u64()).expect("a run");
-    let layers = last["sandbox"]["layers"].as_array().expect("a list").clone();
-    layers.into_iter().find(|layer| layer["layer"] == "fs-trace").expect("an answer")
+    records::layer("fs-trace")
 }
 
 /// The records of one tool's call.
 fn of_call(tool: &str) -> Vec<Value> {
-    let requests = records::of_type(DEFAULT_DIRECTORY, "mcp.request");
-    let call = requests.into_iter().find(|record| record["mcp"]["tool"] == tool).expect("the call is recorded");
-    opens().into_iter().filter(|record| record["corr"] == call["corr"]).collect()
+    records::of_call("fs.open", tool)
 }
 
 /// Whether this kernel calls such programs. Where it does not, the record of the last run says why and has no file; that is checked here,

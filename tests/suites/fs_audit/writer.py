@@ -35,25 +35,3 @@ def flood(wanted):
 
 
 tools = {"write": write, "read": read, "by_child": by_child, "flood": flood, "echo": str}
-
-
-def respond(message):
-    if message["method"] == "initialize":
-        version = message["params"]["protocolVersion"]
-        return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
-    if message["method"] == "tools/list":
-        return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in tools]}
-    if message["method"] == "tools/call":
-        done = tools[message["params"]["name"]](message["params"]["arguments"])
-        return {"content": [{"type": "text", "text": json.dumps(done)}]}
-    return {}
-
-
-def answer(message):
-    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": respond(message)}), flush=True)
-
-
-for line in sys.stdin:
-    message = json.loads(line)
-    if "id" in message:
-        threading.Thread(target=answer, args=(message,)).start()
