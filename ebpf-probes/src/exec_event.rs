@@ -1,25 +1,18 @@
 //! One event of a program that is started, or is not, into the ring.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_comm, bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str};
 use intercept_sandbox_abi::{COUNTER_EXECS_LOST, ExecEvent, ExecScope, PATH_BYTES, RING_BYTES};
 
+use crate::kernel::{COMM_BYTES, has_waiting, read};
 use crate::maps::{EVENTS, add};
-
-/// Of a task's name, NUL included (TASK_COMM_LEN).
-const COMM_BYTES: u32 = 16;
-/// `BPF_RB_AVAIL_DATA`: bytes of the ring that nobody has read yet.
-const UNREAD: u64 = 0;
 
 /// Writes one event of `task`, the calling one, about the `struct linux_binprm` at `binprm`; what there is no room for is counted.
 /// Whether it was written.
 #[inline(always)]
 pub fn tell(scope: &ExecScope, task: u64, binprm: u64, verdict: u8) -> bool {
     // Half of the ring is for the network's events: a server that starts programs without end must not hide what it dials.
-    let unread = EVENTS.query(UNREAD);
-    let entry = if unread > u64::from(RING_BYTES / 2) { None } else { EVENTS.reserve::<ExecEvent>(0) };
+    let entry = if has_waiting(RING_BYTES / 2) { None } else { EVENTS.reserve::<ExecEvent>(0) };
     let Some(mut entry) = entry else {
         add(COUNTER_EXECS_LOST, 1);
         return false;
@@ -46,11 +39,7 @@ pub fn tell(scope: &ExecScope, task: u64, binprm: u64, verdict: u8) -> bool {
 /// Eight bytes of a structure; 0 where they cannot be read.
 #[inline(always)]
 fn word(structure: u64, offset: u32) -> u64 {
-    let mut word = 0_u64;
-    let place = structure.wrapping_add(u64::from(offset));
-    // SAFETY: the helper writes eight bytes or none, and says so when it cannot read.
-    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, place as *const _) };
-    word
+    read(structure, offset).unwrap_or(0)
 }
 
 /// Copies a text with its NUL; how many bytes that were, 0 where it cannot be read.

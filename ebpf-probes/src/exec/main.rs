@@ -8,6 +8,8 @@
 mod address;
 #[path = "../exec_event.rs"]
 mod exec_event;
+#[path = "../kernel.rs"]
+mod kernel;
 #[path = "../maps.rs"]
 #[allow(dead_code, reason = "the policy's destinations are no matter here")]
 mod maps;

@@ -6,6 +6,8 @@
 #[path = "../address.rs"]
 #[allow(dead_code, unused_imports, reason = "what the shared maps are keyed by")]
 mod address;
+#[path = "../kernel.rs"]
+mod kernel;
 #[path = "../maps.rs"]
 #[allow(dead_code, reason = "the policy's destinations are no matter here")]
 mod maps;

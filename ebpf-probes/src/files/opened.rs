@@ -5,7 +5,6 @@
 use core::arch::asm;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{
     bpf_d_path, bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_ktime_get_boot_ns,
 };
@@ -16,12 +15,9 @@ use intercept_sandbox_abi::{
     COUNTER_OPENS, COUNTER_OPENS_LOST, FILE_PATH_BYTES, FileEvent, FileScope, PLACE_OF_PATH, RING_BYTES,
 };
 
+use crate::kernel::{COMM_BYTES, has_waiting, read};
 use crate::maps::{EVENTS, add};
 
-/// Of a task's name, NUL included (TASK_COMM_LEN).
-const COMM_BYTES: u32 = 16;
-/// `BPF_RB_AVAIL_DATA`: bytes of the ring that nobody has read yet.
-const UNREAD: u64 = 0;
 /// `FMODE_WRITE` of linux/fs.h.
 const FMODE_WRITE: u32 = 2;
 /// `S_IFMT` and `S_IFREG`, inode(7).
@@ -74,8 +70,7 @@ fn is_written(scope: &FileScope, file: u64) -> Option<bool> {
 #[inline(always)]
 fn tell(scope: &FileScope, file: *const u8) {
     // A quarter of the ring at most: a server that opens files without end must not hide what it dials or starts.
-    let unread = EVENTS.query(UNREAD);
-    let entry = if unread > u64::from(RING_BYTES / 4) { None } else { EVENTS.reserve::<FileEvent>(0) };
+    let entry = if has_waiting(RING_BYTES / 4) { None } else { EVENTS.reserve::<FileEvent>(0) };
     let Some(mut entry) = entry else {
         add(COUNTER_OPENS_LOST, 1);
         return;
@@ -100,11 +95,4 @@ fn tell(scope: &FileScope, file: *const u8) {
     }
     entry.submit(0);
     add(COUNTER_OPENS, 1);
-}
-
-/// A member of a structure, where it can be read.
-#[inline(always)]
-fn read<T>(structure: u64, offset: u32) -> Option<T> {
-    // SAFETY: the helper checks the address and says so when it cannot be read; `T` is a number of any value.
-    unsafe { bpf_probe_read_kernel(structure.wrapping_add(u64::from(offset)) as *const T) }.ok()
 }

@@ -1,12 +1,12 @@
 //! What may be executed: files on a list, by device and inode, and nothing that cannot be read.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use intercept_sandbox_abi::{COUNTER_LSM_EXEC, DENIED, FileKey, LsmScope};
 
 use crate::exec_event::tell;
+use crate::kernel::read;
 use crate::maps::add;
 
 /// The loader sets the size: one entry for each file.
@@ -34,11 +34,4 @@ fn file_of(scope: &LsmScope, binprm: u64) -> Option<FileKey> {
     let inode: u64 = read(file, scope.inode)?;
     let superblock: u64 = read(inode, scope.superblock)?;
     Some(FileKey { inode: read(inode, scope.number)?, device: read(superblock, scope.device)?, zero: 0 })
-}
-
-/// A member of a structure, where it can be read.
-#[inline(always)]
-fn read<T>(structure: u64, offset: u32) -> Option<T> {
-    // SAFETY: the helper checks the address and says so when it cannot be read; `T` is a number of any value.
-    unsafe { bpf_probe_read_kernel(structure.wrapping_add(u64::from(offset)) as *const T) }.ok()
 }

@@ -11,6 +11,8 @@
 mod address;
 #[path = "../exec_event.rs"]
 mod exec_event;
+#[path = "../kernel.rs"]
+mod kernel;
 #[path = "../maps.rs"]
 mod maps;
 #[path = "../program.rs"]

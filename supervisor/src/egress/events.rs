@@ -223,7 +223,7 @@ impl<M> std::fmt::Debug for EventReader<M> {
 }
 
 /// `N` bytes at `at`; the ABI crate asserts that every field lies inside the event.
-fn field<const N: usize>(bytes: &[u8; abi::EVENT_BYTES], at: usize) -> [u8; N] {
+pub(super) fn field<const N: usize, const M: usize>(bytes: &[u8; M], at: usize) -> [u8; N] {
     std::array::from_fn(|i| bytes[at + i])
 }
 

@@ -3,7 +3,7 @@
 use intercept_sandbox_abi::{self as abi, exec_offset as offset};
 use serde::{Deserialize, Serialize};
 
-use super::events::{EventError, name};
+use super::events::{EventError, field, name};
 
 /// A program that a process of the session has become, or was not let become.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,11 +102,6 @@ impl Text<'_> {
 
 /// Of a path, what a record shows.
 const PATH_SHOWN_BYTES: usize = abi::PATH_BYTES - 2;
-
-/// `N` bytes at `at`; the ABI crate asserts that every field lies inside the event.
-fn field<const N: usize>(bytes: &[u8; abi::EXEC_EVENT_BYTES], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| bytes[at + i])
-}
 
 #[cfg(test)]
 mod tests {

@@ -9,10 +9,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use intercept_sandbox_abi as abi;
 
 use super::btf_object::{BtfObject, Maps, ObjectError, OwnValue, cgroup_id, refused};
+use super::extra::Extra;
 use super::kernel_memo;
 use super::kernel_types::{ExecTypes, TypesError};
-use crate::report::chain;
-use crate::sandbox::Answer;
 use crate::sys::bpf::{self, Kind};
 use crate::weaken;
 
@@ -30,15 +29,6 @@ pub enum ExecTraceError {
     Object(#[from] ObjectError),
 }
 
-/// The layer of one run.
-#[derive(Debug)]
-pub enum ExecTrace {
-    /// The program is attached as long as this is held, in any process.
-    Attached(OwnedFd),
-    /// It is not, and why.
-    Absent(String),
-}
-
 /// A program that the verifier accepted, or why there is none; it looks at no cgroup yet.
 #[derive(Debug)]
 pub struct Loaded(Result<Ready, ExecTraceError>);
@@ -53,28 +43,18 @@ impl Loaded {
     /// Attaches the program for the cgroup v2 directory `cgroup`: its processes alone are told of, not those of a cgroup in it, for a
     /// session's cgroup has none and the server can make none.
     #[must_use]
-    pub fn attach(self, cgroup: BorrowedFd<'_>) -> ExecTrace {
+    pub fn attach(self, cgroup: BorrowedFd<'_>) -> Extra<OwnedFd> {
         if !weaken::in_force("exec-trace") {
-            return ExecTrace::Absent("a test took it away".to_owned());
+            return Extra::Absent("a test took it away".to_owned());
         }
-        match self.0.and_then(|ready| attach(ready, cgroup)) {
-            Ok(link) => ExecTrace::Attached(link),
-            Err(error) => ExecTrace::Absent(chain(&error)),
-        }
+        Extra::of(self.0.and_then(|ready| attach(ready, cgroup)))
     }
 }
 
-impl ExecTrace {
-    /// What the layer answers, when so many programs have been told.
-    pub fn answer(&self, told: u64) -> Answer {
-        match self {
-            Self::Attached(_) if told > 0 => Answer::Enforced,
-            Self::Attached(_) => {
-                Answer::Unsupported("attached, but the kernel did not tell of the sandbox's own pid 1".to_owned())
-            }
-            Self::Absent(reason) => Answer::Unsupported(reason.clone()),
-        }
-    }
+/// What speaks against the program, when so many starts have been told.
+#[must_use]
+pub fn doubt(told: u64) -> Option<String> {
+    (told == 0).then(|| "the kernel did not tell of the sandbox's own pid 1".to_owned())
 }
 
 type Ready = (OwnedFd, OwnValue<[u8; abi::EXEC_SCOPE_BYTES]>, ExecTypes);
@@ -106,11 +86,7 @@ mod tests {
 
     #[test]
     fn in_force_is_what_was_called_once() {
-        let attached = ExecTrace::Attached(std::fs::File::open("/dev/null").unwrap().into());
-        assert_eq!(attached.answer(1), Answer::Enforced);
-        let answer = attached.answer(0);
-        assert!(matches!(&answer, Answer::Unsupported(why) if why.contains("pid 1")), "{answer:?}");
-        let absent = ExecTrace::Absent("for a reason".to_owned());
-        assert_eq!(absent.answer(7), Answer::Unsupported("for a reason".to_owned()));
+        assert_eq!((doubt(1), doubt(u64::MAX)), (None, None));
+        assert!(doubt(0).is_some_and(|why| why.contains("pid 1")));
     }
 }

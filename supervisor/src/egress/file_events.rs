@@ -3,7 +3,7 @@
 use intercept_sandbox_abi::{self as abi, file_offset as offset};
 use serde::{Deserialize, Serialize};
 
-use super::events::{EventError, name};
+use super::events::{EventError, field, name};
 
 /// A regular file that a process of the session opened for writing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,11 +56,6 @@ impl FileEvent {
             },
         })
     }
-}
-
-/// `N` bytes at `at`; the ABI crate asserts that every field lies inside the event.
-fn field<const N: usize>(bytes: &[u8; abi::FILE_EVENT_BYTES], at: usize) -> [u8; N] {
-    std::array::from_fn(|i| bytes[at + i])
 }
 
 #[cfg(test)]

@@ -9,68 +9,70 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use intercept_sandbox_abi as abi;
 
 use super::btf_object::{BtfObject, Maps, cgroup_id, refused};
+use super::extra::Extra;
 use super::kernel_memo;
-use super::lsm::{LsmError, Reach, listed};
-use crate::report::chain;
-use crate::sandbox::Answer;
+use super::kernel_types::FileTypes;
+use super::lsm::{LsmError, Reach};
 use crate::weaken;
 
 /// The compiled programs, apart from the others: only a kernel that calls them pays for parsing them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf-probes/prebuilt/files.o");
 
-/// The layer of one run.
+/// Attaches the program for the cgroup v2 directory `cgroup`, in the narrower reach if that can be had. Asked of a kernel that calls BPF
+/// programs as a security module ([`super::lsm::uncalled`]).
+#[must_use]
+pub fn arm(maps: &Maps<'_>, cgroup: BorrowedFd<'_>) -> Extra<OwnedFd> {
+    if !weaken::in_force("fs-trace") {
+        return Extra::Absent("a test took it away".to_owned());
+    }
+    let attach = |programs: Programs<'_>| Reach::narrowest(|reach| programs.attach(reach, cgroup));
+    Extra::of(Programs::prepare(maps, cgroup).and_then(attach))
+}
+
+/// What speaks against the program, when so many files have been told.
+#[must_use]
+pub fn doubt(told: u64) -> Option<String> {
+    (told == 0).then(|| "the kernel did not tell of the file of the self-test".to_owned())
+}
+
+/// The program in both reaches, bound to its maps; not yet given to the verifier.
 #[derive(Debug)]
-pub enum FileTrace {
-    /// The program is attached as long as this is held, in any process.
-    Attached(OwnedFd),
-    /// It is not, and why.
-    Absent(String),
+pub struct Programs<'m> {
+    object: BtfObject<'m, [u8; abi::FILE_SCOPE_BYTES]>,
+    /// Id of the hook.
+    target: u32,
 }
 
-impl FileTrace {
-    /// Attaches the program for the cgroup v2 directory `cgroup`, in the narrower reach if that can be had. Without BPF among the
-    /// kernel's security modules this costs the reading of one small file.
-    #[must_use]
-    pub fn arm(maps: &Maps<'_>, cgroup: BorrowedFd<'_>) -> Self {
-        if !weaken::in_force("fs-trace") {
-            return Self::Absent("a test took it away".to_owned());
-        }
-        let attached =
-            listed().and_then(|()| attach(maps, cgroup, Reach::Cgroup).or_else(|_| attach(maps, cgroup, Reach::Host)));
-        match attached {
-            Ok(link) => Self::Attached(link),
-            Err(error) => Self::Absent(chain(&error)),
-        }
+impl<'m> Programs<'m> {
+    /// Finds the hook in this kernel and binds the programs to `maps` and to the cgroup v2 directory `cgroup`.
+    ///
+    /// # Errors
+    /// [`LsmError`].
+    pub fn prepare(maps: &Maps<'m>, cgroup: BorrowedFd<'_>) -> Result<Self, LsmError> {
+        let FileTypes { hook, mode, inode, kind, path } = kernel_memo::types()?.files()?;
+        let mut object = BtfObject::bind(OBJECT, maps, abi::MAP_FILES, None)?;
+        object.set_own(abi::FileScope { cgroup: cgroup_id(cgroup)?, mode, inode, kind, zero: 0 }.to_bytes())?;
+        [Reach::Cgroup, Reach::Host]
+            .into_iter()
+            .try_for_each(|reach| object.patch(name(reach), abi::PLACE_OF_PATH, path))?;
+        Ok(Self { object, target: hook })
     }
 
-    /// What the layer answers, when so many files have been told.
-    pub fn answer(&self, told: u64) -> Answer {
-        match self {
-            Self::Attached(_) if told > 0 => Answer::Enforced,
-            Self::Attached(_) => {
-                Answer::Unsupported("attached, but the kernel did not tell of the file of the self-test".to_owned())
-            }
-            Self::Absent(reason) => Answer::Unsupported(reason.clone()),
-        }
+    /// Loads and attaches the program in one reach, for the cgroup of [`Self::prepare`].
+    ///
+    /// # Errors
+    /// [`LsmError`].
+    pub fn attach(&self, reach: Reach, cgroup: BorrowedFd<'_>) -> Result<OwnedFd, LsmError> {
+        let program = self.object.load(reach.kind(), name(reach), self.target)?;
+        Ok(reach.attach(&program, cgroup).map_err(refused(name(reach), "attached"))?)
     }
 }
 
-/// Puts the program in force for the cgroup v2 directory `cgroup`, in one reach.
-///
-/// # Errors
-/// [`LsmError`].
-pub fn attach(maps: &Maps<'_>, cgroup: BorrowedFd<'_>, reach: Reach) -> Result<OwnedFd, LsmError> {
-    let name = match reach {
+const fn name(reach: Reach) -> &'static str {
+    match reach {
         Reach::Cgroup => abi::program::LSM_OPEN,
         Reach::Host => abi::program::LSM_OPEN_HOST,
-    };
-    let types = kernel_memo::types()?.files()?;
-    let mut object = BtfObject::bind(OBJECT, maps, abi::MAP_FILES, None)?;
-    let (mode, inode, kind) = (types.mode, types.inode, types.kind);
-    object.set_own(abi::FileScope { cgroup: cgroup_id(cgroup)?, mode, inode, kind, zero: 0 }.to_bytes())?;
-    object.patch(name, abi::PLACE_OF_PATH, types.path)?;
-    let program = object.load(reach.kind(), name, types.hook)?;
-    Ok(reach.attach(&program, cgroup).map_err(refused(name, "attached"))?)
+    }
 }
 
 #[cfg(test)]
@@ -84,7 +86,7 @@ mod tests {
         assert_eq!((&OBJECT[..4], u16::from_le_bytes([OBJECT[18], OBJECT[19]])), (&b"\x7fELF"[..], 247)); // EM_BPF
         assert!(OBJECT.len() < 16 << 10, "the object has grown to {} bytes: debug information?", OBJECT.len());
         let object = Object::parse(OBJECT).unwrap();
-        for name in [abi::program::LSM_OPEN, abi::program::LSM_OPEN_HOST] {
+        for name in [Reach::Cgroup, Reach::Host].map(name) {
             let function = &object.functions[&object.programs[name].function_key()];
             let marked = function.instructions.iter().filter(|one| one.imm == abi::PLACE_OF_PATH).count();
             assert_eq!(marked, 1, "{name}");
@@ -93,11 +95,7 @@ mod tests {
 
     #[test]
     fn in_force_is_what_was_called_once() {
-        let attached = FileTrace::Attached(std::fs::File::open("/dev/null").unwrap().into());
-        assert_eq!(attached.answer(1), Answer::Enforced);
-        let answer = attached.answer(0);
-        assert!(matches!(&answer, Answer::Unsupported(why) if why.contains("self-test")), "{answer:?}");
-        let absent = FileTrace::Absent("for a reason".to_owned());
-        assert_eq!(absent.answer(7), Answer::Unsupported("for a reason".to_owned()));
+        assert_eq!((doubt(1), doubt(u64::MAX)), (None, None));
+        assert!(doubt(0).is_some_and(|why| why.contains("self-test")));
     }
 }

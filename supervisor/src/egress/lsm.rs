@@ -12,10 +12,9 @@ use nix::errno::Errno;
 pub use super::btf_object::Maps;
 use super::btf_object::{BtfObject, ObjectError, cgroup_id, refused};
 use super::exec_files::{ExecFiles, ExecFilesError};
+use super::extra::Extra;
 use super::kernel_memo;
 use super::kernel_types::{KernelTypes, ListTypes, TypesError};
-use crate::report::chain;
-use crate::sandbox::Answer;
 use crate::sandbox::programs::Executables;
 use crate::sys::bpf::{self, Kind};
 use crate::weaken;
@@ -50,6 +49,11 @@ impl Reach {
         }
     }
 
+    /// The narrower reach if that can be had.
+    pub(super) fn narrowest<L>(mut attach: impl FnMut(Self) -> Result<L, LsmError>) -> Result<L, LsmError> {
+        attach(Self::Cgroup).or_else(|_| attach(Self::Host))
+    }
+
     /// On connect(2), on sendto(2) and sendmsg(2), on execve(2).
     const fn programs(self) -> [&'static str; 3] {
         match self {
@@ -62,12 +66,6 @@ impl Reach {
 /// Why there are no LSM programs. No error of a run: it becomes the layer's reason.
 #[derive(Debug, thiserror::Error)]
 pub enum LsmError {
-    /// The list of security modules cannot be read.
-    #[error("cannot read {LIST}")]
-    List(#[source] std::io::Error),
-    /// The kernel was booted without it.
-    #[error("bpf is not in the kernel's lsm= list ({0})")]
-    NotListed(String),
     /// The kernel does not say where the programs belong, or has other structures.
     #[error(transparent)]
     Types(#[from] TypesError),
@@ -99,58 +97,38 @@ pub struct Refused {
     pub execs: u64,
 }
 
-/// The layer of one run.
-#[derive(Debug)]
-pub enum Lsm {
-    /// All that this run needs are attached.
-    Attached(Links),
-    /// They are not, and why.
-    Absent(String),
+/// Attaches the programs for the cgroup v2 directory `cgroup`, in the narrower reach if that can be had; the one on exec where there is a
+/// list. Asked of a kernel that calls them ([`uncalled`]).
+#[must_use]
+pub fn arm(maps: &Maps<'_>, cgroup: BorrowedFd<'_>, list: Option<&Executables<'_>>) -> Extra<Links> {
+    let attach = |programs: Programs<'_>| {
+        let links = Reach::narrowest(|reach| programs.attach(reach, cgroup))?;
+        Ok(Links { _files: programs.into_held(), ..links })
+    };
+    Extra::of(Programs::prepare(maps, cgroup, list).and_then(attach))
 }
 
-impl Lsm {
-    /// Attaches the programs for the cgroup v2 directory `cgroup`, in the narrower reach if that can be had; the one on exec where
-    /// there is a list. Without BPF among the kernel's security modules this costs the reading of one small file.
-    #[must_use]
-    pub fn arm(maps: &Maps<'_>, cgroup: BorrowedFd<'_>, list: Option<&Executables<'_>>) -> Self {
-        let prepared = listed().and_then(|()| Programs::prepare(maps, cgroup, list));
-        let attached = prepared.and_then(|programs| {
-            let links = programs.attach(Reach::Cgroup, cgroup).or_else(|_| programs.attach(Reach::Host, cgroup))?;
-            Ok(Links { _files: programs.into_held(), ..links })
-        });
-        match attached {
-            Ok(links) => Self::Attached(links),
-            Err(error) => Self::Absent(chain(&error)),
-        }
+/// What speaks against the programs, when they have refused so much of the self-test.
+#[must_use]
+pub fn doubt(links: &Links, refused: Refused) -> Option<String> {
+    let Refused { connects, sends, execs } = refused;
+    if [connects, sends, execs].iter().take(links.links.len()).all(|count| *count > 0) {
+        return None;
     }
-
-    /// What the layer answers, when the programs have refused so much of the self-test.
-    pub fn answer(&self, refused: Refused) -> Answer {
-        let Refused { connects, sends, execs } = refused;
-        match self {
-            Self::Attached(links)
-                if [connects, sends, execs].iter().take(links.links.len()).all(|count| *count > 0) =>
-            {
-                Answer::Enforced
-            }
-            Self::Attached(links) => {
-                let programs = if links.links.len() > 2 { format!(", {execs} programs") } else { String::new() };
-                Answer::Unsupported(format!(
-                    "attached, but the self-test was refused by other layers: {connects} connects, {sends} sends{programs} refused here"
-                ))
-            }
-            Self::Absent(reason) => Answer::Unsupported(reason.clone()),
-        }
-    }
+    let programs = if links.links.len() > 2 { format!(", {execs} programs") } else { String::new() };
+    Some(format!(
+        "the self-test was refused by other layers: {connects} connects, {sends} sends{programs} refused here"
+    ))
 }
 
-/// Whether the kernel calls BPF programs as a security module.
-pub(super) fn listed() -> Result<(), LsmError> {
-    let list = std::fs::read_to_string(LIST).map_err(LsmError::List)?;
-    if list.trim().split(',').any(|module| module == "bpf") {
-        return Ok(());
+/// Why the kernel does not call BPF programs as a security module, if it does not. Reads one small file.
+#[must_use]
+pub fn uncalled() -> Option<String> {
+    match std::fs::read_to_string(LIST) {
+        Ok(list) if list.trim().split(',').any(|module| module == "bpf") => None,
+        Ok(list) => Some(format!("bpf is not in the kernel's lsm= list ({})", list.trim())),
+        Err(error) => Some(format!("cannot read {LIST}: {error}")),
     }
-    Err(LsmError::NotListed(list.trim().to_owned()))
 }
 
 /// The programs in both reaches, bound to their maps; not yet given to the verifier.
@@ -231,25 +209,21 @@ mod tests {
         }
     }
 
-    fn attached(programs: usize) -> Lsm {
+    fn attached(programs: usize) -> Links {
         let none = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        Lsm::Attached(Links { links: (0..programs).map(|_| none()).collect(), _files: Vec::new() })
+        Links { links: (0..programs).map(|_| none()).collect(), _files: Vec::new() }
     }
 
     #[test]
     fn in_force_is_what_every_program_has_refused() {
         let refused = |[connects, sends, execs]: [u64; 3]| Refused { connects, sends, execs };
         for (programs, enough) in [(2, [1, 1, 0]), (3, [1, 1, 1])] {
-            assert_eq!(attached(programs).answer(refused(enough)), Answer::Enforced);
+            assert_eq!(doubt(&attached(programs), refused(enough)), None);
         }
         for (programs, counts) in [(2, [0, 0, 7]), (2, [7, 0, 7]), (2, [0, 7, 7]), (3, [7, 7, 0]), (3, [0, 7, 7])] {
-            let answer = attached(programs).answer(refused(counts));
-            assert!(matches!(&answer, Answer::Unsupported(why) if why.contains("self-test")), "{answer:?}");
-            let told = matches!(&answer, Answer::Unsupported(why) if why.contains("programs"));
-            assert_eq!(told, programs == 3, "{answer:?}");
+            let why = doubt(&attached(programs), refused(counts)).expect("a doubt");
+            assert_eq!((why.contains("self-test"), why.contains("programs")), (true, programs == 3), "{why}");
         }
-        let absent = Lsm::Absent("for a reason".to_owned());
-        assert_eq!(absent.answer(refused([7; 3])), Answer::Unsupported("for a reason".to_owned()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod events;
 pub mod exec_events;
 pub mod exec_files;
 pub mod exec_trace;
+pub mod extra;
 pub mod file_events;
 pub mod file_trace;
 pub mod gateway;

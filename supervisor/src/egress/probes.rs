@@ -19,11 +19,11 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::events::{EventReader, HostNames};
-use super::exec_trace::{self, ExecTrace};
-use super::file_trace::FileTrace;
+use super::extra::Extra;
 use super::kernel_events::KernelEvents;
-use super::lsm::{Lsm, Maps, Refused};
+use super::lsm::{self, Maps, Refused};
 use super::serve::Lost;
+use super::{exec_trace, file_trace};
 use crate::bounds::PROBE_DESTINATIONS_MAX;
 use crate::sandbox::plan::NetworkPlan;
 use crate::sandbox::programs::Executables;
@@ -189,13 +189,11 @@ impl Loaded {
         gateway: &impl AsRawFd,
         programs: Option<&Executables<'_>>,
     ) -> Result<Probes, ProbeError> {
-        let lsm = match self.lsm {
-            true => Lsm::arm(&self.shared_maps()?, cgroup, programs),
-            false => Lsm::Absent("not tried".to_owned()),
-        };
-        let files = match self.lsm {
-            true => FileTrace::arm(&self.shared_maps()?, cgroup),
-            false => FileTrace::Absent("not tried".to_owned()),
+        let maps = self.shared_maps()?;
+        let uncalled = if self.lsm { lsm::uncalled() } else { Some("not tried".to_owned()) };
+        let (lsm, files) = match uncalled {
+            None => (lsm::arm(&maps, cgroup, programs), file_trace::arm(&maps, cgroup)),
+            Some(reason) => (Extra::Absent(reason.clone()), Extra::Absent(reason)),
         };
         let execs = self.execs.attach(cgroup);
         let mut links = attach_to_cgroup(&mut self.ebpf, cgroup)?;
@@ -235,9 +233,9 @@ pub struct Probes {
     counters_fd: OwnedFd,
     events: Option<EventReader>,
     redirects: bool,
-    lsm: Lsm,
-    execs: ExecTrace,
-    files: FileTrace,
+    lsm: Extra<lsm::Links>,
+    execs: Extra<OwnedFd>,
+    files: Extra<OwnedFd>,
 }
 
 impl std::fmt::Debug for Probes {
@@ -269,21 +267,21 @@ impl Probes {
             sends: count(abi::COUNTER_LSM_SENDMSG),
             execs: count(abi::COUNTER_LSM_EXEC),
         };
-        LayerReport { layer: Layer::Lsm, answer: self.lsm.answer(refused) }
+        LayerReport { layer: Layer::Lsm, answer: self.lsm.answer(|links| lsm::doubt(links, refused)) }
     }
 
     /// What the exec audit answers. Asked when the sandbox's pid 1 has been executed: it is in force when it has seen that.
     #[must_use]
     pub fn exec_answer(&self) -> LayerReport {
         let seen = self.counter(abi::COUNTER_EXECS).unwrap_or(0);
-        LayerReport { layer: Layer::ExecTrace, answer: self.execs.answer(seen) }
+        LayerReport { layer: Layer::ExecTrace, answer: self.execs.answer(|_| exec_trace::doubt(seen)) }
     }
 
     /// What the file audit answers. Asked as [`Self::exec_answer`] is: pid 1 has opened a file before it was executed.
     #[must_use]
     pub fn file_answer(&self) -> LayerReport {
         let seen = self.counter(abi::COUNTER_OPENS).unwrap_or(0);
-        LayerReport { layer: Layer::FsTrace, answer: self.files.answer(seen) }
+        LayerReport { layer: Layer::FsTrace, answer: self.files.answer(|_| file_trace::doubt(seen)) }
     }
 
     /// Opens or closes one destination of the policy (call scope). A bpf(2) call: works after every privilege is dropped,

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use intercept_sandbox::egress::events::{EventReader, RingEvent};
 use intercept_sandbox::egress::exec_events::{ExecEvent, ExecStart};
-use intercept_sandbox::egress::exec_trace::{ExecTrace, Loaded as Trace};
+use intercept_sandbox::egress::exec_trace::Loaded as Trace;
+use intercept_sandbox::egress::extra::Extra;
 use intercept_sandbox::egress::probes::Loaded;
 use intercept_sandbox::egress::wall::Wall;
 use intercept_sandbox::sandbox::{Answer, LayerReport};
@@ -211,7 +212,7 @@ pub(crate) fn cost(_: &Field) {
             let begun = Instant::now();
             held.push(Trace::load(&maps).attach(leaf.fd.as_fd()));
             first = begun.elapsed();
-            assert!(matches!(held.last(), Some(ExecTrace::Attached(_))), "{:?}", held.last());
+            assert!(matches!(held.last(), Some(Extra::Attached(_))), "{:?}", held.last());
         }
         let mut times: Vec<Duration> = (0..rounds)
             .map(|_| {

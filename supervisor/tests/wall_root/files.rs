@@ -37,7 +37,9 @@ fn written(leaf: &Leaf, reader: &mut EventReader, script: &str) -> Vec<Option<St
 fn armed(field: &Field, leaf: &Leaf, reach: Reach) -> (Probes, EventReader, std::os::fd::OwnedFd) {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
     let loaded = Loaded::load(&plan(), Features { lsm: false, ..features() }).expect("programs");
-    let link = file_trace::attach(&loaded.shared_maps().expect("maps"), leaf.fd.as_fd(), reach).expect("a link");
+    let programs =
+        file_trace::Programs::prepare(&loaded.shared_maps().expect("maps"), leaf.fd.as_fd()).expect("programs");
+    let link = programs.attach(reach, leaf.fd.as_fd()).expect("a link");
     let mut probes = loaded.attach(leaf.fd.as_fd(), field.netns.as_fd(), &unused, None).expect("probes");
     let reader = probes.take_events().expect("the ring");
     (probes, reader, link)

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use intercept_sandbox::egress::lsm::{Lsm, Programs, Reach};
+use intercept_sandbox::egress::lsm::{Programs, Reach};
 use intercept_sandbox::egress::probes::Loaded;
 use intercept_sandbox::sandbox::Answer;
 use intercept_sandbox::sandbox::plan::FilesystemPlan;
@@ -76,13 +76,13 @@ pub(crate) fn on_the_host(_: &Field) {
 }
 
 fn alone(reach: Reach) {
+    if !lsm::is_listed() {
+        return lsm::absent();
+    }
     let (leaf, outside) = (Leaf::make("list"), Leaf::make("list-outside"));
     let loaded = Loaded::load(&plan(), features()).expect("programs"); // for its maps
     let maps = loaded.shared_maps().expect("maps");
     let ground = Ground::make();
-    if !lsm::is_listed() {
-        return lsm::absent(&Lsm::arm(&maps, leaf.fd.as_fd(), Some(&ground.executables())));
-    }
     let programs = Programs::prepare(&maps, leaf.fd.as_fd(), Some(&ground.executables())).expect("the LSM programs");
     let links = programs.attach(reach, leaf.fd.as_fd()).expect("links");
     ground.start(&leaf, "spawn", &LISTED);

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use intercept_sandbox::egress::lsm::{Lsm, Programs, Reach, Refused};
+use intercept_sandbox::egress::lsm::{self, Programs, Reach};
 use intercept_sandbox::egress::probes::Loaded;
 use intercept_sandbox::sandbox::{Answer, Layer, LayerReport};
 
@@ -28,10 +28,10 @@ pub(crate) fn check(report: &LayerReport) {
     }
 }
 
-/// The same of programs that this kernel does not call, whatever was refused.
-pub(crate) fn absent(lsm: &Lsm) {
-    let answer = lsm.answer(Refused { connects: 1, sends: 1, execs: 1 });
-    check(&LayerReport { layer: Layer::Lsm, answer });
+/// The same where this kernel does not call such programs.
+pub(crate) fn absent() {
+    let reason = lsm::uncalled().expect("a reason");
+    check(&LayerReport { layer: Layer::Lsm, answer: Answer::Unsupported(reason) });
 }
 
 pub(crate) fn on_the_cgroup(field: &Field) {
@@ -44,11 +44,11 @@ pub(crate) fn on_the_host(field: &Field) {
 
 fn alone(field: &Field, reach: Reach) {
     let (inside, outside) = (Leaf::make("lsm"), Leaf::make("lsm-outside"));
+    if !is_listed() {
+        return absent();
+    }
     let loaded = Loaded::load(&plan(), features()).expect("programs"); // for its maps
     let maps = loaded.shared_maps().expect("maps");
-    if !is_listed() {
-        return absent(&Lsm::arm(&maps, inside.fd.as_fd(), None));
-    }
     let programs = Programs::prepare(&maps, inside.fd.as_fd(), None).expect("the LSM programs");
     let links = programs.attach(reach, inside.fd.as_fd()).expect("links");
     // No destination has been opened: the host of the policy is closed, too.
