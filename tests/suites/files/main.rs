@@ -45,11 +45,3 @@ fn end() -> Value {
     assert_eq!(ends.len(), 1, "{ends:#?}");
     ends[0].clone()
 }
-
-/// What a layer answered, as `sandbox.applied` has it.
-fn layer(name: &str) -> Value {
-    let applied = records::of_type(records::DEFAULT_DIRECTORY, "sandbox.applied");
-    let layers = applied[0]["sandbox"]["layers"].as_array().or_else(|| applied[0]["layers"].as_array());
-    let layers = layers.unwrap_or_else(|| panic!("no layers: {applied:#?}"));
-    layers.iter().find(|layer| layer["layer"] == name).unwrap_or_else(|| panic!("no {name}: {layers:#?}")).clone()
-}

@@ -3,9 +3,10 @@
 use std::fs;
 
 use harness::arena::{self, ROOT};
+use harness::records;
 use harness::run::{Run, said, subcommand};
 
-use super::{layer, shell};
+use super::shell;
 
 #[test]
 fn only_what_the_policy_lists_is_executed() {
@@ -22,7 +23,7 @@ fn only_what_the_policy_lists_is_executed() {
         assert_eq!((read("listed").as_str(), read("unlisted").as_str()), ("sandbox\n", ""), "with a list");
         assert_eq!(read("itself"), "itself\n", "the command may start itself again");
         assert!(!arena.path("out/copy").exists());
-        assert_ne!(layer("landlock")["state"], "unsupported");
+        assert_ne!(records::layer("landlock")["state"], "unsupported");
     });
 }
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use harness::arena::{self, Arena, ROOT};
-use harness::wait;
+use harness::{records, wait};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{end, layer, shell, walk};
+use super::{end, shell, walk};
 
 const MEGABYTE: u64 = 1 << 20;
 /// What the folders of this file may hold.
@@ -47,7 +47,7 @@ fn a_folder_over_its_max_ends_the_session() {
         assert!(stderr.contains(&format!("{ROOT}/out holds more bytes")), "{stderr}");
         assert!((MAX..MAX + OVERSHOOT).contains(&used), "{used} bytes");
         eprintln!("a bomb of 8 MB files: {} MiB over its max", (used - MAX) / MEGABYTE);
-        let rootfs = layer("rootfs");
+        let rootfs = records::layer("rootfs");
         assert_eq!(rootfs["state"], "partial", "{rootfs}");
         assert!(rootfs["reason"].as_str().is_some_and(|reason| reason.contains("counted every")), "{rootfs}");
     });
@@ -99,7 +99,7 @@ fn a_folder_without_max_is_not_counted_and_says_so() {
         let session = shell(arena, "", "max: 64", script).start();
         assert_eq!(session.ended().code, 7);
         assert!(on_disk(&arena.path("out")) > 2 * MAX);
-        let rootfs = layer("rootfs");
+        let rootfs = records::layer("rootfs");
         assert!(rootfs["reason"].as_str().is_some_and(|reason| reason.contains("without a size limit")), "{rootfs}");
     });
 }

@@ -12,7 +12,7 @@ use harness::{records, wait};
 use nix::sys::signal::Signal;
 
 use super::disk::Disk;
-use super::{end, layer, shell};
+use super::{end, shell};
 
 /// What both begin with. A walk through /out comes to folder `$first` with four thousand names, then to `@last`; it has read their
 /// names before. `$heard` waits so many seconds for what befalls `$first` (inotify(7)): 0x20, opened; 0x10, closed.
@@ -157,7 +157,7 @@ fn a_folder_without_max_on_another_file_system_hides_no_removed_file() {
         assert_eq!(ended.code, 124, "{}", ended.stderr);
         assert_eq!(end()["reason"]["code"], "write_limit", "{:#?}", end());
         assert!(ended.stderr.contains("in removed files"), "{}", ended.stderr);
-        let rootfs = layer("rootfs");
+        let rootfs = records::layer("rootfs");
         let reason = rootfs["reason"].as_str().unwrap_or_default();
         assert!(reason.contains("/free; removed files") && reason.contains("counted every"), "{rootfs}");
     });

@@ -5,10 +5,10 @@ use std::fs;
 
 use harness::arena::{self, Arena};
 use harness::session::Ended;
-use harness::wait;
+use harness::{records, wait};
 
 use super::disk::{Disk, run, text};
-use super::{end, layer, shell};
+use super::{end, shell};
 
 const MEGABYTE: u64 = 1 << 20;
 /// What the project may hold.
@@ -71,7 +71,7 @@ fn a_project_quota_holds_a_hostile_writer_and_without_one_nothing_starts() {
         assert!((MAX / 2..=MAX + OWN).contains(&most), "{most} bytes");
         assert!(fs::read_dir(&disk.folder).expect("a folder").count() <= 4096);
         assert_eq!(end()["reason"]["code"], "server_exit", "{:#?}", end());
-        assert_eq!(layer("rootfs")["state"], "enforced", "{}", layer("rootfs"));
+        assert_eq!(records::layer("rootfs")["state"], "enforced", "{}", records::layer("rootfs"));
     });
 }
 
