@@ -94,6 +94,13 @@ pub const CLIENT_HELLO_BYTES_MAX: usize = 64 << 10;
 pub const CLIENT_HELLO_WAIT_MS: u64 = 10_000;
 /// Most connections that one session holds open through the gateway.
 pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
+/// What the kernel may hold of one connection between the server and the gateway, each way, bytes; it takes twice as much with what it
+/// needs itself (socket(7)). Unset it grows to megabytes, and none of it is charged to the server.
+pub const GATEWAY_SOCKET_BYTES: usize = 128 << 10;
+/// Likewise of one connection to a host, of what it sends: its window, so at 100 ms some 5 MB a second.
+pub const UPSTREAM_RECEIVED_BYTES: u32 = 512 << 10;
+/// Likewise of what is sent to it.
+pub const UPSTREAM_SENT_BYTES: u32 = 256 << 10;
 /// Bytes that wait for a slow reader before we stop reading what would add to them; one message may overshoot.
 pub const PIPE_BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// Size of the pipe to the server, bytes: a large call in few steps. Larger ones are slower: reader and writer no longer work side by side.

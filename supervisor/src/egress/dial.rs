@@ -8,10 +8,12 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::Name;
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::bounds::{DIAL_ADDRESSES_MAX, DIAL_CONNECT_WAIT_MS, DIAL_RESOLVE_WAIT_MS};
+use crate::bounds::{
+    DIAL_ADDRESSES_MAX, DIAL_CONNECT_WAIT_MS, DIAL_RESOLVE_WAIT_MS, UPSTREAM_RECEIVED_BYTES, UPSTREAM_SENT_BYTES,
+};
 use crate::sandbox::plan::ConnectTo;
 use crate::weaken;
 
@@ -119,13 +121,23 @@ fn without_refused(host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Di
 async fn connect_first(addresses: &[IpAddr], port: u16) -> Result<TcpStream, DialError> {
     let mut failure = None;
     for address in addresses.iter().map(|ip| SocketAddr::new(*ip, port)) {
-        let connect = timeout(Duration::from_millis(DIAL_CONNECT_WAIT_MS), TcpStream::connect(address)).await;
+        let connect = timeout(Duration::from_millis(DIAL_CONNECT_WAIT_MS), connect(address)).await;
         match connect.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(stream) => return Ok(stream),
             Err(source) => failure = Some(DialError::Connect { address, source }),
         }
     }
     Err(failure.unwrap_or_else(|| DialError::Resolve { host: String::new(), cause: "no address".into() }))
+}
+
+/// The buffers are bounded before the connection is asked for: its window follows from them.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if weaken::in_force("upstream-buffers") {
+        socket.set_recv_buffer_size(UPSTREAM_RECEIVED_BYTES)?;
+        socket.set_send_buffer_size(UPSTREAM_SENT_BYTES)?;
+    }
+    socket.connect(address).await
 }
 
 /// Whether a public API may stand at `address`: global unicast, by the IANA special-purpose address registries (RFC 6890).

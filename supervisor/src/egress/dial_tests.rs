@@ -1,8 +1,10 @@
+use std::io::Write;
 use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, channel};
 
 use hickory_resolver::proto::op::Message;
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use super::*;
 use crate::egress::SystemDns;
@@ -218,4 +220,18 @@ fn the_host_is_resolved_anew_for_each_connection_and_by_its_full_name_alone() {
     let asked: Vec<String> = questions.try_iter().collect();
     assert_eq!(asked[..3], ["api.example. A", "api.example. A", "api.example. A"]);
     assert!(asked.iter().all(|question| question.starts_with("api.example. ")), "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_a_host_sends_and_nobody_reads_the_kernel_holds_up_to_a_bound() {
+    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let made = connect_first(&[host.local_addr().unwrap().ip()], host.local_addr().unwrap().port()).await.unwrap();
+    let mut peer = host.accept().unwrap().0;
+    setsockopt(&peer, sockopt::SndBuf, &4096).unwrap(); // what the host keeps is the host's
+    peer.set_nonblocking(true).unwrap();
+    let chunk = [0; 4096];
+    let taken: usize = std::iter::from_fn(|| peer.write(&chunk).ok()).sum();
+    assert!(taken >= 4096 && taken <= 3 * UPSTREAM_RECEIVED_BYTES as usize, "{taken}");
+    let sends = getsockopt(&made, sockopt::SndBuf).unwrap();
+    assert!(sends <= 2 * UPSTREAM_SENT_BYTES as usize, "{sends}");
 }

@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, socket};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 
-use crate::bounds::LISTEN_BACKLOG;
+use crate::bounds::{GATEWAY_SOCKET_BYTES, LISTEN_BACKLOG};
+use crate::weaken;
 
 /// A socket that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,7 @@ pub struct SocketError {
 pub fn listen(address: Ipv4Addr, port: u16) -> Result<TcpListener, SocketError> {
     let address = SocketAddrV4::new(address, port);
     let socket = bound(address, SockType::Stream)?;
+    bounded(&socket).map_err(|errno| SocketError { call: "setsockopt", address, errno })?;
     Backlog::new(LISTEN_BACKLOG)
         .and_then(|backlog| nix::sys::socket::listen(&socket, backlog))
         .map_err(|errno| SocketError { call: "listen", address, errno })?;
@@ -58,8 +60,21 @@ fn bound(address: SocketAddrV4, kind: SockType) -> Result<OwnedFd, SocketError> 
     Ok(socket)
 }
 
+/// What is accepted has the bounds of its listener: a server that opens many connections and reads none must not have the kernel keep, in
+/// nobody's account, what a host sends.
+fn bounded(listener: &OwnedFd) -> Result<(), Errno> {
+    if !weaken::in_force("gateway-buffers") {
+        return Ok(());
+    }
+    setsockopt(listener, sockopt::SndBuf, &GATEWAY_SOCKET_BYTES)?;
+    setsockopt(listener, sockopt::RcvBuf, &GATEWAY_SOCKET_BYTES)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::TcpStream;
+
     use super::*;
 
     #[test]
@@ -70,5 +85,23 @@ mod tests {
         assert_eq!(listen(Ipv4Addr::LOCALHOST, port).unwrap_err().errno, Errno::EADDRINUSE);
         let udp = datagrams(Ipv4Addr::LOCALHOST, 0).unwrap();
         assert_eq!(udp.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+    #[test]
+    fn what_nobody_reads_the_kernel_holds_up_to_a_bound() {
+        let listener = listen(Ipv4Addr::LOCALHOST, 0).unwrap();
+        let reader = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        setsockopt(&reader, sockopt::RcvBuf, &4096).unwrap(); // what its reader holds is the server's
+        let mut accepted = std::iter::repeat_with(|| listener.accept()).find_map(Result::ok).unwrap().0;
+        accepted.set_nonblocking(true).unwrap();
+        let chunk = [0; 4096];
+        let mut taken = 0;
+        let full = loop {
+            match accepted.write(&chunk) {
+                Ok(bytes) => taken += bytes,
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(full, std::io::ErrorKind::WouldBlock);
+        assert!(taken >= 4096 && taken <= 3 * GATEWAY_SOCKET_BYTES, "{taken}");
     }
 }

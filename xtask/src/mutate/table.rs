@@ -160,6 +160,12 @@ pub(crate) const TABLE: &[Row] = &[
     row("dial-private", "lib", "egress::dial::tests::a_name_that_resolves_to_loopback_is_not_dialled"),
     row("dialer-list", "lib", "egress::dialer::tests::a_port_that_is_not_listed_is_not_dialled"),
     row("dialer-list", "planted", "a_dialer_gives_what_the_policy_allows_and_nothing_else"),
+    row("gateway-buffers", "lib", "egress::sockets::tests::what_nobody_reads_the_kernel_holds_up_to_a_bound"),
+    row(
+        "upstream-buffers",
+        "lib",
+        "egress::dial::tests::what_a_host_sends_and_nobody_reads_the_kernel_holds_up_to_a_bound",
+    ),
     row("dialer-pace", "lib", "egress::dialer::tests::dials_begin_at_a_bounded_pace_after_a_burst"),
     row("dns-stub", "lib", "egress::resolver::tests::every_other_name_does_not_exist"),
     row("egress-record-first", "lib", "egress::serve::tests::nothing_is_dialled_while_the_relay_does_not_confirm"),

@@ -78,6 +78,10 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer("gateway: no private address", "dial-private").why(
         "the allowed name of the red team is public: `egress::dial::tests::a_name_that_resolves_to_loopback_is_not_dialled`",
     ),
+    layer("gateway: bounded buffers", "gateway-buffers,upstream-buffers").why(
+        "what the kernel holds of connections, in nobody's account: \
+         `egress::sockets::tests::what_nobody_reads_the_kernel_holds_up_to_a_bound`",
+    ),
     layer("dialer: list and pace", "dialer-list,dialer-pace").why(
         "the server cannot speak to the dialer; what an egress that was taken over may have of it: \
          `planted::a_dialer_without_its_rules_gives_more`",
