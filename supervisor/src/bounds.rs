@@ -324,6 +324,8 @@ pub const PROBE_DESTINATIONS_MAX: usize = 16_384;
 pub const AUDIT_LIST_ITEMS_MAX: usize = 64;
 /// Most argument leaves that get a keyed hash of their own; the rest is counted. With 240 bytes each they fit a record.
 pub const AUDIT_ARGUMENT_LEAVES_MAX: usize = 128;
+/// Messages of a dead relay's that are still heard: twice what its socket holds with the kernel's usual buffer of 208 KiB.
+pub const RELAY_LAST_WORDS_MAX: usize = 512;
 /// Bytes that stay allocated beyond the end of a segment, so that one last record of any size fits on a full disk.
 pub const AUDIT_RESERVE_BYTES: u64 = AUDIT_RECORD_BYTES_MAX as u64;
 /// The same for a segment that continues a killed writer's: its header and the session's end are under 10 KiB, and what

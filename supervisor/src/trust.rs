@@ -203,7 +203,7 @@ fn walk(path: &Path) -> Result<(OwnedFd, PathBuf), TrustError> {
 }
 
 /// The components of a path, last first; `..` is kept, the root and `.` are not.
-fn components(path: &Path) -> Vec<OsString> {
+pub(crate) fn components(path: &Path) -> Vec<OsString> {
     path.components()
         .rev()
         .filter_map(|component| match component {

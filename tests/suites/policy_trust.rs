@@ -180,6 +180,60 @@ fn a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy() {
     });
 }
 
+/// What root sees and the caller does not: he may put any path behind `--`, and links into the folders that are his.
+#[test]
+fn behind_sudo_nothing_is_told_that_the_server_could_not_see() {
+    arena::run(|arena| {
+        arena.program("echo_server");
+        let secret = arena.folder("secret");
+        fs::create_dir(secret.join("folder")).expect("own folder");
+        arena.file("secret/there", "#!/secret-first-line --token\n");
+        mode(&secret.join("there"), 0o755);
+        symlink("/secret-target", secret.join("link")).expect("own folder");
+        symlink(secret.join("folder"), secret.join("leads-on")).expect("own folder");
+        mode(&secret, 0o700);
+        let theirs = arena.folder("theirs");
+        for name in ["absent", "there", "folder", "link", "leads-on"] {
+            symlink(secret.join(name), theirs.join(name)).expect("own folder");
+        }
+        arena.file("theirs/closed", "#!/secret-second-line\n");
+        mode(&theirs.join("closed"), 0o711);
+        arena.file("theirs/script", format!("#!{}\n", secret.join("there").display()));
+        mode(&theirs.join("script"), 0o755);
+        chown(&theirs, Some(NOBODY), Some(NOBODY)).expect("root can chown");
+        let text = text().replace(&format!("read: [{ROOT}/bin]"), &format!("read: [{ROOT}/bin, {ROOT}/theirs]"));
+        assert!(text.contains("/theirs"), "{text}");
+        let listed = text.replace("sandbox:\n", "sandbox:\n  process: {exec: [/usr/bin/true]}\n");
+        assert!(listed.contains("exec:"), "{listed}");
+        for text in [text, listed] {
+            let policy = arena.file("policy.yaml", text);
+            let policy = policy.to_str().expect("a plain path");
+            let start = |command: &str| {
+                let ended = Session::start(through_sudo(arena, &["run", "-c", policy, "--", command])).finish();
+                let told: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("error")).collect();
+                (ended.code, told.join("\n"))
+            };
+            for folder in [format!("{ROOT}/secret"), format!("{ROOT}/theirs")] {
+                let told = |name: &str| {
+                    let path = format!("{folder}/{name}");
+                    let (code, told) = start(&path);
+                    (code, told.replace(&path, "PATH"))
+                };
+                let absent = told("absent");
+                assert_eq!(absent.0, 127, "{}", absent.1);
+                assert!(absent.1.contains("command not found in the server's view"), "{}", absent.1);
+                for name in ["there", "folder", "link", "leads-on"] {
+                    assert_eq!(told(name), absent, "{folder}/{name}");
+                }
+            }
+            let (_, closed) = start(&format!("{ROOT}/theirs/closed"));
+            assert!(!closed.contains("secret"), "its first line: {closed}");
+            let (code, script) = start(&format!("{ROOT}/theirs/script"));
+            assert!(code == 126 && !script.contains("first-line"), "what a #! line names: {code} {script}");
+        }
+    });
+}
+
 #[test]
 fn check_says_what_is_wrong_and_where() {
     arena::run(|arena| {

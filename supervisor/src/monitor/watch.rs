@@ -3,6 +3,7 @@
 
 mod telling;
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::patience::Patience;
 use super::pin_store::PinStore;
 use super::reload::{ReloadError, Reloader};
 use super::signals::Signals;
+use crate::bounds::RELAY_LAST_WORDS_MAX;
 use crate::clock;
 use crate::egress::dialer;
 use crate::egress::probes::Probes;
@@ -175,7 +177,7 @@ impl Watch<'_> {
             for source in self.wait(&state)?.into_iter().rev() {
                 match source {
                     Source::Signals => self.hear_signals(&mut state)?,
-                    Source::Control => self.hear_relay(&mut state)?,
+                    Source::Control => _ = self.hear_relay(&mut state)?,
                     Source::Room => {} // below
                     Source::Server => self.server_gone(&mut state)?,
                     Source::Ceilings => self.look_at_ceilings(&state),
@@ -230,7 +232,8 @@ impl Watch<'_> {
         Ok(polled.iter().zip(&wanted).filter(|(fd, _)| spoke(fd)).map(|(_, (source, _))| *source).collect())
     }
 
-    fn hear_relay(&mut self, state: &mut State) -> Result<(), WatchError> {
+    /// One message of the relay's, or its hang-up; whether there was either.
+    fn hear_relay(&mut self, state: &mut State) -> Result<bool, WatchError> {
         match FromRelay::receive(self.control.as_fd()) {
             Ok(None) => {
                 state.relay_alive = false;
@@ -243,6 +246,7 @@ impl Watch<'_> {
                 }
             }
             Ok(Some((message, blob))) => self.heard(message, blob, state)?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             // A relay that says something else is no relay of ours any more.
             Err(error) => {
                 state.relay_alive = false;
@@ -250,7 +254,7 @@ impl Watch<'_> {
                 tracing::error!("relay: {error}");
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn heard(&mut self, message: FromRelay, blob: Option<OwnedFd>, state: &mut State) -> Result<(), WatchError> {
@@ -274,7 +278,7 @@ impl Watch<'_> {
             FromRelay::Pin(kind, attached) => {
                 let filed = match (&mut self.pins, blob) {
                     (Some(pins), Some(blob)) => pins.hear((kind, attached), blob, self.control.as_fd()),
-                    (None, _) | (_, None) => Err(std::io::ErrorKind::InvalidData.into()),
+                    (None, _) | (_, None) => Err(ErrorKind::InvalidData.into()),
                 };
                 self.end_if_failed(filed.map_err(ReloadError::Hand), state)?;
             }
@@ -311,9 +315,11 @@ impl Watch<'_> {
                 return Ok(());
             }
             Role::Relay => {
-                // What it said before it died may still be queued.
-                while state.relay_alive && state.last.is_none() {
-                    self.hear_relay(state)?;
+                // What it said before it died may still be queued. Its end may be another's by now, who says nothing or goes on.
+                for _ in 0..RELAY_LAST_WORDS_MAX {
+                    if !state.relay_alive || state.last.is_some() || !self.hear_relay(state)? {
+                        break;
+                    }
                 }
                 state.relay_alive = false;
                 EndCause::RelayDied
@@ -374,7 +380,7 @@ impl Watch<'_> {
 
     /// A promise broke: the server dies now.
     fn end(&mut self, cause: EndCause, state: &mut State) -> Result<(), WatchError> {
-        state.cause = Some(cause);
+        state.broke(cause);
         if state.phase != Phase::Draining {
             self.leaf.kill()?;
             state.phase = Phase::Killed;
@@ -442,6 +448,19 @@ impl State {
     /// While the server runs and the relay listens: a session that is being ended keeps its policy.
     fn takes_policies(&self) -> bool {
         self.relay_alive && matches!(self.phase, Phase::Running)
+    }
+
+    /// A promise broke. What broke it stands: the others of ours end because of it. That egress overstepped is told by the
+    /// dialer's end, which may be seen after its own.
+    fn broke(&mut self, cause: EndCause) {
+        let stands = match self.cause {
+            None | Some(EndCause::Server | EndCause::Client | EndCause::Signal | EndCause::WallTime) => false,
+            Some(EndCause::EgressDied) => cause != EndCause::EgressOverstepped,
+            Some(_) => true,
+        };
+        if !(stands && weaken::in_force("first-cause")) {
+            self.cause = Some(cause);
+        }
     }
 
     /// Nothing more is expected of the relay. Where it has not ended the log, that is how the session ended.

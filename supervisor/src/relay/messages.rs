@@ -263,12 +263,14 @@ impl FromRelay {
         send_raw_with(socket, &self.raw(), blob, MsgFlags::empty())
     }
 
-    /// Receives one message, with the descriptor of its blob where it has one; `Ok(None)` when the relay has closed its end.
+    /// Receives one message, with the descriptor of its blob where it has one; `Ok(None)` when the relay has closed its end. The
+    /// monitor never waits for the relay to speak: another process may keep the end of one that is dead.
     ///
     /// # Errors
-    /// `InvalidData` for anything that is not one of the messages: also a blob that does not belong there or is missing.
+    /// `WouldBlock` when nothing is said; `InvalidData` for anything that is not one of the messages: also a blob that does not belong there or is missing.
     pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Self, Option<OwnedFd>)>> {
-        let Some((raw, blob)) = receive_with_text(socket)? else { return Ok(None) };
+        let flags = if crate::weaken::in_force("monitor-waits") { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
+        let Some((raw, blob)) = receive_with_text(socket, flags)? else { return Ok(None) };
         let message = Self::from_raw(&raw).ok_or_else(unknown)?;
         let wanted = matches!(message, Self::Pin(..));
         if wanted == blob.is_some() { Ok(Some((message, blob))) } else { Err(unknown()) }
@@ -356,7 +358,7 @@ impl ToRelay {
     /// # Errors
     /// `InvalidData` for anything that is not one of the messages: also a text that does not belong there or is missing.
     pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Self, Option<OwnedFd>)>> {
-        let Some((raw, text)) = receive_with_text(socket)? else { return Ok(None) };
+        let Some((raw, text)) = receive_with_text(socket, MsgFlags::empty())? else { return Ok(None) };
         let message = Self::from_raw(&raw).ok_or_else(unknown)?;
         if message.has_text() == text.is_some() { Ok(Some((message, text))) } else { Err(unknown()) }
     }
@@ -401,12 +403,13 @@ fn send_raw_with(socket: BorrowedFd<'_>, raw: &Raw, text: BorrowedFd<'_>, flags:
 }
 
 /// One message and at most one descriptor. More of them are closed, and the message is refused.
-fn receive_with_text(socket: BorrowedFd<'_>) -> io::Result<Option<(Raw, Option<OwnedFd>)>> {
+fn receive_with_text(socket: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<Option<(Raw, Option<OwnedFd>)>> {
+    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
     let mut bytes = [0; MESSAGE_BYTES + 1];
     let mut space = nix::cmsg_space!(RawFd);
     let (length, cut, received) = loop {
         let mut data = [IoSliceMut::new(&mut bytes)];
-        match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut space), flags) {
             Ok(message) => break (message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC), rights(&message)?),
             // Said once, where the other side closed before it read all of ours; what it had sent comes after it (unix(7)).
             Err(Errno::EINTR | Errno::ECONNRESET) => {}

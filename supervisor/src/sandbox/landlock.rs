@@ -247,8 +247,12 @@ mod tests {
     fn with_a_list_nothing_else_is_executed() {
         let list = |names: [&str; 1]| {
             let listed = names.map(str::to_owned).into();
-            let programs =
-                crate::sandbox::programs::resolve(Path::new("/usr/bin/true"), &listed, &FilesystemPlan::default());
+            let programs = crate::sandbox::programs::resolve(
+                Path::new("/usr/bin/true"),
+                &listed,
+                &FilesystemPlan::default(),
+                crate::sandbox::Sight::Root,
+            );
             FilesystemPlan { exec: Some(programs.unwrap()), ..FilesystemPlan::default() }
         };
         let no_environment: [std::ffi::CString; 0] = [];

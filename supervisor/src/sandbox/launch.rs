@@ -414,13 +414,8 @@ pub(super) fn exec_error(path: &Path, failure: Failure) -> LaunchError {
     let errno = failure.errno.unwrap_or(Errno::EIO);
     let interpreter = Some(failure.detail).filter(|detail| !detail.is_empty());
     let code = super::exec::code(errno, interpreter.is_some());
-    let on_host = path.symlink_metadata().is_ok();
     let hint = match interpreter {
         Some(wanted) => format!("; its loader or interpreter is missing in the view: filesystem.read: [{wanted}]"),
-        None if code == 127 && on_host => {
-            let shown = path.parent().filter(|parent| *parent != Path::new("/")).unwrap_or(path);
-            format!("; it exists on the host but is not in the view: filesystem.read: [{}]", shown.display())
-        }
         None => String::new(),
     };
     LaunchError::Exec { path: path.to_owned(), errno, code, hint }
@@ -468,8 +463,11 @@ mod tests {
         let absent = exec_error(Path::new("/no/such/program"), failure(Errno::ENOENT, ""));
         assert_eq!((absent.exit_code(), absent.to_string().contains("filesystem.read")), (127, false));
         let hidden = exec_error(Path::new("/etc/passwd"), failure(Errno::ENOENT, ""));
-        assert_eq!(hidden.exit_code(), 127);
-        assert!(hidden.to_string().ends_with("filesystem.read: [/etc]"), "{hidden}");
+        assert_eq!(
+            (hidden.exit_code(), hidden.to_string().contains("filesystem.read")),
+            (127, false),
+            "the host's word"
+        );
         let script = exec_error(Path::new("/usr/bin/x"), failure(Errno::ENOENT, "/opt/node/bin/node"));
         assert_eq!(script.exit_code(), 126);
         assert!(script.to_string().ends_with("filesystem.read: [/opt/node/bin/node]"), "{script}");

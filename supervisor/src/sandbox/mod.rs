@@ -25,6 +25,7 @@ mod idmap;
 mod init;
 mod namespaces;
 mod shown_twice;
+mod sight;
 mod unseen;
 mod verify;
 mod workload;
@@ -34,6 +35,7 @@ pub use identity::RunIdentity;
 pub use launch::{Cage, CageError, LaunchError, LaunchIo};
 pub use plan::Plan;
 pub use running::{Ending, Running, Server};
+pub use sight::Sight;
 pub use step::Step;
 
 /// A plan of nothing in particular, for unit tests.

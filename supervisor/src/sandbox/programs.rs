@@ -5,17 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::exec::{self, Interpreter};
 use super::plan::FilesystemPlan;
 use super::resolve::{PlanError, SEARCH_PATH, in_view, line_to_add};
 use super::shown_twice;
+use super::sight::Sight;
 
 /// Interpreters of interpreters that the kernel follows (fs/exec.c, `exec_binprm`).
 const CHAIN_MAX: usize = 5;
@@ -72,32 +70,34 @@ pub fn resolve(
     command: &Path,
     listed: &BTreeSet<String>,
     filesystem: &FilesystemPlan,
+    sight: Sight,
 ) -> Result<Vec<Program>, PlanError> {
     shown_twice::refuse(filesystem)?;
-    let mut list = List { programs: Vec::new(), filesystem };
+    let mut list = List { programs: Vec::new(), filesystem, sight };
     list.add(&command.to_string_lossy(), command, Part::Command)?;
     for name in listed {
-        list.add(name, &find(name)?, Part::Listed)?;
+        list.add(name, &list.find(name)?, Part::Listed)?;
     }
     Ok(list.programs)
-}
-
-fn find(name: &str) -> Result<PathBuf, PlanError> {
-    let candidates: Vec<PathBuf> = if name.starts_with('/') {
-        vec![name.into()]
-    } else {
-        SEARCH_PATH.iter().map(|directory| Path::new(directory).join(name)).collect()
-    };
-    let fail = || PlanError::Program { program: name.to_owned(), why: "no such program".to_owned() };
-    candidates.into_iter().find(|path| path.exists()).ok_or_else(fail)
 }
 
 struct List<'p> {
     programs: Vec<Program>,
     filesystem: &'p FilesystemPlan,
+    sight: Sight,
 }
 
 impl List<'_> {
+    fn find(&self, name: &str) -> Result<PathBuf, PlanError> {
+        let candidates: Vec<PathBuf> = if name.starts_with('/') {
+            vec![name.into()]
+        } else {
+            SEARCH_PATH.iter().map(|directory| Path::new(directory).join(name)).collect()
+        };
+        let fail = || PlanError::Program { program: name.to_owned(), why: "no such program".to_owned() };
+        candidates.into_iter().find(|path| self.sight.look(path, self.filesystem).is_ok()).ok_or_else(fail)
+    }
+
     /// Adds the file at `path` and its interpreters. `program` is what the policy says, for messages.
     fn add(&mut self, program: &str, path: &Path, part: Part) -> Result<(), PlanError> {
         let mut next = Some((path.to_owned(), part));
@@ -111,7 +111,7 @@ impl List<'_> {
             next = match exec::interpreter(&head) {
                 Some(Interpreter::Script { path, looked_up }) => {
                     if let Some(name) = looked_up {
-                        self.add(program, &find(&name)?, Part::Interpreter)?;
+                        self.add(program, &self.find(&name)?, Part::Interpreter)?;
                     }
                     Some((path, Part::Interpreter))
                 }
@@ -141,7 +141,12 @@ impl List<'_> {
     fn look(&self, program: &str, path: &Path) -> Result<(PathBuf, Vec<u8>), PlanError> {
         let fail = |why: String| PlanError::Program { program: program.to_owned(), why };
         let shown = path.display();
-        let real = fs::canonicalize(path).map_err(|error| fail(format!("{shown}: {error}")))?;
+        if self.sight == Sight::Server && !in_view(path, self.filesystem) {
+            let hint = line_to_add(&[path], self.filesystem);
+            return Err(fail(format!("{shown} is not in the server's view; {hint}")));
+        }
+        let seen = self.sight.look(path, self.filesystem).map_err(|error| fail(format!("{shown}: {error}")))?;
+        let real = seen.real.clone();
         if !in_view(path, self.filesystem) || !in_view(&real, self.filesystem) {
             let hint = line_to_add(&[path, &real], self.filesystem);
             return Err(fail(format!("{shown} is not in the server's view; {hint}")));
@@ -149,14 +154,14 @@ impl List<'_> {
         if self.is_written(path)? || self.is_written(&real)? {
             return Err(fail(format!("{shown} lies where the server may write, and nothing there is executed")));
         }
-        let meta = fs::metadata(&real).map_err(|error| fail(format!("{shown}: {error}")))?;
-        if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+        if !seen.is_program() {
             return Err(fail(format!("{shown} is not an executable file")));
         }
-        let mut head = Vec::new();
-        let read = File::open(&real).and_then(|file| file.take(exec::HEAD_BYTES).read_to_end(&mut head));
-        read.map_err(|error| fail(format!("{shown}: {error}")))?;
-        Ok((real, head))
+        match seen.head(exec::HEAD_BYTES) {
+            Ok(Some(head)) => Ok((real, head)),
+            Ok(None) => Err(fail(format!("{shown} cannot be read by the server"))),
+            Err(error) => Err(fail(format!("{shown}: {error}"))),
+        }
     }
 }
 
@@ -172,6 +177,7 @@ pub(super) fn looked_up<'a>(interpreter: &Path, words: impl Iterator<Item = &'a 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
@@ -184,7 +190,7 @@ mod tests {
 
     fn resolved(command: &str, listed: &[&str], filesystem: &FilesystemPlan) -> Result<Vec<Program>, String> {
         let listed = listed.iter().map(|name| (*name).to_owned()).collect();
-        resolve(Path::new(command), &listed, filesystem).map_err(|error| error.to_string())
+        resolve(Path::new(command), &listed, filesystem, Sight::Root).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -261,7 +267,7 @@ mod tests {
         symlink(&folder, &link).unwrap();
         let elsewhere = WritableFolder { inside: "/out".into(), source: link, ..written.write[0].clone() };
         let elsewhere = FilesystemPlan { write: vec![elsewhere], ..FilesystemPlan::default() };
-        let list = List { programs: Vec::new(), filesystem: &elsewhere };
+        let list = List { programs: Vec::new(), filesystem: &elsewhere, sight: Sight::Root };
         assert!(list.is_written(&folder.join("tool")).unwrap(), "by its path on the host");
         assert!(
             list.is_written(Path::new("/out/tool")).unwrap() && !list.is_written(Path::new("/usr/bin/env")).unwrap()

@@ -1,7 +1,6 @@
 //! Policy and request in, [`Plan`] out: the only step that looks at the host before anything is changed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +10,7 @@ use super::plan::{
     AuditPlan, ConnectTo, FilesystemPlan, FolderId, NetworkPlan, Plan, PlannedHost, ResourcesPlan, WritableFolder,
 };
 use super::unseen::{to_show, unseen};
-use super::{Layer, environment, programs, quota};
+use super::{Layer, Sight, environment, programs, quota, sight};
 use crate::bounds::HOSTS_MAX;
 use crate::limits::redis::Source;
 use crate::policy::{self, Policy, Resources, SandboxSection, WriteRule};
@@ -25,6 +24,8 @@ pub const SEARCH_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 pub const MINIMAL_VIEW: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 /// The first synthetic address given to a host; 198.18.0.1 is the DNS stub (RFC 2544 range, never routed).
 const FIRST_HOST_ADDRESS: u32 = u32::from_be_bytes([198, 18, 1, 1]);
+/// Bytes of a script that the kernel reads for its `#!` line (include/uapi/linux/binfmts.h, BINPRM_BUF_SIZE).
+const SCRIPT_HEAD_BYTES: u64 = 256;
 /// `nobody`: who owns files that root's own run writes.
 const NOBODY: u32 = 65_534;
 
@@ -138,9 +139,10 @@ impl Plan {
     pub fn resolve(policy: &Policy, inputs: Inputs) -> Result<Self, PlanError> {
         let mut filesystem = filesystem(policy, &inputs.caller)?;
         let argv = command(policy, &inputs.command)?;
-        let executable = executable(&argv[0], &inputs.cwd, &filesystem)?;
+        let sight = Sight::of(&inputs.caller);
+        let executable = executable(&argv[0], &inputs.cwd, &filesystem, sight)?;
         if let Some(listed) = &policy.sandbox.exec {
-            filesystem.exec = Some(programs::resolve(&executable, listed, &filesystem)?);
+            filesystem.exec = Some(programs::resolve(&executable, listed, &filesystem, sight)?);
         }
         let cwd = if in_view(&inputs.cwd, &filesystem) { inputs.cwd.clone() } else { PathBuf::from("/") };
         let environment = environment::construct(&policy.sandbox, &inputs.environment)?;
@@ -226,8 +228,8 @@ fn network(policy: &Policy, connect_to: Vec<ConnectTo>) -> Result<NetworkPlan, P
 fn filesystem(policy: &Policy, caller: &Caller) -> Result<FilesystemPlan, PlanError> {
     let section = &policy.sandbox;
     for path in &section.read {
-        let there = fs::symlink_metadata(path)
-            .map_err(|error| PlanError::Path { path: path.clone(), why: error.to_string() })?;
+        let there =
+            sight::plain(path).map_err(|error| PlanError::Path { path: path.clone(), why: error.to_string() })?;
         if !(there.is_file() || there.is_dir()) {
             return Err(PlanError::Path { path: path.clone(), why: "neither a file nor a directory".into() });
         }
@@ -243,7 +245,7 @@ fn filesystem(policy: &Policy, caller: &Caller) -> Result<FilesystemPlan, PlanEr
 /// A writable folder must exist and be writable by the one its files will belong to, or the run stops.
 fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanError> {
     let fail = |why: String| PlanError::Writable { line: rule.line, path: rule.from.clone(), why };
-    let meta = fs::symlink_metadata(&rule.from).map_err(|error| fail(error.to_string()))?;
+    let meta = sight::plain(&rule.from).map_err(|error| fail(error.to_string()))?;
     if !meta.is_dir() {
         return Err(fail("not a directory (symbolic links are not followed)".into()));
     }
@@ -327,60 +329,61 @@ pub(super) fn line_to_add(programs: &[&Path], filesystem: &FilesystemPlan) -> St
 }
 
 /// The command's file: what a shell with the server's PATH would find, inside the view.
-fn executable(name: &OsStr, cwd: &Path, filesystem: &FilesystemPlan) -> Result<PathBuf, PlanError> {
+fn executable(name: &OsStr, cwd: &Path, filesystem: &FilesystemPlan, sight: Sight) -> Result<PathBuf, PlanError> {
     let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
         vec![cwd.join(name)]
     } else {
         SEARCH_PATH.iter().map(|directory| Path::new(directory).join(name)).collect()
     };
-    let found = candidates.iter().find(|path| path.exists());
-    let Some(path) = found else {
-        let hint = outside_hint(name).unwrap_or_default();
-        return Err(PlanError::CommandNotFound { command: name.to_string_lossy().into_owned(), hint });
+    let seen = |path: PathBuf| sight.look(&path, filesystem).ok().map(|seen| (path, seen));
+    let Some((path, seen)) = candidates.into_iter().find_map(seen) else {
+        return Err(not_found(name, cwd, filesystem, sight));
     };
-    let real = fs::canonicalize(path)
-        .map_err(|error| PlanError::NotExecutable { path: path.clone(), why: error.to_string() })?;
-    if !in_view(path, filesystem) || !in_view(&real, filesystem) {
-        let hint = format!(" in the server's view; {}", line_to_add(&[path, &real], filesystem));
+    if !in_view(&path, filesystem) || !in_view(&seen.real, filesystem) {
+        let hint = format!(" in the server's view; {}", line_to_add(&[&path, &seen.real], filesystem));
         return Err(PlanError::CommandNotFound { command: path.display().to_string(), hint });
     }
-    let meta =
-        fs::metadata(&real).map_err(|error| PlanError::NotExecutable { path: path.clone(), why: error.to_string() })?;
-    if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
-        return Err(PlanError::NotExecutable { path: path.clone(), why: "not an executable file".into() });
+    if !seen.is_program() {
+        return Err(PlanError::NotExecutable { path, why: "not an executable file".into() });
     }
-    interpreter(path, filesystem)?;
-    Ok(path.clone())
+    match seen.head(SCRIPT_HEAD_BYTES) {
+        Ok(head) => interpreter(&path, &head.unwrap_or_default(), filesystem, sight)?,
+        Err(error) => return Err(PlanError::NotExecutable { path, why: error.to_string() }),
+    }
+    Ok(path)
 }
 
-/// A script's interpreter must be in the view too; the kernel would only say ENOENT.
-fn interpreter(path: &Path, filesystem: &FilesystemPlan) -> Result<(), PlanError> {
-    use std::io::Read;
-    let mut head = Vec::with_capacity(256);
-    let read = fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut head));
-    if let Err(error) = read {
-        return Err(PlanError::NotExecutable { path: path.to_owned(), why: error.to_string() });
-    }
+/// Root is told where it stands. Everybody else reads what follows from the policy and his own words.
+fn not_found(name: &OsStr, cwd: &Path, filesystem: &FilesystemPlan, sight: Sight) -> PlanError {
+    let is_path = name.as_bytes().contains(&b'/');
+    let hint = match sight {
+        Sight::Root => outside_hint(name).unwrap_or_default(),
+        Sight::Server => {
+            let path = cwd.join(name);
+            let to_add = (is_path && !in_view(&path, filesystem)).then(|| line_to_add(&[&path], filesystem));
+            let to_add = to_add.unwrap_or_else(|| "what is not for everybody's eyes is not there".into());
+            format!(" in the server's view; {to_add}")
+        }
+    };
+    PlanError::CommandNotFound { command: name.to_string_lossy().into_owned(), hint }
+}
+
+/// A script's interpreter must be in the view too; the kernel would only say ENOENT. `head` is the file's.
+fn interpreter(path: &Path, head: &[u8], filesystem: &FilesystemPlan, sight: Sight) -> Result<(), PlanError> {
     let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next()) else {
         return Ok(());
     };
     let name = line.trim_ascii().split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
     let interpreter = Path::new(OsStr::from_bytes(name));
-    if interpreter.exists() && in_view(interpreter, filesystem) {
+    let shown = interpreter.display();
+    let why = if !in_view(interpreter, filesystem) {
+        format!("its interpreter {shown} is not in the server's view; {}", line_to_add(&[interpreter], filesystem))
+    } else if sight.look(interpreter, filesystem).is_err() {
+        format!("its interpreter {shown} is missing")
+    } else {
         return Ok(());
-    }
-    if in_view(interpreter, filesystem) {
-        let why = format!("its interpreter {} is missing", interpreter.display());
-        return Err(PlanError::NotExecutable { path: path.to_owned(), why });
-    }
-    Err(PlanError::NotExecutable {
-        path: path.to_owned(),
-        why: format!(
-            "its interpreter {} is not in the server's view; {}",
-            interpreter.display(),
-            line_to_add(&[interpreter], filesystem)
-        ),
-    })
+    };
+    Err(PlanError::NotExecutable { path: path.to_owned(), why })
 }
 
 /// Where the caller's own PATH would have found it: the hint that saves a search.

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -190,6 +191,10 @@ impl Running {
         if let Some(child) = &self.guard.child {
             let _how: WaitStatus = pidfd::reap(child.as_fd())?;
             self.guard.child = None;
+        }
+        // Who could still say something is gone: what was said is there.
+        if !pidfd::readable(self.status.as_fd(), PollTimeout::ZERO)? {
+            return Ok(Ending::Killed);
         }
         Ok(match init::read_message(&self.status)? {
             Some((init::ENDED, status)) => Ending::from_wait(status),

@@ -13,7 +13,7 @@ use intercept_sandbox::policy::{Durability, TlsMode};
 use intercept_sandbox::sandbox::plan::{
     AuditPlan, FilesystemPlan, FolderId, NetworkPlan, PlannedHost, ResourcesPlan, WritableFolder,
 };
-use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan, programs};
+use intercept_sandbox::sandbox::{Cage, LaunchIo, Layer, Plan, Sight, programs};
 
 use super::network::{Flaw, LISTED, network};
 
@@ -123,7 +123,8 @@ fn plan(wishes: &Wishes, argv: Vec<OsString>) -> Plan {
         unseen: Vec::new(),
     };
     let listed = wishes.exec.as_ref();
-    plan.filesystem.exec = listed.map(|listed| programs::resolve(&plan.executable, listed, &plan.filesystem).unwrap());
+    plan.filesystem.exec =
+        listed.map(|listed| programs::resolve(&plan.executable, listed, &plan.filesystem, Sight::Root).unwrap());
     plan
 }
 

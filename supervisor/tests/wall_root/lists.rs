@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use intercept_sandbox::egress::lsm::{Programs, Reach};
 use intercept_sandbox::egress::probes::Loaded;
-use intercept_sandbox::sandbox::Answer;
 use intercept_sandbox::sandbox::plan::FilesystemPlan;
 use intercept_sandbox::sandbox::programs::{self, Executables, Part, Program};
+use intercept_sandbox::sandbox::{Answer, Sight};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::execs::{copy_to, drain, inside};
@@ -37,7 +37,7 @@ impl Ground {
         }
         let view = FilesystemPlan { read: vec![folder.path().to_owned()], ..FilesystemPlan::default() };
         let names = BTreeSet::from([at("listed"), at("script")].map(|path| path.to_str().expect("text").to_owned()));
-        let mut listed = programs::resolve(Path::new("/bin/sh"), &names, &view).expect("a list");
+        let mut listed = programs::resolve(Path::new("/bin/sh"), &names, &view, Sight::Root).expect("a list");
         // As if its interpreter had been left out.
         listed.push(Program { path: at("half"), part: Part::Listed });
         let init = memfd_create(c"init", MFdFlags::MFD_CLOEXEC).expect("a memory file");

@@ -6,11 +6,16 @@ mod ground;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
+use std::process::{Command, Stdio};
 
 use harness::arena::{self, Arena};
 use harness::processes::Process;
-use harness::{records, table};
+use harness::wait::{self, COMES_LIMIT};
+use harness::{paths, records, table};
+use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::deeds::{ComesTo, Target, asked, deeds};
 use crate::ground::{Ground, KEY};
@@ -109,6 +114,32 @@ fn a_dialer_without_its_rules_gives_more() {
 fn ends_of_overstepping() -> usize {
     let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
     ends.iter().filter(|end| end["reason"]["code"] == "egress_overstepped").count()
+}
+
+/// What a relay was connected by may be another process' by the time that it dies: nobody waits there for its last words.
+#[test]
+fn a_relay_whose_sockets_another_process_keeps_dies_like_any_other() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        let session = ground.session(arena, None);
+        let (relay, crowd) = (session.of_ours("isb-relay"), session.processes());
+        let mut holder = Command::new(paths::helper("sockets_of"));
+        let mut holder = holder.arg(relay.pid.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let holder = holder.as_mut().expect("it was built");
+        let mut told = String::new();
+        BufReader::new(holder.stdout.take().expect("a pipe")).read_line(&mut told).expect("a pipe can be read");
+        assert!(told.starts_with("held ") && told != "held 0\n", "{told}");
+        assert!(relay.signal(Signal::SIGKILL), "it runs");
+        let died = wait::becomes_true(COMES_LIMIT, || crowd.iter().all(|process| !process.is_alive()));
+        // First, for who waits for the sockets waits no longer then.
+        drop(holder.stdin.take());
+        assert!(holder.wait().expect("our own child").success());
+        assert!(died, "the session lives as long as the relay's sockets");
+        let ended = session.ended();
+        assert_eq!(ended.code, 124, "{}", ended.stderr);
+        let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+        assert_eq!(ends.last().map(|end| &end["reason"]["code"]), Some(&json!("relay_died")), "{ends:#?}");
+    });
 }
 
 #[test]

@@ -90,6 +90,7 @@ pub(crate) const TABLE: &[Row] = &[
         "lib",
         "limits::store::tests::amounts::a_shorter_window_forgets_nothing_that_a_longer_one_counts",
     ),
+    row("server-sight", "policy_trust", "behind_sudo_nothing_is_told_that_the_server_could_not_see"),
     row("loosening-flags", "policy_trust", "a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy"),
     row("pace", "lib", "limits::pace::tests::a_burst_then_one_each_six_seconds_granted_exactly_when_said"),
     row(
@@ -106,6 +107,8 @@ pub(crate) const TABLE: &[Row] = &[
     ),
     row("pin-wait", "lib", "relay::parking::tests::a_call_whose_pin_is_not_written_in_time_is_refused_and_recorded"),
     row("relay-progress", "lib", "monitor::patience::tests::a_relay_whose_log_grows_gets_more_time_and_not_for_ever"),
+    row("monitor-waits", "planted", "a_relay_whose_sockets_another_process_keeps_dies_like_any_other"),
+    row("first-cause", "lib", "monitor::watch::telling::tests::what_broke_first_is_the_cause"),
     row("relay-word", "lifecycle", "a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone"),
     row("pin-approve", "lib", "cli::pins::tests::a_changed_tool_is_shown_and_only_what_was_seen_is_approved"),
     row(

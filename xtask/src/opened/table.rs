@@ -136,4 +136,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer("the kernel's word on core layers", "core-layers").why("a look, not a wall: `sandbox::launch::tests::a_missing_core_layer_refuses`"),
     layer("self-test of the network", "self-test")
         .why("a look, not a wall: `cage_root::an_open_network_is_found_before_the_gate`"),
+    layer("eyes of a caller behind sudo", "server-sight").why(
+        "about who calls, not about the server: `policy_trust::behind_sudo_nothing_is_told_that_the_server_could_not_see`",
+    ),
 ];

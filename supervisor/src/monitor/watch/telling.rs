@@ -160,6 +160,29 @@ mod tests {
     }
 
     #[test]
+    fn what_broke_first_is_the_cause() {
+        use EndCause::{
+            Client, EgressDied, EgressOverstepped, JanitorDied, RelayDied, RelaySilent, Server, Signal, WallTime,
+            WriteLimit,
+        };
+        let cases = [
+            (vec![EgressOverstepped, EgressDied, RelayDied], EgressOverstepped),
+            (vec![RelayDied, EgressDied], RelayDied),
+            (vec![EgressDied, RelayDied], EgressDied),
+            (vec![EgressDied, EgressOverstepped, RelayDied], EgressOverstepped),
+            (vec![WriteLimit, JanitorDied], WriteLimit),
+            (vec![RelaySilent, RelayDied], RelaySilent),
+        ];
+        for (broke, cause) in cases {
+            for before in [None, Some(Server), Some(Client), Some(Signal), Some(WallTime)] {
+                let mut state = State { cause: before, ..draining(0) };
+                broke.iter().for_each(|cause| state.broke(*cause));
+                assert_eq!(state.cause, Some(cause), "{before:?}, then {broke:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_last_record_before_the_servers_end_gives_no_time() {
         let mut state = State { phase: Phase::Running, due_ns: None, ..draining(0) };
         state.finished(POINT);

@@ -104,6 +104,16 @@ fn what_was_sent_before_an_end_with_unread_messages_is_heard() {
 }
 
 #[test]
+fn the_monitor_does_not_wait_for_a_relay_that_says_nothing() {
+    let (left, right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    assert_eq!(FromRelay::receive(right.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    FromRelay::ClientGone.send(left.as_fd()).unwrap();
+    let heard = || FromRelay::receive(right.as_fd()).map(|heard| heard.map(|(message, _)| message));
+    assert_eq!(heard().unwrap(), Some(FromRelay::ClientGone));
+    assert_eq!(heard().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn the_monitor_does_not_wait_for_a_relay_that_does_not_read() {
     let (left, _right) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     let message = ToRelay::GateOpen { opened_ns: 7 };

@@ -26,6 +26,7 @@ pub(super) use base::SETTINGS;
 pub(super) use etc::{HOST_NAME, INSIDE_ID};
 use place::Root;
 pub use source::{countable, unreadable};
+pub(super) use source::{open_plain, through};
 
 /// Where the new root is put together; it hides this directory of the host's in our mount namespace alone.
 const STAGE: &str = "/tmp";

@@ -1,7 +1,7 @@
 //! What the plan shows: each source opened once, through no symbolic link, copied as a detached mount.
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +23,13 @@ pub(super) struct Source {
     pub(super) mount: OwnedFd,
 }
 
+/// The name by which what an `O_PATH` descriptor pins is opened.
+pub(in crate::sandbox) fn through(handle: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+}
+
 /// `O_PATH` open of a host path in which no component is a symbolic link, so that nobody can swap one in.
-pub(super) fn open_plain(path: &Path) -> Result<OwnedFd, RootfsError> {
+pub(in crate::sandbox) fn open_plain(path: &Path) -> Result<OwnedFd, RootfsError> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -123,24 +128,23 @@ pub(super) fn collect(plan: &FilesystemPlan, idmaps: &[OwnedFd]) -> Result<Vec<S
 #[must_use]
 pub fn unreadable(plan: &Plan, uid: u32) -> Vec<PathBuf> {
     let mut closed = Vec::new();
+    // By descriptor: behind a link that somebody turned meanwhile stands what only root may know of.
     let mut look = |path: &Path| {
-        let Ok(metadata) = path.symlink_metadata() else { return false };
-        if metadata.is_symlink() {
-            return false;
-        }
+        let Ok(handle) = open_plain(path).map(File::from) else { return None };
+        let Ok(metadata) = handle.metadata() else { return None };
         let bits = if metadata.uid() == uid { metadata.mode() >> 6 } else { metadata.mode() };
         let wanted = if metadata.is_dir() { 0o5 } else { 0o4 };
         if bits & wanted != wanted {
             closed.push(path.to_owned());
-            return false;
+            return None;
         }
-        metadata.is_dir()
+        metadata.is_dir().then_some(handle)
     };
     for path in plan.filesystem.read.iter().chain([&plan.executable]) {
-        if look(path) {
+        if let Some(folder) = look(path) {
             // A directory that cannot be listed just now adds nothing to the list.
-            for entry in path.read_dir().into_iter().flatten().flatten() {
-                look(&entry.path());
+            for entry in fs::read_dir(through(&folder)).into_iter().flatten().flatten() {
+                look(&path.join(entry.file_name()));
             }
         }
     }
