@@ -153,6 +153,13 @@ pub const LAUNCH_DETAIL_BYTES_MAX: usize = 1000;
 pub const SHM_BYTES_MAX: u64 = 64 << 20;
 /// Inodes of each private tmpfs. They cost kernel memory outside the size limit.
 pub const TMPFS_INODES_MAX: u32 = 1 << 16;
+/// Mounts below one path of `filesystem.read` that are shown one by one, because a file system among them cannot map owners; each is a
+/// descriptor for a moment.
+pub const READ_MOUNTS_MAX: usize = 256;
+/// Names of such a file system that are looked at for sockets and pipes at the start: some 50 ms.
+pub const READ_NAMES_MAX: u32 = 1 << 16;
+/// Longest time for that, milliseconds, for all of them together: the child says nothing meanwhile, see [`LAUNCH_WAIT_MS`].
+pub const READ_LOOK_MS: u64 = 4_000;
 /// Size of the tmpfs that holds the generated root, bytes: some directories and a few small files.
 pub const ROOT_BYTES_MAX: u64 = 4 << 20;
 /// Longest wait for one answer in the network self-test, milliseconds. Running out of it refuses the start, so it is long enough for a

@@ -4,7 +4,8 @@
 //! attacker's call returns, so counting is draining.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -12,7 +13,9 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
+use nix::sys::stat::Mode;
 
 /// Name of the abstract unix socket.
 pub const ABSTRACT_NAME: &str = "isb-canary";
@@ -47,6 +50,7 @@ enum Trap {
     Udp(UdpSocket),
     Unix(UnixListener),
     Icmp(OwnedFd),
+    Pipe(File),
 }
 
 /// Every canary of an arena, by name: `tcp 1.1.1.1:443`, `udp 8.8.8.8:53`, `unix abstract`, `unix path`, `icmp`.
@@ -76,14 +80,27 @@ impl Canaries {
         let listener = UnixListener::bind_addr(&name).expect("abstract names are the namespace's own");
         listener.set_nonblocking(true).expect("sockets can be made non-blocking");
         traps.insert("unix abstract".into(), Trap::Unix(listener));
-        let listener = UnixListener::bind(unix_path).expect("a fresh path");
-        listener.set_nonblocking(true).expect("sockets can be made non-blocking");
-        let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(unix_path, everyone).expect("own socket");
-        traps.insert("unix path".into(), Trap::Unix(listener));
+        traps.insert("unix path".into(), unix_at(unix_path));
         let icmp = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_NONBLOCK, SockProtocol::Icmp);
         traps.insert("icmp".into(), Trap::Icmp(icmp.expect("root can listen to ICMP")));
         Self { traps }
+    }
+
+    /// The same, with `unix shown` and `pipe shown`: `canary.sock` and `canary.pipe` in `folder`, open to everyone.
+    ///
+    /// # Panics
+    /// When they cannot be made.
+    #[must_use]
+    pub fn in_view(mut self, folder: &Path) -> Self {
+        self.traps.insert("unix shown".into(), unix_at(&folder.join("canary.sock")));
+        let path = folder.join("canary.pipe");
+        nix::unistd::mkfifo(&path, Mode::empty()).expect("a fresh path");
+        open_to_everyone(&path);
+        // To write as well: a pipe that nobody writes would otherwise be at its end.
+        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let pipe = nix::fcntl::open(&path, flags, Mode::empty()).expect("own pipe");
+        self.traps.insert("pipe shown".into(), Trap::Pipe(pipe.into()));
+        self
     }
 
     /// Hits of one canary since it was last asked.
@@ -116,6 +133,7 @@ impl Trap {
             Self::Tcp(listener) => listener.accept().map(drop),
             Self::Unix(listener) => listener.accept().map(drop),
             Self::Udp(socket) => socket.recv(&mut buffer).map(drop),
+            Self::Pipe(pipe) => (&*pipe).read(&mut buffer).map(drop),
             Self::Icmp(fd) => match recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 // A raw socket gets the IP header too; only echo requests are an attack, replies are the kernel's.
                 Ok(length) => return length > 20 && buffer[20] == 8 || self.next(),
@@ -130,6 +148,18 @@ impl Trap {
             Err(error) => panic!("canary: {error}"),
         }
     }
+}
+
+fn unix_at(path: &Path) -> Trap {
+    let listener = UnixListener::bind(path).expect("a fresh path");
+    listener.set_nonblocking(true).expect("sockets can be made non-blocking");
+    open_to_everyone(path);
+    Trap::Unix(listener)
+}
+
+fn open_to_everyone(path: &Path) {
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(path, everyone).expect("own file");
 }
 
 fn parse(address: &str) -> SocketAddr {

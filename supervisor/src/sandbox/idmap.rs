@@ -1,5 +1,5 @@
-//! User namespaces that exist only to map owners: files of a writable folder belong to one id on disk and to the run's
-//! id inside, both ways (idmapped mounts, mount_setattr(2), Linux 5.12).
+//! User namespaces that exist only to map owners (idmapped mounts, mount_setattr(2), Linux 5.12): files of a writable folder belong
+//! to one id on disk and to the run's id inside, both ways; what is shown to be read belongs to no group.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,6 +20,9 @@ pub(super) struct Mapping {
     pub(super) run_gid: u32,
 }
 
+/// A group that no file has: beyond the ids of people, domains, containers and runs, and no overflow id.
+const NO_FILES_GROUP: u32 = 0x7FFF_FFFF;
+
 /// A user namespace with this mapping, held by nothing but the descriptor.
 ///
 /// # Errors
@@ -28,6 +31,21 @@ pub(super) fn namespace(mapping: Mapping) -> Result<OwnedFd, Errno> {
     if mapping.disk_uid == 0 || mapping.disk_gid == 0 {
         return Err(Errno::EPERM);
     }
+    let line = |disk, run| format!("{disk} {run} 1");
+    made(&line(mapping.disk_uid, mapping.run_uid), &line(mapping.disk_gid, mapping.run_gid))
+}
+
+/// A user namespace for what is only to be read: it maps no file's group. The kernel writes no inode whose owner or group a mount
+/// cannot name (`inode_permission`: `EACCES`), and connect(2) to a socket and opening a pipe to write are writing to it, which a
+/// read-only mount does not stop. Owners stay: whether a link in a sticky folder is followed goes by them (`protected_symlinks`).
+///
+/// # Errors
+/// Those of clone3(2) and of writing the maps.
+pub(super) fn without_groups() -> Result<OwnedFd, Errno> {
+    made(&format!("0 0 {}", u32::MAX), &format!("{NO_FILES_GROUP} {NO_FILES_GROUP} 1"))
+}
+
+fn made(uids: &str, gids: &str) -> Result<OwnedFd, Errno> {
     let (wait, hold) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let (pid, child) = clone3(CloneFlags::CLONE_NEWUSER, None, || {
         // Sleeps until our end hangs up. Its own copy of that end must go first, or it would wait for itself.
@@ -38,19 +56,19 @@ pub(super) fn namespace(mapping: Mapping) -> Result<OwnedFd, Errno> {
         }
         process::exit_now(0)
     })?;
-    let made = describe(pid.as_raw(), mapping);
+    let made = describe(pid.as_raw(), uids, gids);
     let gone = pidfd::signal(child.as_fd(), Signal::SIGKILL).and_then(|()| pidfd::reap(child.as_fd()));
     drop(hold);
     gone.and(made)
 }
 
-fn describe(pid: i32, mapping: Mapping) -> Result<OwnedFd, Errno> {
+fn describe(pid: i32, uids: &str, gids: &str) -> Result<OwnedFd, Errno> {
     let process = format!("/proc/{pid}");
-    let write = |file: &str, text: String| {
+    let write = |file: &str, text: &str| {
         fs::write(format!("{process}/{file}"), text).map_err(|error| process::errno_of(&error))
     };
-    write("uid_map", format!("{} {} 1", mapping.disk_uid, mapping.run_uid))?;
-    write("gid_map", format!("{} {} 1", mapping.disk_gid, mapping.run_gid))?;
+    write("uid_map", uids)?;
+    write("gid_map", gids)?;
     fs::File::open(format!("{process}/ns/user")).map(OwnedFd::from).map_err(|error| process::errno_of(&error))
 }
 

@@ -242,7 +242,7 @@ impl Cage {
         Ok(Launching { cage: self, plan, pid, guard, report, go, lifeline, status })
     }
 
-    /// One user namespace for each writable folder, in the plan's order.
+    /// A user namespace for all that is only to be read, and one for each writable folder, in the plan's order.
     fn map_owners(&self, plan: &Plan) -> Result<Vec<OwnedFd>, LaunchError> {
         let (run_uid, run_gid) = (self.identity.uid(), self.identity.gid());
         let map = |folder: &WritableFolder| {
@@ -252,7 +252,8 @@ impl Cage {
             Stage::Owners.passed().map_err(owner)?;
             Ok(namespace)
         };
-        plan.filesystem.write.iter().map(map).collect()
+        let read = idmap::without_groups().map_err(LaunchError::parent("map the groups of what is only to be read"));
+        std::iter::once(read).chain(plan.filesystem.write.iter().map(map)).collect()
     }
 
     /// The server must be able to reopen its own pipes (`> /dev/stderr`), so they become the run's.

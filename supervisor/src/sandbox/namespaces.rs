@@ -54,6 +54,7 @@ pub(super) struct Ends<'a> {
     pub(super) status: BorrowedFd<'a>,
     pub(super) identity: BorrowedFd<'a>,
     pub(super) init: BorrowedFd<'a>,
+    /// For [`rootfs::build`].
     pub(super) idmaps: &'a [OwnedFd],
     /// The lifeline's other end, to spoil it in a weakened build.
     pub(super) lifeline_spoiler: Option<BorrowedFd<'a>>,
@@ -195,8 +196,8 @@ fn build_view(blueprint: &Blueprint<'_>, held: &Held) -> Result<Option<OwnedFd>,
     let view = rootfs::build(blueprint.plan, &held.idmaps).map_err(named(Step::Rootfs)).at(Step::Rootfs)?;
     let unlisted = || view.hidden_file(selftest::UNLISTED_IMAGE, init::MODE).map_err(named(Step::Rootfs));
     let unlisted = blueprint.plan.filesystem.exec.as_ref().map(|_| unlisted()).transpose()?;
+    let answer = view.answer(&blueprint.plan.filesystem);
     view.enter().map_err(named(Step::Pivot)).at(Step::Pivot)?;
-    let answer = blueprint.plan.filesystem.answer();
     held.report.send(&Message::Layer(LayerReport { layer: Layer::Rootfs, answer })).at(Step::Rootfs)?;
     Ok(unlisted)
 }

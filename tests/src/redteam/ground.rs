@@ -47,7 +47,7 @@ impl Ground {
     pub fn lay(arena: &Arena) -> Self {
         arena.program("redteam");
         arena.writable_folder("images");
-        arena.folder("shown");
+        let in_view = arena.folder("shown");
         let private = arena.folder("private");
         mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), MsFlags::empty(), Some("mode=1777")).expect("root can mount");
         for folder in ["/mnt/arena/home/alice/.ssh", "/mnt/arena/home/alice/.aws"] {
@@ -65,7 +65,7 @@ impl Ground {
             ("aws", secret("/mnt/arena/home/alice/.aws/credentials")),
             ("shm", secret("/dev/shm/isb-secret-in-memory")),
         ];
-        let canaries = Canaries::open(&private.join("canary.sock"));
+        let canaries = Canaries::open(&private.join("canary.sock")).in_view(&in_view);
         let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
         let text = crate::policies::hostile() + RESOURCES;
         let policy = arena.file("redteam.yaml", text);

@@ -3,6 +3,7 @@
 mod disk;
 mod left_behind;
 mod programs;
+mod shown;
 mod unread;
 mod write_max;
 mod write_max_still;

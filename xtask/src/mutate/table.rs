@@ -197,6 +197,13 @@ pub(crate) const TABLE: &[Row] = &[
     row("nosuid-writable", "layers", "the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid"),
     case("pdeathsig", "cage_root", "the_parent_death_signal_alone_is_enough"),
     case("proc-masks", "cage_root", "proc_is_masked"),
+    row("read-idmap", "redteam", "no_network_attack_gets_through"),
+    row(
+        "read-idmap",
+        "files",
+        "shown::a_socket_in_a_folder_that_may_be_read_is_not_reached_and_its_files_look_as_ever",
+    ),
+    row("read-idmap", "files", "shown::where_owners_cannot_be_mapped_a_socket_that_everyone_may_reach_refuses_the_run"),
     row("read-only-root", "layers", "the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid"),
     row("seccomp", "layers", "the_server_has_a_seccomp_filter"),
     row("seccomp-fastopen", "lib", "sandbox::seccomp::tests::other_arguments_that_decide"),

@@ -105,6 +105,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         "the root belongs to a uid that is not mapped, so the run's uid may write nothing of it: \
          `layers::the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid`",
     ),
+    layer("owner map of what is only read", "read-idmap").behind("Landlock", "landlock"),
     layer("no set-id in writable folders", "nosuid-writable").behind("seccomp: set-id modes", "seccomp-setid-modes").why(
         "nobody but the server executes there under our eyes, and no_new_privs takes the bit's effect: \
          `layers::the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid`",

@@ -1,9 +1,11 @@
 //! What every program finds: /usr, the merged links to it, and the harmless part of /etc.
 
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::source::{Source, read_only};
+use super::readable::minimal;
+use super::source::Source;
 use super::{RootfsError, while_at};
 use crate::sys::process::errno_of;
 
@@ -35,9 +37,9 @@ pub(super) struct Base {
     pub(super) links: Vec<(PathBuf, PathBuf)>,
 }
 
-/// Looks at the host and collects them.
-pub(super) fn collect() -> Result<Base, RootfsError> {
-    let mut base = Base { mounts: vec![read_only(Path::new("/usr"))?], links: Vec::new() };
+/// Looks at the host and collects them; `groups` is the owner map of what is only to be read.
+pub(super) fn collect(groups: &OwnedFd) -> Result<Base, RootfsError> {
+    let mut base = Base { mounts: vec![minimal(Path::new("/usr"), groups)?], links: Vec::new() };
     base.links.push((PathBuf::from("/var/tmp"), PathBuf::from("../tmp")));
     for path in PROGRAMS.iter().chain([&ZONE]).map(Path::new) {
         match path.read_link() {
@@ -48,14 +50,14 @@ pub(super) fn collect() -> Result<Base, RootfsError> {
                 }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if error.kind() == ErrorKind::InvalidInput => base.mounts.push(read_only(path)?),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => base.mounts.push(minimal(path, groups)?),
             Err(error) => return Err(while_at(path, "read the link")(errno_of(&error))),
         }
     }
     for path in SETTINGS.map(Path::new) {
         // A link here leads to a place that may not be shown; what it names is then simply absent.
         match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_file() || metadata.is_dir() => base.mounts.push(read_only(path)?),
+            Ok(metadata) if metadata.is_file() || metadata.is_dir() => base.mounts.push(minimal(path, groups)?),
             _ => {}
         }
     }

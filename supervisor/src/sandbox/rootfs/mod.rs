@@ -6,9 +6,11 @@
 
 mod base;
 mod devices;
+mod doors;
 mod etc;
 mod place;
 mod proc;
+mod readable;
 mod source;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,13 +20,13 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 
-use super::Plan;
 use super::plan::FilesystemPlan;
+use super::{Answer, Plan};
 use crate::bounds::{ROOT_BYTES_MAX, SHM_BYTES_MAX, TMPFS_INODES_MAX};
 use crate::sys::mount::{Depth, attach, attr, new_filesystem, set_attributes};
 pub(super) use base::SETTINGS;
 pub(super) use etc::{HOST_NAME, INSIDE_ID};
-use place::Root;
+use place::{Kind, Root};
 pub use source::{countable, unreadable};
 pub(super) use source::{open_plain, through};
 
@@ -52,6 +54,7 @@ fn while_at<'a>(path: &'a Path, act: &'static str) -> impl FnOnce(Errno) -> Root
 #[derive(Debug)]
 pub(super) struct NewRoot {
     root: Root,
+    gaps: readable::Gaps,
 }
 
 /// Refuses what no policy may show: the root itself and the kernel's file systems, inside or as a source.
@@ -73,15 +76,17 @@ pub fn refuse_reserved(plan: &FilesystemPlan) -> Result<(), RootfsError> {
     Ok(())
 }
 
-/// Builds the view. `idmaps[i]` belongs to `plan.filesystem.write[i]`.
+/// Builds the view. The first of `idmaps` is for what is only to be read, the others belong to `plan.filesystem.write`.
 ///
 /// # Errors
 /// The path that could not be shown.
 pub(super) fn build(plan: &Plan, idmaps: &[OwnedFd]) -> Result<NewRoot, RootfsError> {
     refuse_reserved(&plan.filesystem)?;
     // All sources first: the stage hides a directory of the host.
-    let mut shown = source::collect(&plan.filesystem, idmaps)?;
-    let base = base::collect()?;
+    let (read, write) = idmaps.split_first().ok_or(Errno::EINVAL).map_err(while_at(Path::new("/"), "no owner map"))?;
+    let mut gaps = readable::Gaps::default();
+    let mut shown = source::collect(&plan.filesystem, read, write, &mut gaps)?;
+    let base = base::collect(read)?;
     let devices = devices::collect()?;
     let mut root = stage()?;
     for (link, target) in &base.links {
@@ -100,9 +105,13 @@ pub(super) fn build(plan: &Plan, idmaps: &[OwnedFd]) -> Result<NewRoot, RootfsEr
     shown.sort_by(|a, b| a.inside.cmp(&b.inside));
     for source in &shown {
         root.mount(&source.inside, source.kind, &source.mount)?;
+        // At once, so that what is shown later in their place lies over them.
+        for (inside, mount) in &source.below {
+            root.mount(inside, Kind::Directory, mount)?;
+        }
     }
     proc::mount(&root, &devices.null)?;
-    Ok(NewRoot { root })
+    Ok(NewRoot { root, gaps })
 }
 
 /// A tmpfs that everyone may write, as /tmp is.
@@ -144,6 +153,15 @@ impl NewRoot {
     /// Those of creating, writing and reopening it.
     pub(super) fn hidden_file(&self, image: &[u8], mode: Mode) -> Result<OwnedFd, RootfsError> {
         self.root.hidden_file(image, mode)
+    }
+
+    /// What the view says of itself.
+    pub(super) fn answer(&self, plan: &FilesystemPlan) -> Answer {
+        match (self.gaps.text(), plan.answer()) {
+            (Some(gap), Answer::Partial(more)) => Answer::Partial(format!("{gap}; {more}")),
+            (Some(gap), Answer::Enforced) => Answer::Partial(gap),
+            (_, answer) => answer,
+        }
     }
 
     /// Makes it the root of this process and drops the old one.

@@ -10,6 +10,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 
 use super::place::Kind;
+use super::readable::{self, Gaps};
 use super::{RootfsError, while_at};
 use crate::sandbox::Plan;
 use crate::sandbox::plan::{FilesystemPlan, FolderId, WritableFolder};
@@ -21,6 +22,8 @@ pub(super) struct Source {
     pub(super) inside: PathBuf,
     pub(super) kind: Kind,
     pub(super) mount: OwnedFd,
+    /// The mounts below it, parents first, where they are not part of `mount`.
+    pub(super) below: Vec<(PathBuf, OwnedFd)>,
 }
 
 /// The name by which what an `O_PATH` descriptor pins is opened.
@@ -44,7 +47,7 @@ pub(in crate::sandbox) fn open_plain(path: &Path) -> Result<OwnedFd, RootfsError
     Ok(fd)
 }
 
-fn kind_of(fd: &OwnedFd, path: &Path) -> Result<SFlag, RootfsError> {
+pub(super) fn kind_of(fd: &OwnedFd, path: &Path) -> Result<SFlag, RootfsError> {
     let stat = fstat(fd).map_err(while_at(path, "stat"))?;
     Ok(SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()))
 }
@@ -65,21 +68,6 @@ fn open_folder(path: &Path, id: FolderId) -> Result<OwnedFd, RootfsError> {
     Ok(folder.into())
 }
 
-/// The detached, read-only copy of a file or directory with all mounts below it.
-pub(super) fn read_only(path: &Path) -> Result<Source, RootfsError> {
-    let source = open_plain(path)?;
-    let kind = match kind_of(&source, path)? {
-        SFlag::S_IFDIR => Kind::Directory,
-        SFlag::S_IFREG => Kind::File,
-        // A socket or pipe of the host is a way out, a device is none of the server's business.
-        _ => return Err(while_at(path, "neither a file nor a directory")(Errno::EINVAL)),
-    };
-    let mount = clone_tree(source.as_fd(), Depth::Recursive).map_err(while_at(path, "copy the mount"))?;
-    let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV;
-    set_attributes(mount.as_fd(), attributes, Depth::Recursive, None).map_err(while_at(path, "make it read-only"))?;
-    Ok(Source { inside: path.to_owned(), kind, mount })
-}
-
 /// `NOEXEC` where the policy lists the programs: what the server wrote is neither executed nor mapped as code.
 pub(super) fn unless_listed(plan: &FilesystemPlan) -> u64 {
     if plan.exec.is_some() && crate::weaken::in_force("exec-writable-mounts") { attr::NOEXEC } else { 0 }
@@ -95,7 +83,7 @@ fn writable(folder: &WritableFolder, userns: &OwnedFd, more: u64) -> Result<Sour
         let unable = "its file system cannot map owners (tmpfs needs Linux 6.3); put the folder elsewhere";
         while_at(path, if errno == Errno::EINVAL { unable } else { "map its owner" })(errno)
     })?;
-    Ok(Source { inside: folder.inside.clone(), kind: Kind::Directory, mount })
+    Ok(Source { inside: folder.inside.clone(), kind: Kind::Directory, mount, below: Vec::new() })
 }
 
 /// A view of the writable folder at `path`, for counting: this mount alone, as it stands on the host, and nothing can be done through it.
@@ -111,13 +99,18 @@ pub fn countable(path: &Path, id: FolderId) -> Result<OwnedFd, RootfsError> {
 }
 
 /// Every mount that the plan asks for.
-pub(super) fn collect(plan: &FilesystemPlan, idmaps: &[OwnedFd]) -> Result<Vec<Source>, RootfsError> {
+pub(super) fn collect(
+    plan: &FilesystemPlan,
+    groups: &OwnedFd,
+    owners: &[OwnedFd],
+    gaps: &mut Gaps,
+) -> Result<Vec<Source>, RootfsError> {
     let mut sources = Vec::with_capacity(plan.read.len() + plan.write.len());
     for path in &plan.read {
-        sources.push(read_only(path)?);
+        sources.push(readable::shown(path, groups, gaps)?);
     }
     for (index, folder) in plan.write.iter().enumerate() {
-        let userns = idmaps.get(index).ok_or(Errno::EINVAL).map_err(while_at(&folder.source, "no owner map"))?;
+        let userns = owners.get(index).ok_or(Errno::EINVAL).map_err(while_at(&folder.source, "no owner map"))?;
         sources.push(writable(folder, userns, unless_listed(plan))?);
     }
     Ok(sources)

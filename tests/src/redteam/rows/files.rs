@@ -128,6 +128,8 @@ pub(super) const ROWS: &[Row] = &[
         [READ_ONLY, UID],
     ),
     folder("chown-shown", "its owner changed", || shown("owned").is_some_and(|m| m.uid() == 1234), [READ_ONLY, UID]),
+    row("fifo-shown-write", "into a pipe of the host in it", Judge::Canary("pipe shown"), ["owner map", LANDLOCK])
+        .by("write-path", Argument::Text("/mnt/arena/shown/canary.pipe")),
     folder("mkdir-shown", "a folder in it", || shown("planted-folder").is_some(), [READ_ONLY, UID]),
     write("write-host-tmp", "a file in the host's /tmp", 0, || planted(0)),
     write("write-host-var-tmp", "a file in the host's /var/tmp", 1, || planted(1)),

@@ -130,6 +130,8 @@ pub(super) const ROWS: &[Row] = &[
     canary("unix-abstract", "an abstract Unix socket of the host", "unix abstract", [NETNS, "Landlock"]),
     canary("unix-path", "a Unix socket of the host by path", "unix path", ["own root", ""])
         .told(Argument::Text("/mnt/arena/private/canary.sock")),
+    canary("unix-path-shown", "the same in a folder that may be read", "unix shown", ["owner map", ""])
+        .by("unix-path", Argument::Text("/mnt/arena/shown/canary.sock")),
     row(
         "unix-listen-abstract",
         "listens on an abstract name for the host",

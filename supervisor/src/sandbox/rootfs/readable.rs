@@ -1,0 +1,184 @@
+//! What is only to be read: copies of its mounts that are read-only, and in which no file has a group (`idmap::without_groups`), so
+//! that nobody connects to a socket there or writes into a pipe. Reading goes by the mode's bits for others, as it would without.
+//!
+//! Not every file system can map owners (overlayfs, network file systems, tmpfs before 6.3). Where one of a source cannot, each mount
+//! of it is copied by itself, and what cannot be mapped is looked through instead.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+
+use super::doors::{Look, Looked};
+use super::place::Kind;
+use super::source::{Source, kind_of, open_plain};
+use super::{RootfsError, while_at};
+use crate::bounds::READ_MOUNTS_MAX;
+use crate::sys::mount::{Depth, attr, clone_tree, set_attributes};
+use crate::sys::process::errno_of;
+
+/// What the owner map does not hold.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    look: Look,
+    /// Mounts that cannot be mapped, in which nothing was found.
+    later: Vec<PathBuf>,
+    /// Those that could not be looked through.
+    unseen: Vec<PathBuf>,
+}
+
+impl Gaps {
+    /// For people; none where everything is mapped.
+    pub(super) fn text(&self) -> Option<String> {
+        let list = |paths: &[PathBuf]| {
+            let shown: Vec<String> = paths.iter().take(3).map(|path| path.display().to_string()).collect();
+            let more = if paths.len() > 3 { format!(" and {} more", paths.len() - 3) } else { String::new() };
+            shown.join(", ") + &more
+        };
+        let later = |paths: &[PathBuf]| {
+            format!(
+                "a socket or pipe that the host opens to everyone below {} while the server runs is open to it: no owner map there",
+                list(paths)
+            )
+        };
+        let unseen = |paths: &[PathBuf]| {
+            format!("not looked through for sockets and pipes, and no owner map there: {}", list(paths))
+        };
+        let texts = [(&self.later, &later as &dyn Fn(&[PathBuf]) -> String), (&self.unseen, &unseen)];
+        let said: Vec<String> =
+            texts.into_iter().filter(|(paths, _)| !paths.is_empty()).map(|(paths, text)| text(paths)).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+}
+
+/// A path of the minimal view with all mounts below it. Nobody's sockets stand there: where it cannot be mapped it is not looked through.
+pub(super) fn minimal(path: &Path, groups: &OwnedFd) -> Result<Source, RootfsError> {
+    let (source, kind) = open(path)?;
+    let (mount, _mapped) = copy(path, &source, Depth::Recursive, groups)?;
+    Ok(Source { inside: path.to_owned(), kind, mount, below: Vec::new() })
+}
+
+/// A path of `filesystem.read` with all mounts below it.
+///
+/// # Errors
+/// Besides those of opening and copying: `EPERM` for a socket or pipe that the server could write to.
+pub(super) fn shown(path: &Path, groups: &OwnedFd, gaps: &mut Gaps) -> Result<Source, RootfsError> {
+    let (source, kind) = open(path)?;
+    let (mount, mapped) = copy(path, &source, Depth::Recursive, groups)?;
+    if mapped || !crate::weaken::in_force("read-idmap") {
+        return Ok(Source { inside: path.to_owned(), kind, mount, below: Vec::new() });
+    }
+    let mount = alone(path, &source, groups, gaps)?;
+    let mut below = Vec::new();
+    for (at, fd) in mounts_below(path)? {
+        let mount = alone(&at, &fd, groups, gaps)?;
+        below.push((at, mount));
+    }
+    Ok(Source { inside: path.to_owned(), kind, mount, below })
+}
+
+fn open(path: &Path) -> Result<(OwnedFd, Kind), RootfsError> {
+    let source = open_plain(path)?;
+    let kind = match kind_of(&source, path)? {
+        SFlag::S_IFDIR => Kind::Directory,
+        SFlag::S_IFREG => Kind::File,
+        // A socket or pipe of the host is a way out, a device is none of the server's business.
+        _ => return Err(while_at(path, "neither a file nor a directory")(Errno::EINVAL)),
+    };
+    Ok((source, kind))
+}
+
+/// The detached, read-only copy, and whether its owners are mapped: all of it, or nothing.
+fn copy(path: &Path, source: &OwnedFd, depth: Depth, groups: &OwnedFd) -> Result<(OwnedFd, bool), RootfsError> {
+    let mount = clone_tree(source.as_fd(), depth).map_err(while_at(path, "copy the mount"))?;
+    let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV;
+    if crate::weaken::in_force("read-idmap") {
+        match set_attributes(mount.as_fd(), attributes, depth, Some(groups.as_fd())) {
+            Ok(()) => return Ok((mount, true)),
+            // The file system cannot; or the host mapped its owners already, which is done once.
+            Err(Errno::EINVAL | Errno::EPERM) => {}
+            Err(errno) => return Err(while_at(path, "make it read-only and map its groups")(errno)),
+        }
+    }
+    set_attributes(mount.as_fd(), attributes, depth, None).map_err(while_at(path, "make it read-only"))?;
+    Ok((mount, false))
+}
+
+/// The copy of one mount without those below it, looked through where it cannot be mapped.
+fn alone(path: &Path, source: &OwnedFd, groups: &OwnedFd, gaps: &mut Gaps) -> Result<OwnedFd, RootfsError> {
+    let (mount, mapped) = copy(path, source, Depth::One, groups)?;
+    if !mapped {
+        match gaps.look.through(&mount, path)? {
+            Looked::Whole => gaps.later.push(path.to_owned()),
+            Looked::Partly => gaps.unseen.push(path.to_owned()),
+        }
+    }
+    Ok(mount)
+}
+
+/// The mounts below `path` that can be seen, parents first. This process' mounts are its own: nobody changes them meanwhile.
+fn mounts_below(path: &Path) -> Result<Vec<(PathBuf, OwnedFd)>, RootfsError> {
+    let table =
+        fs::read("/proc/self/mountinfo").map_err(|error| while_at(path, "list the mounts")(errno_of(&error)))?;
+    let mut places: Vec<(PathBuf, u64)> = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(place)
+        .filter(|(at, _)| at.starts_with(path) && at != path)
+        .collect();
+    if places.len() > READ_MOUNTS_MAX {
+        return Err(while_at(path, "more mounts below it than can be shown one by one; name folders within it")(
+            Errno::E2BIG,
+        ));
+    }
+    places.sort();
+    let mut seen = Vec::with_capacity(places.len());
+    for (at, id) in places {
+        match open_plain(&at) {
+            Ok(fd) if mount_of(&fd, &at)? == id => seen.push((at, fd)),
+            // Another mount lies over it, or over a folder on the way.
+            Ok(_) => {}
+            Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(seen)
+}
+
+/// Mount point and number in a line of proc_pid_mountinfo(5).
+fn place(line: &[u8]) -> Option<(PathBuf, u64)> {
+    let mut words = line.split(|byte| *byte == b' ');
+    let id = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
+    Some((PathBuf::from(OsString::from_vec(unescaped(words.nth(3)?))), id))
+}
+
+/// `\040` and the like as the bytes that they stand for.
+fn unescaped(word: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((first, tail)) = rest.split_first() {
+        let code = tail.get(..3).filter(|_| *first == b'\\').and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                plain.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    plain
+}
+
+/// The number of the mount that a descriptor stands on (proc_pid_fdinfo(5)).
+fn mount_of(fd: &OwnedFd, path: &Path) -> Result<u64, RootfsError> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    let info = info.map_err(|error| while_at(path, "look at its mount")(errno_of(&error)))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    id.ok_or(Errno::EBADMSG).map_err(while_at(path, "look at its mount"))
+}
