@@ -102,6 +102,6 @@ mod tests {
             }
         };
         assert_eq!(full, std::io::ErrorKind::WouldBlock);
-        assert!(taken >= 4096 && taken <= 3 * GATEWAY_SOCKET_BYTES, "{taken}");
+        assert!((4096..=3 * GATEWAY_SOCKET_BYTES).contains(&taken), "{taken}");
     }
 }
