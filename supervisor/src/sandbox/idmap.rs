@@ -2,14 +2,13 @@
 //! to one id on disk and to the run's id inside, both ways; what is shown to be read belongs to no group.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sched::CloneFlags;
-use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
 
-use crate::sys::{clone::clone3, pidfd, process};
+use crate::sys::clone::ended_in_user_namespace;
+use crate::sys::process;
 
 /// One mapping: what the disk says and what the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +25,7 @@ const NO_FILES_GROUP: u32 = 0x7FFF_FFFF;
 /// A user namespace with this mapping, held by nothing but the descriptor.
 ///
 /// # Errors
-/// `EPERM` for an owner of 0: the run would write root's files. Else those of clone3(2) and of writing the maps.
+/// `EPERM` for an owner of 0: the run would write root's files. Else those of clone(2) and of writing the maps.
 pub(super) fn namespace(mapping: Mapping) -> Result<OwnedFd, Errno> {
     if mapping.disk_uid == 0 || mapping.disk_gid == 0 {
         return Err(Errno::EPERM);
@@ -40,26 +39,20 @@ pub(super) fn namespace(mapping: Mapping) -> Result<OwnedFd, Errno> {
 /// read-only mount does not stop. Owners stay: whether a link in a sticky folder is followed goes by them (`protected_symlinks`).
 ///
 /// # Errors
-/// Those of clone3(2) and of writing the maps.
+/// Those of clone(2) and of writing the maps.
 pub(super) fn without_groups() -> Result<OwnedFd, Errno> {
     made(&format!("0 0 {}", u32::MAX), &format!("{NO_FILES_GROUP} {NO_FILES_GROUP} 1"))
 }
 
 fn made(uids: &str, gids: &str) -> Result<OwnedFd, Errno> {
-    let (wait, hold) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    let (pid, child) = clone3(CloneFlags::CLONE_NEWUSER, None, || {
-        // Sleeps until our end hangs up. Its own copy of that end must go first, or it would wait for itself.
-        let mut byte = [0];
-        if crate::sys::fds::close_except(wait.as_fd()).is_ok() {
-            // End of file or an error: either way there is nothing left to stay for.
-            let _ended = nix::unistd::read(wait.as_fd(), &mut byte);
+    let ended = ended_in_user_namespace()?;
+    let made = describe(ended.as_raw(), uids, gids);
+    loop {
+        match waitpid(ended, None) {
+            Err(Errno::EINTR) => {}
+            gone => return gone.and(made),
         }
-        process::exit_now(0)
-    })?;
-    let made = describe(pid.as_raw(), uids, gids);
-    let gone = pidfd::signal(child.as_fd(), Signal::SIGKILL).and_then(|()| pidfd::reap(child.as_fd()));
-    drop(hold);
-    gone.and(made)
+    }
 }
 
 fn describe(pid: i32, uids: &str, gids: &str) -> Result<OwnedFd, Errno> {

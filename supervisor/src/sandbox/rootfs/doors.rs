@@ -141,3 +141,70 @@ fn refused(path: &Path) -> RootfsError {
                Close it to others, or show folders without it";
     RootfsError { path, act, errno: Errno::EPERM }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    fn look(look: &mut Look, folder: &Path) -> Result<Looked, RootfsError> {
+        look.through(&File::open(folder).unwrap().into(), Path::new("/shown"))
+    }
+
+    #[test]
+    fn what_everyone_may_write_is_found_wherever_everyone_may_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = directory.path();
+        let mode = |name: &str, mode: u32| fs::set_permissions(top.join(name), Permissions::from_mode(mode)).unwrap();
+        mode("", 0o755);
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        fs::write(top.join("a/file"), "x").unwrap();
+        mode("a/file", 0o666);
+        let _listener = UnixListener::bind(top.join("a/b/so\ncket")).unwrap();
+        mkfifo(&top.join("a/pipe"), Mode::S_IRUSR).unwrap();
+        for (socket, pipe, folder, found) in [
+            (0o666, 0o600, 0o755, Some("/shown/a/b/so\\ncket")),
+            (0o602, 0o600, 0o711, Some("/shown/a/b/so\\ncket")),
+            (0o664, 0o620, 0o755, None),
+            (0o600, 0o622, 0o755, Some("/shown/a/pipe")),
+            (0o666, 0o600, 0o754, None),
+        ] {
+            mode("a/b/so\ncket", socket);
+            mode("a/pipe", pipe);
+            mode("a/b", folder);
+            let came = look(&mut Look::default(), top);
+            match found {
+                Some(path) => {
+                    let error = came.unwrap_err();
+                    assert_eq!((error.errno, error.path), (Errno::EPERM, PathBuf::from(path)));
+                }
+                None => assert_eq!(came, Ok(Looked::Whole)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_is_bounded_and_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        for name in 0..4 {
+            fs::write(directory.path().join(name.to_string()), "x").unwrap();
+        }
+        let mut four = Look { names_left: 4, until_ns: None };
+        assert_eq!(look(&mut four, directory.path()), Ok(Looked::Whole));
+        assert_eq!(look(&mut four, directory.path()), Ok(Looked::Partly), "one bound for all");
+        let mut late = Look { until_ns: Some(0), ..Look::default() };
+        assert_eq!(look(&mut late, directory.path()), Ok(Looked::Partly));
+        let mut deep = directory.path().to_owned();
+        for _ in 0..USAGE_DEPTH_MAX {
+            deep.push("d");
+            fs::create_dir(&deep).unwrap();
+        }
+        assert_eq!(look(&mut Look::default(), directory.path()), Ok(Looked::Partly), "too deep");
+    }
+}

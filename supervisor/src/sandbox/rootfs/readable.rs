@@ -182,3 +182,27 @@ fn mount_of(fd: &OwnedFd, path: &Path) -> Result<u64, RootfsError> {
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
     id.ok_or(Errno::EBADMSG).map_err(while_at(path, "look at its mount"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        let line = br"36 35 98:0 /mnt1 /mnt2/a\040b\134c\011 rw,noatime master:1 - ext3 /dev/root rw";
+        assert_eq!(place(line), Some((PathBuf::from("/mnt2/a b\\c\t"), 36)));
+        assert_eq!(unescaped(br"a\04"), br"a\04");
+        assert_eq!(unescaped(br"\999"), br"\999");
+        assert_eq!(place(b""), None);
+    }
+
+    #[test]
+    fn gaps_name_three_mounts_and_count_the_rest() {
+        assert_eq!(Gaps::default().text(), None);
+        let paths = ["/a", "/b", "/c", "/d", "/e"].map(PathBuf::from);
+        let gaps = Gaps { later: paths.to_vec(), unseen: vec!["/x".into()], ..Gaps::default() };
+        let text = gaps.text().unwrap();
+        assert!(text.contains("below /a, /b, /c and 2 more while the server runs"), "{text}");
+        assert!(text.ends_with("; not looked through for sockets and pipes, and no owner map there: /x"), "{text}");
+    }
+}
