@@ -105,6 +105,11 @@ pub(crate) const TABLE: &[Row] = &[
         "relay::list_pace::tests::a_server_whose_list_changes_all_the_time_is_read_at_a_pace_and_calls_are_never_judged_by_an_old_one",
     ),
     row("pin-wait", "lib", "relay::parking::tests::a_call_whose_pin_is_not_written_in_time_is_refused_and_recorded"),
+    // A caller behind sudo.
+    row("callers-cgroup", "callers", "who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours"),
+    row("callers-core", "callers", "quit_is_an_end_in_order_without_a_core_file"),
+    row("callers-rlimits", "callers", "the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours"),
+    row("job-control-stops", "callers", "what_stops_a_job_stops_no_session"),
     row("relay-progress", "lib", "monitor::patience::tests::a_relay_whose_log_grows_gets_more_time_and_not_for_ever"),
     row("relay-word", "lifecycle", "a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone"),
     row("pin-approve", "lib", "cli::pins::tests::a_changed_tool_is_shown_and_only_what_was_seen_is_approved"),

@@ -11,6 +11,7 @@ pub mod hierarchy;
 mod incidents;
 pub mod kill;
 mod live;
+mod ours;
 mod settings;
 mod sweep;
 
@@ -28,6 +29,7 @@ use crate::fault::Stage;
 
 pub use self::freezer::Freezer;
 pub use self::incidents::Incidents;
+pub use self::ours::leave_the_callers;
 pub use self::sweep::{Swept, sweep};
 
 /// Directory under each tree's mount point that holds the leaves.
