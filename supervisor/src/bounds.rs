@@ -267,8 +267,13 @@ pub const CEILING_REST_MS: u64 = 1_000;
 pub const CEILING_LOOK_MS: u64 = 5_000;
 /// Longest wait for the lock of a leaf that was just made, milliseconds. A sweeper holds it for one removal at most.
 pub const CGROUP_LOCK_WAIT_MS: u64 = 2_000;
-/// Pause between two tries of that lock, milliseconds.
-pub const CGROUP_LOCK_RETRY_MS: u64 = 5;
+/// Longest wait for a lock that all sessions of the host share, milliseconds: the host index, the registry of uids. Each holds it for a few
+/// writes, the slowest of them a flush of the disk.
+pub const LOCK_WAIT_MS: u64 = 10_000;
+/// Pause between two tries of a lock, milliseconds.
+pub const LOCK_RETRY_MS: u64 = 5;
+/// Descriptors that the monitor may hold at least, whatever its caller's limit is: more than any process that it forks.
+pub const MONITOR_DESCRIPTORS_MIN: u64 = 4_096;
 /// Descriptors that relay may hold: pipes, segment, store, event loop.
 pub const RELAY_DESCRIPTORS_MAX: u64 = 64;
 /// Descriptors that the meter may hold: the writable folders, one for each level of a walk, a few of its own.

@@ -31,6 +31,8 @@ pub mod weaken;
 
 pub mod fault;
 
+pub mod lock;
+
 pub mod clock;
 
 pub mod bounds;

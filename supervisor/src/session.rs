@@ -26,6 +26,7 @@ use crate::relay::control;
 use crate::relay::messages::{EndCause, ToRelay};
 use crate::sandbox::cgroup;
 use crate::sandbox::launch::Cage;
+use crate::sandbox::rlimits::CallersLimits;
 use crate::sandbox::rootfs;
 use crate::sandbox::{Answer, Layer, LayerReport, Plan};
 
@@ -48,6 +49,7 @@ pub enum Outcome {
 /// [`SessionError`]: nothing was started, or nothing of it is left.
 pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     request.check_caller()?; // root, or nothing works
+    let callers = part_from_the_caller(request)?; // his limits are the server's, not ours
     let governing = request.load_policy()?; // strict, or nothing starts
     let policy = &governing.policy;
     request.check_flags(policy)?; // a flag that loosens is the policy's to allow
@@ -64,18 +66,39 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     }
     plan.advice().for_each(|advice| tracing::warn!("{advice}"));
     let signals = Signals::block()?;
+    if !request.caller.is_real_root() && crate::weaken::in_force("callers-cgroup") {
+        cgroup::leave_the_callers()?; // where he could freeze us; before any fork, and before we hold a lock
+    }
     let raising = Raising::begin(&plan.network); // the verifier reads our programs; meanwhile:
     cgroup::sweep()?; // what a crashed host left behind
     control_dir::sweep(Path::new(control::DIRECTORY))?;
     Stage::Swept.passed_io()?;
     let (mut ledger, log) = Ledger::open(&plan, policy, governing.lock.as_ref(), &request.caller)?; // no journal, no session
-    match guard(&plan, governing, log, raising, &signals, &mut ledger) {
+    match guard(&plan, governing, callers, Begun { log, raising }, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
         Err(error) => {
             ledger.close_for_the_dead(error.code(), &error.chain(), 0)?;
             Err(error)
         }
     }
+}
+
+/// From here on nobody but root can look into us or have a dump of us, and the caller's limits end no process of ours.
+fn part_from_the_caller(request: &Request) -> Result<CallersLimits, SessionError> {
+    if request.caller.uid != 0 {
+        return Ok(CallersLimits::default()); // a dry run, with no more rights than he has
+    }
+    if crate::weaken::in_force("callers-core") {
+        nix::sys::prctl::set_dumpable(false).map_err(std::io::Error::from)?;
+    }
+    let sheds = crate::weaken::in_force("callers-rlimits");
+    Ok(if sheds { CallersLimits::shed() } else { CallersLimits::default() })
+}
+
+/// What is open or under way when everything else is still to be done.
+struct Begun {
+    log: RelayLog,
+    raising: Raising,
 }
 
 /// What is open or under way when the cage is built.
@@ -90,8 +113,8 @@ struct Prepared {
 fn guard(
     plan: &Plan,
     governing: Governing,
-    log: RelayLog,
-    raising: Raising,
+    callers: CallersLimits,
+    Begun { log, raising }: Begun,
     signals: &Signals,
     ledger: &mut Ledger,
 ) -> Result<Ended, SessionError> {
@@ -100,7 +123,7 @@ fn guard(
         None => Some(state_dir::prepare(&plan.state_dir, &governing.policy)?),
     };
     let pins = state_dir::open_pins(&plan.state_dir, &governing.policy, &plan.session)?;
-    let cage = Cage::build(plan)?.telling(); // cgroup, identity, filters
+    let cage = Cage::build(plan)?.telling().within(callers); // cgroup, identity, filters
     let ended = live(plan, governing, Prepared { log, raising, limits_dir, pins }, signals, ledger, &cage);
     let cleared = cage.leaf().clear(); // whatever happened
     let ended = ended?;

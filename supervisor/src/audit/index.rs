@@ -13,8 +13,9 @@ use super::error::AuditError;
 use super::medium::{self, Ahead, Medium};
 use super::timestamp::Timestamp;
 use super::trusted;
-use crate::bounds::AUDIT_SIDECAR_RESERVE_BYTES;
+use crate::bounds::{AUDIT_SIDECAR_RESERVE_BYTES, LOCK_WAIT_MS};
 use crate::clock::Now;
+use crate::lock;
 
 /// The index in the root of the logs.
 pub(super) const INDEX: &str = "index.jsonl";
@@ -67,7 +68,7 @@ fn append(
 ) -> Result<Hash, AuditError> {
     let path = root.join(INDEX);
     let mut file = open(root)?;
-    file.lock().map_err(AuditError::file("lock", &path))?; // until it is closed
+    lock::exclusive(&file, LOCK_WAIT_MS).map_err(AuditError::file("lock", &path))?; // until it is closed
     let length = file.metadata().map_err(AuditError::file("look at", &path))?.len();
     let (last, torn) = last_line(&file, length, &path)?;
     let entry = Entry {
@@ -180,6 +181,22 @@ mod tests {
         begin(root.path(), "a", "d/a", NOW).unwrap();
         std::fs::write(root.path().join(INDEX), "{}\n").unwrap();
         assert!(matches!(begin(root.path(), "b", "d/b", NOW), Err(AuditError::IndexDamaged { .. })));
+    }
+
+    #[test]
+    fn an_index_that_somebody_keeps_locked_stops_the_start_by_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        begin(root.path(), "a", "d/a", NOW).unwrap();
+        let held = File::open(root.path().join(INDEX)).unwrap();
+        lock::exclusive(&held, 0).unwrap();
+        let refused = begin(root.path(), "b", "d/b", NOW).unwrap_err();
+        assert!(refused.to_string().ends_with("index.jsonl"), "{refused}");
+        assert!(
+            matches!(&refused, AuditError::File { what: "lock", source, .. } if source.kind() == std::io::ErrorKind::TimedOut),
+            "{refused:?}"
+        );
+        drop(held);
+        begin(root.path(), "b", "d/b", NOW).unwrap();
     }
 
     #[test]

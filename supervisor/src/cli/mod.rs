@@ -16,6 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::sandbox::rlimits;
+use crate::sys::process::refuse_stops;
+
 /// Exit code of every command but `run` for a wrong command line.
 const EXIT_USAGE: u8 = 2;
 /// Exit code of `run` when nothing was started.
@@ -74,6 +77,10 @@ enum RunCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     tell_on_stderr();
+    if let Err(error) = take_leave_of_the_terminal() {
+        tracing::error!("{error}");
+        return ExitCode::from(EXIT_NOT_SET_UP);
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let is_run = arguments.get(1).is_some_and(|word| word == "run");
     let command = match parse(arguments, is_run) {
@@ -95,6 +102,15 @@ pub fn main() -> ExitCode {
         },
         Command::Version => version(),
     }
+}
+
+/// Before anything else: whoever called us from a terminal cannot stop us at an open lock, nor have a core file of what root has read.
+fn take_leave_of_the_terminal() -> Result<(), Box<dyn std::error::Error>> {
+    refuse_stops()?;
+    if crate::weaken::in_force("callers-core") {
+        rlimits::refuse_cores()?;
+    }
+    Ok(())
 }
 
 /// What the small parser does not take, help and every mistake, is for the whole one to answer.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// SIGTERM, SIGINT and SIGHUP, blocked and read through signalfd(2).
+/// SIGTERM, SIGINT, SIGQUIT and SIGHUP, blocked and read through signalfd(2).
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
@@ -20,7 +20,7 @@ impl Signals {
     /// sigprocmask(2) or signalfd(2).
     pub fn block() -> io::Result<Self> {
         let mut set = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
             set.add(signal);
         }
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;

@@ -18,6 +18,7 @@ use super::identity::{IdentityError, RunIdentity};
 use super::namespaces::{self, Blueprint, Ends};
 use super::plan::WritableFolder;
 use super::programs::Executables;
+use super::rlimits::CallersLimits;
 use super::running::{Guard, Server};
 use super::seccomp::{Filter, FilterError};
 use super::step::{Failure, Message, hear};
@@ -141,6 +142,7 @@ pub struct Cage {
     leaf: Leaf,
     filter: Filter,
     tells: bool,
+    callers: CallersLimits,
     image: Image,
     init: OwnedFd,
 }
@@ -162,7 +164,7 @@ impl Cage {
         Stage::Identity.passed().map_err(CageError::Init)?;
         // Last: it is the one thing here that outlives an error.
         let leaf = Leaf::create(&plan.session, &plan.resources)?;
-        Ok(Self { identity, leaf, filter, tells: false, image, init })
+        Ok(Self { identity, leaf, filter, tells: false, callers: CallersLimits::default(), image, init })
     }
 
     /// The same, but that refused calls are heard of: whoever runs the server answers at [`super::running::Running::listener`], or the
@@ -170,6 +172,12 @@ impl Cage {
     #[must_use]
     pub fn telling(self) -> Self {
         Self { tells: true, ..self }
+    }
+
+    /// The same, but that the server gets no more than these limits, which its caller had.
+    #[must_use]
+    pub fn within(self, callers: CallersLimits) -> Self {
+        Self { callers, ..self }
     }
 
     /// The host identity of the run.
@@ -220,7 +228,8 @@ impl Cage {
         let (lifeline_read, lifeline) = pipe()?;
         let (status, status_write) = pipe()?;
         let (leaf, run_id) = (&self.leaf, self.identity.uid());
-        let blueprint = Blueprint { plan, run_id, filter: &self.filter, tells: self.tells, image: &self.image, leaf };
+        let (filter, image, callers) = (&self.filter, &self.image, &self.callers);
+        let blueprint = Blueprint { plan, run_id, filter, tells: self.tells, image, leaf, callers };
         let spoiler = (!crate::weaken::in_force("lifeline")).then(|| lifeline.as_fd());
         let ends = Ends {
             stdio: [io.stdin.as_fd(), io.stdout.as_fd(), io.stderr.as_fd()],

@@ -18,6 +18,7 @@ use nix::unistd::{Gid, Uid, execveat, setgroups, sethostname, setresgid, setresu
 
 use super::cgroup::Leaf;
 use super::exec::Image;
+use super::rlimits::CallersLimits;
 use super::rootfs::{self, HOST_NAME, INSIDE_ID};
 use super::seccomp::Filter;
 use super::step::{At, Failure, Message, Reporter, Step};
@@ -41,6 +42,8 @@ pub(super) struct Blueprint<'a> {
     pub(super) tells: bool,
     pub(super) image: &'a Image,
     pub(super) leaf: &'a Leaf,
+    /// What the caller's own processes were bound by.
+    pub(super) callers: &'a CallersLimits,
 }
 
 /// The child's ends of what connects it to the parent, by the parent's numbers.

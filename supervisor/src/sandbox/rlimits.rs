@@ -1,10 +1,11 @@
-//! Per-process ceilings (setrlimit(2)). They only ever go down: a ceiling that is already lower stays.
+//! Per-process ceilings (setrlimit(2)). The server's only ever go down: a ceiling that its caller had lower stays. Ours do not depend on
+//! the caller: one that is low enough would end the monitor, or any other process of ours, when it suits him.
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 
 use super::plan::ResourcesPlan;
-use crate::bounds::{LOCKED_MEMORY_BYTES_MAX, PENDING_SIGNALS_MAX};
+use crate::bounds::{LOCKED_MEMORY_BYTES_MAX, MONITOR_DESCRIPTORS_MIN, PENDING_SIGNALS_MAX};
 
 /// A limit that could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,64 @@ pub struct RlimitError {
     pub name: &'static str,
     /// The kernel's answer.
     pub source: Errno,
+}
+
+/// What a caller could end us by, and how much of it we take. What is not here does nothing to a process of ours.
+const OURS: [(Resource, rlim_t); 10] = [
+    (Resource::RLIMIT_AS, RLIM_INFINITY),
+    (Resource::RLIMIT_CPU, RLIM_INFINITY),
+    (Resource::RLIMIT_DATA, RLIM_INFINITY),
+    (Resource::RLIMIT_FSIZE, RLIM_INFINITY),
+    (Resource::RLIMIT_LOCKS, RLIM_INFINITY),
+    (Resource::RLIMIT_MEMLOCK, RLIM_INFINITY),
+    (Resource::RLIMIT_NOFILE, MONITOR_DESCRIPTORS_MIN),
+    (Resource::RLIMIT_NPROC, RLIM_INFINITY),
+    (Resource::RLIMIT_RTTIME, RLIM_INFINITY),
+    (Resource::RLIMIT_SIGPENDING, RLIM_INFINITY),
+];
+
+/// The limits that our caller had, for the server: it gets no more than he had himself.
+#[derive(Clone, Debug, Default)]
+pub struct CallersLimits(Vec<(Resource, rlim_t, rlim_t)>);
+
+impl CallersLimits {
+    /// Takes the calling process out of its caller's limits, as far as it may: without `CAP_SYS_RESOURCE` up to the hard ones.
+    #[must_use]
+    pub fn shed() -> Self {
+        let mut callers = Vec::new();
+        for (resource, enough) in OURS {
+            // A limit that this kernel does not have binds nobody.
+            let Ok((soft, hard)) = getrlimit(resource) else { continue };
+            if soft >= enough {
+                continue;
+            }
+            let raised = setrlimit(resource, enough, hard.max(enough));
+            // As high as we may, or as it was.
+            if raised.is_ok() || setrlimit(resource, hard.min(enough), hard).is_ok() {
+                callers.push((resource, soft, hard));
+            }
+        }
+        Self(callers)
+    }
+
+    /// Puts them back on the calling process.
+    ///
+    /// # Errors
+    /// The first that could not be set.
+    pub fn restore(&self) -> Result<(), RlimitError> {
+        let set = |&(resource, soft, hard)| {
+            setrlimit(resource, soft, hard).map_err(|source| RlimitError { name: "of the caller", source })
+        };
+        self.0.iter().try_for_each(set)
+    }
+}
+
+/// No core file of the calling process and of what it will start: root's memory is not for whoever calls.
+///
+/// # Errors
+/// When it could not be set.
+pub fn refuse_cores() -> Result<(), RlimitError> {
+    lower(Resource::RLIMIT_CORE, "CORE", 0)
 }
 
 /// Sets the server's limits on the calling process.
@@ -101,6 +160,23 @@ mod tests {
             i32::from(getrlimit(Resource::RLIMIT_NOFILE) != Ok((50, 50))) * 2
         });
         assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{status:?}");
+    }
+
+    #[test]
+    fn what_the_caller_had_lower_binds_the_server_and_not_us() {
+        // The hard ones stay: to raise them takes a capability that root of a container may lack.
+        let check = |resource: Resource, low: rlim_t, enough: rlim_t| {
+            let (_, hard) = getrlimit(resource)?;
+            setrlimit(resource, low, hard)?;
+            let callers = CallersLimits::shed();
+            let ours = getrlimit(resource)?;
+            let restored = callers.restore().is_ok() && getrlimit(resource)? == (low, hard);
+            Ok::<bool, Errno>(ours.0 >= enough.min(hard) && ours.1 >= hard && restored)
+        };
+        for (resource, enough) in OURS {
+            let status = ask_child(|| i32::from(check(resource, 30, enough) != Ok(true)));
+            assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{resource:?}: {status:?}");
+        }
     }
 
     #[test]

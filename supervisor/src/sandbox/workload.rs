@@ -40,7 +40,10 @@ fn confine(blueprint: &Blueprint<'_>, report: &Reporter) -> Result<Option<String
     setsid().at(Step::Session)?;
     reset_signals().at(Step::Signals)?;
     umask(Mode::from_bits_truncate(0o022));
-    rlimits::apply(&blueprint.plan.resources)
+    blueprint
+        .callers
+        .restore()
+        .and_then(|()| rlimits::apply(&blueprint.plan.resources))
         .and_then(|()| rlimits::apply_to_files(blueprint.plan.filesystem.file_bytes_max()))
         .map_err(|error| said(Step::Rlimits)(chain(&error)))
         .at(Step::Rlimits)?;

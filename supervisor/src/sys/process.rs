@@ -75,6 +75,23 @@ pub fn reset_signals() -> Result<(), Errno> {
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
 
+/// Blocks the signals that stop a job (SIGTSTP, SIGTTIN, SIGTTOU): a terminal's user may send them to a process that runs as root. One of
+/// ours that stood still would hold up whoever waits for it, with its clocks and its locks. SIGCHLD becomes what it is by default: a caller
+/// who ignores it would have the kernel reap our children before we have heard of their end.
+///
+/// # Errors
+/// Those of sigprocmask(2).
+pub fn refuse_stops() -> Result<(), Errno> {
+    use nix::sys::signal::Signal::{SIGTSTP, SIGTTIN, SIGTTOU};
+
+    // SAFETY: SIG_DFL installs no code.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    if !crate::weaken::in_force("job-control-stops") {
+        return Ok(());
+    }
+    [SIGTSTP, SIGTTIN, SIGTTOU].into_iter().collect::<nix::sys::signal::SigSet>().thread_block()
+}
+
 /// Makes the signal mask full: pid 1 takes signals only through its signalfd.
 ///
 /// # Errors

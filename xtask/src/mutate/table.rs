@@ -106,6 +106,11 @@ pub(crate) const TABLE: &[Row] = &[
         "relay::list_pace::tests::a_server_whose_list_changes_all_the_time_is_read_at_a_pace_and_calls_are_never_judged_by_an_old_one",
     ),
     row("pin-wait", "lib", "relay::parking::tests::a_call_whose_pin_is_not_written_in_time_is_refused_and_recorded"),
+    // A caller behind sudo.
+    row("callers-cgroup", "callers", "who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours"),
+    row("callers-core", "callers", "quit_is_an_end_in_order_without_a_core_file"),
+    row("callers-rlimits", "callers", "the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours"),
+    row("job-control-stops", "callers", "what_stops_a_job_stops_no_session"),
     row("relay-progress", "lib", "monitor::patience::tests::a_relay_whose_log_grows_gets_more_time_and_not_for_ever"),
     row("monitor-waits", "planted", "a_relay_whose_sockets_another_process_keeps_dies_like_any_other"),
     row("first-cause", "lib", "monitor::watch::telling::tests::what_broke_first_is_the_cause"),

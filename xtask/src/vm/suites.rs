@@ -47,7 +47,7 @@ pub(super) struct Suite {
 
 /// Programs that ask the kernel most come first. Seconds are those that an emulated processor may take on a
 /// busy machine; on an idle one it takes a quarter of them.
-const SUITES: [(&str, u32); 30] = [
+const SUITES: [(&str, u32); 31] = [
     ("cage_root", 1800),
     ("wall_root", 1200),
     ("mechanisms", 1800),
@@ -57,6 +57,7 @@ const SUITES: [(&str, u32); 30] = [
     ("faults", 3600),
     ("files", 2400),
     ("lifecycle", 2400),
+    ("callers", 1200),
     ("denials", 900),
     ("exec_audit", 900),
     ("fs_audit", 900),

@@ -12,6 +12,8 @@ use crate::audit::chain::{Hash, Head, INDEX_DOMAIN, Link};
 use crate::audit::error::AuditError;
 use crate::audit::index::{Entry, INDEX, Op};
 use crate::audit::notes::{Note, Verifier};
+use crate::bounds::LOCK_WAIT_MS;
+use crate::lock;
 
 /// What the index says of one session.
 #[derive(Clone, Debug)]
@@ -117,7 +119,7 @@ pub(super) fn is_date(name: &str) -> bool {
 fn read_index(root: &Path, expected: bool, report: &mut Report) -> Result<BTreeMap<String, Listed>, AuditError> {
     let path = root.join(INDEX);
     let mut listed = BTreeMap::new();
-    let lock = match File::open(&path) {
+    let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if expected {
@@ -127,7 +129,7 @@ fn read_index(root: &Path, expected: bool, report: &mut Report) -> Result<BTreeM
         }
         Err(error) => return Err(AuditError::file("open", &path)(error)),
     };
-    lock.lock_shared().map_err(AuditError::file("lock", &path))?;
+    lock::shared(&file, LOCK_WAIT_MS).map_err(AuditError::file("lock", &path))?;
 
     let mut lines = Lines::open(&path)?;
     let mut walk = Walk::new(INDEX_DOMAIN, Head::START);

@@ -1,6 +1,6 @@
 //! Which cgroup trees this host has: pure version 2, or version 2 beside version 1 (cgroups(7)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,8 @@ pub struct Hierarchy {
     pub on_v2: Vec<Controller>,
     /// Mount points of the version 1 trees of the others.
     pub on_v1: BTreeMap<Controller, PathBuf>,
+    /// Mount point of the version 1 tree that can freeze, where there is one. Version 2 always can.
+    pub freezer: Option<PathBuf>,
 }
 
 /// `pure`, or `hybrid` where version 1 trees hold some of the controllers.
@@ -72,18 +74,26 @@ impl Hierarchy {
         let writable = |kind: &'static str| mounts.iter().filter(move |mount| mount.kind == kind && mount.writable);
         let v2 = writable("cgroup2").next().ok_or(CgroupError::NoV2)?.point.clone();
         let on_tree = controllers(&v2)?;
-        let mut hierarchy = Self { v2, on_v2: Vec::new(), on_v1: BTreeMap::new() };
+        let on_v1 = |name: &str| {
+            let mount = writable("cgroup").find(|mount| mount.super_options.split(',').any(|option| option == name));
+            mount.map(|mount| mount.point.clone())
+        };
+        let mut hierarchy = Self { v2, on_v2: Vec::new(), on_v1: BTreeMap::new(), freezer: on_v1("freezer") };
         for controller in Controller::ALL {
             if on_tree.split_whitespace().any(|name| name == controller.name()) {
                 hierarchy.on_v2.push(controller);
                 continue;
             }
-            let mount = writable("cgroup")
-                .find(|mount| mount.super_options.split(',').any(|option| option == controller.name()))
-                .ok_or(CgroupError::NoController(controller.name()))?;
-            hierarchy.on_v1.insert(controller, mount.point.clone());
+            let mount = on_v1(controller.name()).ok_or(CgroupError::NoController(controller.name()))?;
+            hierarchy.on_v1.insert(controller, mount);
         }
         Ok(hierarchy)
+    }
+
+    /// Every tree in which a process can be held up, each once.
+    #[must_use]
+    pub fn trees(&self) -> BTreeSet<&Path> {
+        self.on_v1.values().chain(&self.freezer).chain([&self.v2]).map(PathBuf::as_path).collect()
     }
 
     /// Pure or hybrid.
@@ -135,6 +145,7 @@ mod tests {
     const HYBRID: &str = "\
 23 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+33 31 0:30 / /sys/fs/cgroup/freezer rw,relatime shared:10 - cgroup cgroup rw,freezer
 34 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset
 35 31 0:32 / /sys/fs/cgroup/my\\040memory rw,relatime - cgroup cgroup rw,memory
 39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
@@ -150,12 +161,14 @@ mod tests {
         assert_eq!(found.on_v1[&Controller::Cpu], Path::new("/sys/fs/cgroup/cpu,cpuacct"));
         assert_eq!(found.on_v1[&Controller::Memory], Path::new("/sys/fs/cgroup/my memory"));
         assert_eq!(found.on_v1[&Controller::Pids], Path::new("/sys/fs/cgroup/pids"));
+        let trees: Vec<_> = found.trees().into_iter().map(|tree| tree.file_name().unwrap().to_owned()).collect();
+        assert_eq!(trees, ["cpu,cpuacct", "freezer", "my memory", "pids", "unified"]);
     }
 
     #[test]
     fn takes_version_2_where_it_has_the_controller() {
         let found = Hierarchy::from_mountinfo(PURE, |_| Ok("cpuset cpu io memory hugetlb pids\n".to_owned())).unwrap();
-        assert_eq!((found.mode(), found.on_v2.len()), (Mode::Pure, 3));
+        assert_eq!((found.mode(), found.on_v2.len(), found.trees().len()), (Mode::Pure, 3, 1));
         let mixed = Hierarchy::from_mountinfo(HYBRID, |_| Ok("pids\n".to_owned())).unwrap();
         assert_eq!(mixed.on_v2, [Controller::Pids]);
         assert_eq!(mixed.on_v1.len(), 2);

@@ -11,24 +11,25 @@ pub mod hierarchy;
 mod incidents;
 pub mod kill;
 mod live;
+mod ours;
 mod settings;
 mod sweep;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use self::hierarchy::{Controller, Hierarchy};
 use super::Answer;
 use super::plan::ResourcesPlan;
-use crate::bounds::{CGROUP_EMPTY_WAIT_MS, CGROUP_LOCK_RETRY_MS, CGROUP_LOCK_WAIT_MS};
+use crate::bounds::{CGROUP_EMPTY_WAIT_MS, CGROUP_LOCK_WAIT_MS};
 use crate::fault::Stage;
 
 pub use self::freezer::Freezer;
 pub use self::incidents::Incidents;
+pub use self::ours::leave_the_callers;
 pub use self::sweep::{Swept, sweep};
 
 /// Directory under each tree's mount point that holds the leaves.
@@ -342,16 +343,12 @@ fn lock(path: &Path, wait_ms: u64) -> Result<Option<(File, u64)>, CgroupError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(unreadable(source)),
     };
-    let deadline = Instant::now() + Duration::from_millis(wait_ms);
-    loop {
-        match directory.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(CGROUP_LOCK_RETRY_MS));
-            }
-            Err(TryLockError::WouldBlock) => return Err(CgroupError::Locked { path: path.to_owned(), wait_ms }),
-            Err(TryLockError::Error(source)) => return Err(unreadable(source)),
+    match crate::lock::exclusive(&directory, wait_ms) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            return Err(CgroupError::Locked { path: path.to_owned(), wait_ms });
         }
+        Err(source) => return Err(unreadable(source)),
     }
     let locked = directory.metadata().map_err(unreadable)?.ino();
     match fs::metadata(path) {
@@ -387,13 +384,15 @@ fn discard(v2: &Path, v1: &[PathBuf]) -> Result<(), CgroupError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
     fn the_lock_of_another_is_an_error_in_time_and_not_a_hang() {
         let leaf = tempfile::tempdir().unwrap();
         let other = File::open(leaf.path()).unwrap();
-        other.lock_shared().unwrap();
+        crate::lock::shared(&other, 0).unwrap();
         let start = Instant::now();
         assert!(matches!(lock(leaf.path(), 50), Err(CgroupError::Locked { wait_ms: 50, .. })));
         assert!((50..1_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());

@@ -1,0 +1,258 @@
+//! A caller behind sudo who is no friend: what he may do to processes that he started and that run as root.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use harness::arena::{self, Arena, ROOT};
+use harness::processes::Process;
+use harness::remains::GONE_LIMIT;
+use harness::run::{self, Run};
+use harness::session::Session;
+use harness::{policies, records, wait};
+use intercept_sandbox::sandbox::cgroup::hierarchy::Hierarchy;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+const PROGRAM: &str = "/mnt/arena/bin/echo_server";
+
+fn echo(arena: &Arena) -> Command {
+    let program = arena.program("echo_server");
+    Run::new(arena, &policies::plain(&["echo"], &format!("{ROOT}/bin"))).command([program]).to_command()
+}
+
+/// What `command` says, from a shell in `folder` that has done `first`.
+fn after(first: &str, folder: &Path, command: &Command) -> Command {
+    let mut shell = run::as_real_root("/bin/sh".into());
+    shell.args(["-c", &format!("{first}; exec \"$@\""), "sh"]).arg(command.get_program()).args(command.get_args());
+    shell.current_dir(folder);
+    shell
+}
+
+fn begun(command: Command) -> Session {
+    let mut session = Session::start(command);
+    session.initialize();
+    session
+}
+
+fn assert_log_is_whole(code: &str) {
+    let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+    assert!(ends.iter().all(|end| end["reason"]["code"] == code), "{ends:#?}");
+    let output = run::subcommand(["audit", "verify"]);
+    let said = run::said(&output);
+    assert!(output.status.success() && said.starts_with(&format!("ok: {} session", ends.len())), "{said}");
+}
+
+fn assert_all_end(crowd: &[Process], what: &str) {
+    let alive = || crowd.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
+    assert!(wait::becomes_true(GONE_LIMIT, || alive().is_empty()), "{what}: still alive: {:?}", alive());
+}
+
+/// The soft and the hard limit of `/proc/PID/limits`.
+fn limits(process: &Process, name: &str) -> [String; 2] {
+    let text = fs::read_to_string(format!("/proc/{}/limits", process.pid)).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    let mut words = line.split_whitespace().map(str::to_owned);
+    [words.next().expect("soft"), words.next().expect("hard")]
+}
+
+/// As the terminal's driver does on Ctrl-Z: to every process of the group. Who stood still would not hear of the end.
+#[test]
+fn what_stops_a_job_stops_no_session() {
+    arena::run(|arena| {
+        for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+            let mut command = echo(arena);
+            command.process_group(0); // of its own, and not an orphan: there the signals would do nothing
+            let mut session = begun(command);
+            let crowd = session.processes();
+            killpg(Pid::from_raw(session.pid().cast_signed()), signal).expect("the group lives");
+            assert!(session.call("echo", json!({"text": "x"}))["result"].is_object(), "{signal}");
+            session.signal(Signal::SIGTERM);
+            let ended = session.ended();
+            assert!(ended.took < wait::on_this_machine(Duration::from_secs(3)), "{signal}: took {:?}", ended.took);
+            assert_all_end(&crowd, signal.as_str());
+        }
+        assert_log_is_whole("signal");
+    });
+}
+
+/// The server starts with the mask that every program expects.
+#[test]
+fn a_server_can_be_stopped_as_any_program() {
+    arena::run(|arena| {
+        let session = begun(echo(arena));
+        let server = session.server(PROGRAM);
+        assert_eq!(server.status("SigBlk").as_deref(), Some("0000000000000000"));
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+/// What is ignored stays so over an execve(2), sudo's too; whose children are reaped by the kernel hears of no end.
+#[test]
+fn a_caller_who_ignores_his_children_does_not_keep_us_from_hearing_of_ours() {
+    arena::run(|arena| {
+        let session = begun(after("trap '' CHLD", &arena.folder("callers"), &echo(arena)));
+        let ended = session.finish();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert_log_is_whole("client_eof");
+    });
+}
+
+/// Ctrl-\ is an end like Ctrl-C, and leaves no file of root's memory where the caller stands.
+#[test]
+fn quit_is_an_end_in_order_without_a_core_file() {
+    arena::run(|arena| {
+        let folder = arena.folder("callers");
+        let session = begun(after("ulimit -c unlimited", &folder, &echo(arena)));
+        let crowd = session.processes();
+        for process in &crowd {
+            assert_eq!(limits(process, "Max core file size"), ["0", "0"], "{process:?}");
+        }
+        session.signal(Signal::SIGQUIT);
+        let ended = session.ended();
+        assert_ne!(ended.code, 128 + Signal::SIGQUIT as i32, "{}", ended.stderr);
+        assert_all_end(&crowd, "SIGQUIT");
+        assert_log_is_whole("signal");
+        assert_eq!(fs::read_dir(&folder).expect("own folder").count(), 0, "a core file");
+    });
+}
+
+/// Ended by none of them, and the server gets no more than its caller had.
+#[test]
+fn the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours() {
+    arena::run(|arena| {
+        let low = "ulimit -Sf 0; ulimit -St 600; ulimit -Sn 64; ulimit -Sv 1000000000";
+        let mut session = begun(after(low, &arena.folder("callers"), &echo(arena)));
+        assert!(session.call("echo", json!({"text": "x"}))["result"].is_object());
+        let server = session.server(PROGRAM);
+        let names = ["Max file size", "Max cpu time", "Max address space"];
+        let soft = |process: &Process| names.map(|name| limits(process, name)[0].clone());
+        for process in session.processes() {
+            let of_ours = fs::read_link(format!("/proc/{}/exe", process.pid))
+                .is_ok_and(|exe| exe == harness::paths::supervisor());
+            if of_ours {
+                assert_eq!(soft(&process), ["unlimited"; 3], "{process:?}");
+            }
+            if process == server {
+                assert_eq!(soft(&process), ["0", "600", "1024000000000"], "{process:?}");
+            }
+        }
+        assert_eq!(session.finish().code, 0);
+        assert_log_is_whole("client_eof");
+    });
+}
+
+/// Holds the lock of the host index, as a process that stands still.
+fn hold_the_index() -> File {
+    let file = File::open(Path::new(records::DEFAULT_DIRECTORY).join("index.jsonl")).expect("a session was here");
+    file.try_lock().expect("nobody else holds it");
+    file
+}
+
+#[test]
+fn a_lock_that_somebody_keeps_stops_a_start_and_no_end() {
+    arena::run(|arena| {
+        let session = begun(echo(arena));
+        let crowd = session.processes();
+        let held = hold_the_index();
+
+        let refused = Session::start(echo(arena)).finish();
+        assert_eq!(refused.code, 125, "{}", refused.stderr);
+        assert!(refused.stderr.contains("cannot lock") && refused.stderr.contains("index.jsonl"), "{}", refused.stderr);
+        assert!(refused.lines.is_empty(), "{:?}", refused.lines);
+
+        session.signal(Signal::SIGTERM);
+        let ended = session.ended();
+        assert_all_end(&crowd, "a held index");
+        assert_ne!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.stderr.contains("cannot lock") && ended.stderr.contains("index.jsonl"), "{}", ended.stderr);
+
+        drop(held);
+        assert_eq!(begun(echo(arena)).finish().code, 0, "the next session");
+        let starts: Vec<Value> = records::of_type(records::DEFAULT_DIRECTORY, "session.start");
+        assert_eq!(starts.len(), 2, "{starts:#?}");
+    });
+}
+
+/// A cgroup in every tree, as one that was delegated to a user.
+struct Delegated(Vec<PathBuf>);
+
+impl Delegated {
+    fn make() -> Self {
+        let hierarchy = Hierarchy::detect().expect("a host with cgroups");
+        let name = format!("isb-caller-{}", std::process::id());
+        let folders: Vec<PathBuf> = hierarchy.trees().into_iter().map(|tree| tree.join(&name)).collect();
+        folders.iter().for_each(|folder| fs::create_dir(folder).expect("root can make a cgroup"));
+        Self(folders)
+    }
+
+    /// What a shell does to be in it.
+    fn enter(&self) -> String {
+        self.0
+            .iter()
+            .map(|folder| format!("echo 0 > '{}/cgroup.procs'", folder.display()))
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    fn write(&self, v2: (&str, &str), v1: (&str, &str)) {
+        for folder in &self.0 {
+            for (file, text) in [v2, v1] {
+                let path = folder.join(file);
+                if path.exists() {
+                    fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                }
+            }
+        }
+    }
+
+    fn freeze(&self) -> Frozen<'_> {
+        self.write(("cgroup.freeze", "1"), ("freezer.state", "FROZEN"));
+        Frozen(self)
+    }
+
+    fn members(&self) -> String {
+        self.0.iter().map(|folder| fs::read_to_string(folder.join("cgroup.procs")).expect("it is there")).collect()
+    }
+}
+
+/// What stands in it is let go on when this is dropped: version 1 lets nobody die in the cold.
+struct Frozen<'a>(&'a Delegated);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.0.write(("cgroup.freeze", "0"), ("freezer.state", "THAWED"));
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let _ = wait::becomes_true(GONE_LIMIT, || self.members().is_empty());
+        for folder in &self.0 {
+            let _ = fs::remove_dir(folder); // what does not go is in use by what failed
+        }
+    }
+}
+
+#[test]
+fn who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours() {
+    arena::run(|arena| {
+        let delegated = Delegated::make();
+        let mut command = after(&delegated.enter(), &arena.folder("callers"), &echo(arena));
+        command.env("SUDO_UID", "65534");
+        let mut session = begun(command);
+        let crowd = session.processes();
+        assert!(crowd.len() >= 4, "monitor, janitor, relay and egress at least: {crowd:?}");
+        let _frozen = delegated.freeze();
+        assert!(session.call("echo", json!({"text": "x"}))["result"].is_object());
+        assert_eq!(delegated.members(), "", "of {crowd:?}");
+        session.signal(Signal::SIGTERM);
+        let ended = session.ended();
+        assert!(ended.took < wait::on_this_machine(Duration::from_secs(3)), "took {:?}: {}", ended.took, ended.stderr);
+        assert_all_end(&crowd, "a frozen caller");
+        assert_log_is_whole("signal");
+    });
+}
