@@ -168,7 +168,11 @@ pub(crate) const TABLE: &[Row] = &[
     row("gateway-address", "lib", "egress::serve::tests::another_port_of_an_allowed_host_is_reset"),
     row("gateway-ech", "lib", "egress::tls::tests::an_encrypted_hello_is_refused_under_the_right_name"),
     row("gateway-sni", "redteam", "no_network_attack_gets_through"),
-    row("janitor", "lifecycle", "the_janitor_of_a_killed_monitor_leaves_no_leaf_in_any_hierarchy_and_no_directory"),
+    row(
+        "janitor-clears",
+        "lifecycle",
+        "the_janitor_of_a_killed_monitor_leaves_no_leaf_in_any_hierarchy_and_no_directory",
+    ),
     row("netns", "layers", "the_server_shares_no_namespace_with_the_host"),
     case("sk-lookup", "wall_root", "behind the wall nothing leaves and everything is seen"),
     // The sandbox.
