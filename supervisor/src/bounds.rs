@@ -255,6 +255,10 @@ pub const STATE_DSN_BYTES_MAX: usize = 4096;
 pub const LOCKED_MEMORY_BYTES_MAX: u64 = 8 << 20;
 /// Most signals queued for the run's uid. Runtimes use timers, not queues of signals.
 pub const PENDING_SIGNALS_MAX: u64 = 4096;
+/// Most inotify instances of a run. An event loop has one; the host's root, for whom they count too, has 128 as a rule.
+pub const INOTIFY_INSTANCES_MAX: u32 = 16;
+/// Most inotify watches of a run: half of what an old or small machine gives its root for everything.
+pub const INOTIFY_WATCHES_MAX: u32 = 4096;
 /// Most variables of the server's environment. Far above any real one, far below what execve(2) takes.
 pub const ENVIRONMENT_VARIABLES_MAX: usize = 512;
 /// Longest value of one variable, bytes. The kernel takes 128 KiB (`MAX_ARG_STRLEN`) with the name.

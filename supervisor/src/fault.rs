@@ -48,6 +48,10 @@ pub enum Stage {
     EgressForked,
     /// Egress is confined (in egress).
     Egress,
+    /// The link is there, where the plan names a shared limit store (in the monitor).
+    LinkForked,
+    /// The link is confined (in the link).
+    Link,
     /// The meter is there, where a folder needs one (in the monitor).
     MeterForked,
     /// The meter is confined (in the meter).
@@ -76,7 +80,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Signals,
         Self::Swept,
         Self::Log,
@@ -94,6 +98,8 @@ impl Stage {
         Self::Attached,
         Self::EgressForked,
         Self::Egress,
+        Self::LinkForked,
+        Self::Link,
         Self::MeterForked,
         Self::Meter,
         Self::RelayForked,
@@ -129,6 +135,8 @@ impl Stage {
             Self::Attached => "attached",
             Self::EgressForked => "egress-forked",
             Self::Egress => "egress",
+            Self::LinkForked => "link-forked",
+            Self::Link => "link",
             Self::MeterForked => "meter-forked",
             Self::Meter => "meter",
             Self::RelayForked => "relay-forked",
@@ -158,6 +166,8 @@ impl Stage {
             | Self::EgressForked
             | Self::Dialer
             | Self::DialerForked
+            | Self::Link
+            | Self::LinkForked
             | Self::Meter
             | Self::MeterForked
             | Self::Relay

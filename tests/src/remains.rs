@@ -1,9 +1,9 @@
 //! What a run could leave behind, looked for on the host: processes, cgroups, mounts, files.
 //!
-//! A namespace lives as long as a process, a descriptor or a mount holds it, so who finds none of these finds none of it.
+//! A namespace lives as long as a process, a descriptor or a mount holds it: those of a session can be kept in sight, to find who does.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -109,6 +109,57 @@ impl Before {
         let _ = wait::becomes_true(limit, || look(self).is_empty());
         look(self)
     }
+}
+
+/// The namespaces that a session made. Held open, so that no later one has the number of one of them.
+#[derive(Debug)]
+pub struct Namespaces(BTreeMap<String, File>);
+
+impl Namespaces {
+    /// Those of `crowd` that are not the caller's.
+    ///
+    /// # Panics
+    /// When the caller's own cannot be read.
+    #[must_use]
+    pub fn of(crowd: &[Process]) -> Self {
+        let own: BTreeSet<String> =
+            links(Path::new("/proc/thread-self/ns")).into_iter().map(|(name, _)| name).collect();
+        assert!(!own.is_empty(), "procfs");
+        // Who ends meanwhile has none any more.
+        let found = crowd.iter().flat_map(|process| links(Path::new(&format!("/proc/{}/ns", process.pid))));
+        let made = found.filter(|(name, _)| !own.contains(name));
+        let mut held = BTreeMap::new();
+        for (name, path) in made {
+            if let Ok(file) = File::open(path) {
+                held.insert(name, file);
+            }
+        }
+        Self(held)
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Processes that are in one of them or hold a descriptor of one, the caller's apart.
+    #[must_use]
+    pub fn holders(&self) -> Vec<String> {
+        let others = processes::all().into_iter().filter(|process| process.pid != std::process::id());
+        let holds = |process: &Process| {
+            let folder = PathBuf::from(format!("/proc/{}", process.pid));
+            let held = links(&folder.join("ns")).into_iter().chain(links(&folder.join("fd")));
+            held.map(|(name, _)| name).find(|name| self.0.contains_key(name))
+        };
+        others.filter_map(|process| Some(format!("{} is held by {process:?}", holds(&process)?))).collect()
+    }
+}
+
+/// What the links of a folder of /proc say, with their places.
+fn links(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((fs::read_link(entry.path()).ok()?.to_str()?.to_owned(), entry.path()))).collect()
 }
 
 /// Cgroups of the sessions that this arena's log knows, in every tree.

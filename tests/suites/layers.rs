@@ -9,6 +9,8 @@ use harness::run::Run;
 use harness::session::Session;
 use harness::{policies, records};
 use intercept_sandbox::sandbox::Layer;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::gethostname;
 
 fn server(arena: &Arena) -> (Session, Process) {
     arena.program("redteam");
@@ -129,6 +131,30 @@ fn the_servers_environment_is_constructed_not_inherited() {
         assert!(!text.contains("ISB_TEST_SECRET"), "{text}");
         assert!(text.lines().any(|line| line == "PATH=/usr/local/bin:/usr/bin:/bin"), "{text}");
         assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
+fn the_server_sees_a_host_name_that_says_nothing() {
+    arena::run(|arena| {
+        let (_session, server) = server(arena);
+        let uts = fs::File::open(format!("/proc/{}/ns/uts", server.pid)).expect("root may look");
+        let own = || gethostname().expect("a host has a name").to_string_lossy().into_owned();
+        // In a thread of its own, which ends there.
+        let inside = std::thread::spawn(move || setns(uts, CloneFlags::CLONE_NEWUTS).map(|()| own()));
+        let inside = inside.join().expect("it does not panic").expect("root may enter");
+        assert_eq!(inside, "sandbox");
+        assert_ne!(gethostname().expect("a host has a name").to_string_lossy(), inside, "or this shows nothing");
+    });
+}
+
+#[test]
+fn the_server_goes_before_others_when_memory_runs_out() {
+    arena::run(|arena| {
+        let (session, server) = server(arena);
+        let score = |pid: u32| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("procfs");
+        assert_eq!(score(server.pid).trim(), "500");
+        assert_ne!(score(session.pid()).trim(), "500", "or this shows nothing");
     });
 }
 

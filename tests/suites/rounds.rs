@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::arena::{self, Arena, ROOT};
 use harness::processes::{self, Process};
-use harness::remains::{Before, GONE_LIMIT};
+use harness::remains::{Before, GONE_LIMIT, Namespaces};
 use harness::run::Run;
 use harness::session::Session;
 use harness::{policies, table};
@@ -39,17 +39,28 @@ impl Dice {
     }
 }
 
-/// Kills one process of the session, or leaves as the client; says whom it was.
-fn strike(session: &mut Session, dice: &mut Dice) -> String {
+struct Struck {
+    /// Whom it was.
+    victim: String,
+    /// What the session had made by then.
+    namespaces: Namespaces,
+    /// Whether it was the monitor, before its janitor stood: then the next start sweeps what it held.
+    is_nobody_left: bool,
+}
+
+/// Kills one process of the session, or leaves as the client.
+fn strike(session: &mut Session, dice: &mut Dice) -> Struck {
     let crowd = session.processes();
+    let namespaces = Namespaces::of(&crowd);
     let chosen = usize::try_from(dice.below(crowd.len() as u64 + 1)).expect("few processes");
     let Some(victim) = crowd.get(chosen) else {
         session.close();
-        return "client".into();
+        return Struck { victim: "client".into(), namespaces, is_nobody_left: false };
     };
     // It may have ended on its own a moment ago: then this round kills nobody.
     let _ = victim.signal(Signal::SIGKILL);
-    victim.comm.clone()
+    let is_nobody_left = victim.pid == session.pid() && !crowd.iter().any(|process| process.comm == "isb-janitor");
+    Struck { victim: victim.comm.clone(), namespaces, is_nobody_left }
 }
 
 fn rounds(arena: &Arena, count: u64) {
@@ -59,28 +70,34 @@ fn rounds(arena: &Arena, count: u64) {
     let (run, mut dice) = (run(arena, &before), Dice(seed));
     let mut victims: BTreeMap<String, u32> = BTreeMap::new();
     let begun = Instant::now();
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut made) = (Duration::ZERO, 0);
     for round in 0..count {
         let mut session = run.start();
         std::thread::sleep(Duration::from_millis(dice.below(DELAY_MS_MAX)));
-        let victim = strike(&mut session, &mut dice);
+        let Struck { victim, namespaces, is_nobody_left } = strike(&mut session, &mut dice);
         let started = Instant::now();
         // Whoever it hit: the session ends, at the latest when its client leaves.
         session.close();
         let ended = session.ended();
-        let left = before.after(GONE_LIMIT, Before::processes);
-        assert_eq!(left, [] as [String; 0], "round {round}, seed {seed}, killed {victim}: {}", ended.stderr);
+        let what = format!("round {round}, seed {seed}, killed {victim}: {}", ended.stderr);
+        let look = if is_nobody_left { Before::processes } else { Before::all };
+        assert_eq!(before.after(GONE_LIMIT, look), [] as [String; 0], "{what}");
+        assert_eq!(before.after(GONE_LIMIT, |_| namespaces.holders()), [] as [String; 0], "{what}");
         slowest = slowest.max(started.elapsed());
+        made += namespaces.count();
+        if is_nobody_left {
+            // Here and not later, so that no other round finds, or hides, what this one left.
+            let ended = run.start().finish();
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            assert_eq!(before.after(GONE_LIMIT, Before::all), [] as [String; 0], "swept after {what}");
+        }
         *victims.entry(victim).or_default() += 1;
     }
     let took = begun.elapsed();
-    // A monitor that died before it had a janitor leaves a cgroup without a process: the next start sweeps.
-    let ended = run.start().finish();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert_eq!(before.after(GONE_LIMIT, Before::all), [] as [String; 0], "seed {seed}");
+    assert!(made > 0, "no round saw a namespace of its session");
     let rows: Vec<_> = victims.into_iter().map(|(victim, times)| vec![victim, times.to_string()]).collect();
     let title = format!(
-        "launch and kill: {count} rounds in {took:.1?}, slowest end {slowest:.1?}, nothing left; ISB_SEED={seed} repeats it"
+        "launch and kill: {count} rounds in {took:.1?}, slowest end {slowest:.1?}, nothing left, {made} namespaces among it; ISB_SEED={seed} repeats it"
     );
     table::print(&title, &["killed", "times"], &rows);
 }

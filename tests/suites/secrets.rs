@@ -2,10 +2,14 @@
 //! not in the log.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use harness::arena::{self, Arena};
 use harness::leak::{self, SECRET};
+use harness::processes::{self, Process};
 use harness::records;
+use harness::redis::{PASSWORD, Redis};
 use harness::run::{self, Run, said};
 use harness::session::{ANSWER_LIMIT, Session};
 use serde_json::{Value, json};
@@ -103,6 +107,66 @@ fn the_client_gets_a_secret_in_no_form() {
         let refused = redacted.iter().filter(|record| record["reason"]["code"] == "secret_in_envelope").count();
         assert_eq!(refused, 2);
     });
+}
+
+/// `env.pass` puts a secret where the policy says, into the server's environment, and nowhere else where others look.
+#[test]
+fn a_secret_is_in_no_argument_and_in_no_file_of_the_view() {
+    arena::run(|arena| {
+        let redis = Redis::start(arena);
+        let program = arena.program("leaky");
+        let folder = program.parent().expect("a program stands in a folder");
+        let policy = format!("{POLICY}  filesystem: {{read: [{}]}}\n", folder.display());
+        let run = Run::new(arena, &policy).env("LEAKY_TOKEN", SECRET).flag("--state-dsn").flag(redis.dsn_file(arena));
+        let session = run.command([program.as_os_str(), "a-word-of-the-command".as_ref()]).begin();
+        let server = session.server("a-word-of-the-command");
+        let environment = fs::read(format!("/proc/{}/environ", server.pid)).expect("root may look");
+        assert!(holds(&environment, SECRET), "by design; or this test looks for another's secret");
+
+        // The store's own server was told its password by us.
+        let others = processes::all().into_iter().filter(|process| process.comm != "redis-server");
+        let line = |process: &Process| fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        let lines: Vec<(Process, Vec<u8>)> = others.map(|process| (process.clone(), line(&process))).collect();
+        assert!(lines.iter().any(|(_, line)| holds(line, "a-word-of-the-command")), "command lines are seen");
+        for secret in [SECRET, PASSWORD] {
+            let found: Vec<_> = lines.iter().filter(|(_, line)| holds(line, secret)).collect();
+            assert!(found.is_empty(), "{found:?}");
+        }
+
+        let root = PathBuf::from(format!("/proc/{}/root", server.pid));
+        let mut seen = Vec::new();
+        // What was made for this run: its root, and the mounts that begin empty.
+        for folder in ["", "tmp", "dev/shm"] {
+            files(&root.join(folder), &mut seen);
+        }
+        assert!(seen.iter().any(|path| path.ends_with("etc/passwd")), "files are seen: {seen:?}");
+        for path in seen {
+            let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            for secret in [SECRET, PASSWORD] {
+                assert!(!holds(&bytes, secret), "{}", path.display());
+            }
+        }
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+fn holds(bytes: &[u8], secret: &str) -> bool {
+    bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
+}
+
+/// Regular files below a folder, in its own file system. What is mounted is asked, not the name that it covers: that of a device is a
+/// file's.
+fn files(folder: &Path, seen: &mut Vec<PathBuf>) {
+    let own = fs::symlink_metadata(folder).expect("it is in the view").dev();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(found) = fs::symlink_metadata(&path) else { continue };
+        if found.dev() == own && found.is_dir() {
+            files(&path, seen);
+        } else if found.dev() == own && found.is_file() {
+            seen.push(path);
+        }
+    }
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn btf(probe: &dyn Probe) -> Vec<Check> {
 
 fn lsm(probe: &dyn Probe) -> Vec<Check> {
     let name = "bpf-lsm";
-    let lost = "a third lock on connect and send, before the cgroup programs";
+    let lost = "a third lock on connect and send, a second on exec, and records of files opened for writing";
     let check = match (probe.lsm_list(), probe.bpf(Bpf::Lsm)) {
         (Some(list), _) if !list.split(',').any(|lsm| lsm.trim() == "bpf") => {
             bad(State::Degraded, name, format!("lsm={list}"), lost, "add bpf to the kernel's lsm= list")

@@ -212,15 +212,17 @@ impl Crew {
         let Some(source) = &plan.state_dsn else { return Ok(()) };
         let (link, other_end) = store_link::pair()?;
         let monitor = Pid::this();
-        let child = Child::fork(Role::Link, move |ready| {
+        let mut child = Child::start(Role::Link, move |ready| {
             // Not dropped before its failure is told: the monitor takes the end of this pipe for the end of the process.
             let mut ready = Some(ready);
             exit(Role::Link, self::link(source, other_end, monitor, &mut ready))
-        });
-        self.children.push(child.map_err(|error| match error {
+        })?;
+        Stage::LinkForked.passed().map_err(unforked(Role::Link))?;
+        child.await_confined().map_err(|error| match error {
             ForkError::Unconfined { .. } => CrewError::Store { place: source.to_string() },
             start => start.into(),
-        })?);
+        })?;
+        self.children.push(child);
         self.link = Some(link);
         Ok(())
     }
@@ -314,6 +316,7 @@ fn link(source: &Source, fd: OwnedFd, monitor: Pid, ready: &mut Option<Ready>) -
     let mut keep = vec![dial.fd().as_raw_fd(), libc::STDERR_FILENO];
     keep.extend(ready.iter().map(|ready| ready.fd().as_raw_fd()));
     let _ = confine::link(&Terms { uid: LINK, gid: dial.gid(), parent: monitor, keep: &keep })?;
+    Stage::Link.passed()?;
     dial.serve(|| ready.take().map_or(Ok(()), Ready::say))?;
     Ok(())
 }

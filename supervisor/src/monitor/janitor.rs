@@ -66,6 +66,9 @@ fn watch(hup: &OwnedFd, leaf: &Leaf, session_dir: &Path, monitor: Pid, ready: Re
     // A monitor that died meanwhile hears nothing, and leaves all the more to do.
     let _unheard = ready.say();
     while !pidfd::readable(hup.as_fd(), PollTimeout::NONE)? {}
+    if !crate::weaken::in_force("janitor-clears") {
+        return Ok(());
+    }
     let cleared = leaf.clear(); // first: what runs is worse than what lies there
     control_dir::discard(session_dir).map_err(JanitorError::Directory)?;
     Ok(cleared?)

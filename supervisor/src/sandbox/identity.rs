@@ -1,6 +1,6 @@
 //! An unprivileged host uid and gid unique to the run, from a registry of locked slot files.
 //!
-//! Two runs never share a uid, so per-uid counters (RLIMIT_NPROC, inotify) and file permissions separate them for free.
+//! Two runs never share a uid, so per-uid counters (RLIMIT_NPROC, queued signals) and file permissions separate them for free.
 //! A slot is an flock on an open file: it is free again when its last holder dies, however it dies.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};

@@ -10,10 +10,11 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, execveat, setgroups, sethostname, setresgid, setresuid};
 
 use super::cgroup::Leaf;
@@ -23,7 +24,9 @@ use super::rootfs::{self, HOST_NAME, INSIDE_ID};
 use super::seccomp::Filter;
 use super::step::{At, Failure, Message, Reporter, Step};
 use super::{Answer, Layer, LayerReport, Plan, capabilities, init, selftest, workload};
+use crate::bounds::{INOTIFY_INSTANCES_MAX, INOTIFY_WATCHES_MAX};
 use crate::sys::fds::{OnExec, adopt, close_from, place};
+use crate::sys::mount::{attr, new_filesystem};
 use crate::sys::process::{Fork, block_signals, exit_now, fork_unchecked, reset_signals};
 use crate::weaken::in_force;
 
@@ -212,8 +215,28 @@ fn become_unprivileged_namespace(report: &Reporter, go: &OwnedFd) -> Result<(), 
         setgroups(&[]).at(Step::Groups)?;
     }
     if in_force("user-namespace") {
+        // The view's own is read-only where this is written, and the host's may be.
+        let proc = new_filesystem(c"proc", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC).at(Step::UserLimits)?;
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).at(Step::UserNamespace)?;
+        bound_user_namespace(&proc).at(Step::UserLimits)?;
         ask(report, go, &Message::WantsMaps, Step::Mapping)?;
+    }
+    Ok(())
+}
+
+/// Bounds what the run takes of inotify(7). It counts in this namespace for the run's uid and in the host's for root, who made this
+/// one: without a bound here a server leaves the host's root, and the watch of our policy files, none (ucounts, kernel/ucount.c).
+fn bound_user_namespace(proc: &OwnedFd) -> Result<(), Errno> {
+    if !in_force("inotify-limits") {
+        return Ok(());
+    }
+    let ceilings = [
+        ("sys/user/max_inotify_instances", INOTIFY_INSTANCES_MAX),
+        ("sys/user/max_inotify_watches", INOTIFY_WATCHES_MAX),
+    ];
+    for (name, most) in ceilings {
+        let file = openat(proc, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        nix::unistd::write(&file, most.to_string().as_bytes())?;
     }
     Ok(())
 }

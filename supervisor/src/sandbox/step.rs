@@ -41,6 +41,8 @@ pub enum Step {
     Groups,
     /// unshare(CLONE_NEWUSER | CLONE_NEWNS).
     UserNamespace,
+    /// The new user namespace's own ceilings.
+    UserLimits,
     /// Wait until the parent has written the id maps.
     Mapping,
     /// Fork the workload.
@@ -83,7 +85,7 @@ pub enum Step {
 
 impl Step {
     /// Every step. The index is the code on the pipe.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Descriptors,
         Self::Cgroups,
         Self::OomScore,
@@ -96,6 +98,7 @@ impl Step {
         Self::CgroupNamespace,
         Self::Groups,
         Self::UserNamespace,
+        Self::UserLimits,
         Self::Mapping,
         Self::Fork,
         Self::InitConfine,
@@ -142,6 +145,7 @@ impl Step {
             Self::Pivot => "pivot",
             Self::Groups => "groups",
             Self::UserNamespace => "user-namespace",
+            Self::UserLimits => "user-limits",
             Self::Mapping => "mapping",
             Self::Fork => "fork",
             Self::InitConfine => "init-confine",

@@ -24,6 +24,8 @@ pub struct Ground {
     /// The one allowed host.
     pub stand_in: StandIn,
     pub(super) policy: PathBuf,
+    /// The same with a `max` for the writable folder.
+    pub(super) bounded: PathBuf,
     secrets: Vec<(&'static str, String)>,
     /// Not close-on-exec, as careless parents leave descriptors.
     _inherited: OwnedFd,
@@ -68,11 +70,14 @@ impl Ground {
         let canaries = Canaries::open(&private.join("canary.sock")).in_view(&in_view);
         let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
         let text = crate::policies::hostile() + RESOURCES;
-        let policy = arena.file("redteam.yaml", text);
+        let folder = format!("write: [{}]", Self::IMAGES);
+        assert!(text.contains(&folder), "the policy has {folder}");
+        let with_max = text.replace(&folder, &format!("write: [{{path: {}, max: 16M}}]", Self::IMAGES));
+        let (policy, bounded) = (arena.file("redteam.yaml", text), arena.file("redteam-bounded.yaml", with_max));
         // As where somebody logged in as root: a container's root may have no group beside its own.
         nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(0)]).expect("root can");
         let inherited = inheritable(&private.join("inherited-secret"));
-        let mut ground = Self { canaries, stand_in, policy, secrets, _inherited: inherited };
+        let mut ground = Self { canaries, stand_in, policy, bounded, secrets, _inherited: inherited };
         ground.reset();
         let shown = Path::new(Self::SHOWN);
         ground.secrets.push(("root-only", arena::plant_secret(&shown.join("root-only"))));

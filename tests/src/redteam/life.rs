@@ -177,6 +177,14 @@ pub(super) fn core_dump(ground: &Ground, road: Road) -> Seen {
     seen(open, told)
 }
 
+/// A file of a size that no disk has. It takes no block, so nobody who counts room sees it.
+pub(super) fn huge_file(ground: &Ground, road: Road) -> Seen {
+    let told = Visit::bounded(ground, road).ask("huge-sparse-file", "");
+    let open = fs::metadata(Ground::image("sparse")).is_ok_and(|found| found.len() > 16 << 20);
+    ground.reset();
+    seen(open, told)
+}
+
 /// What a client hears of a probe that writes to the server's output: the longest line, lines that are no messages, stderr.
 fn hears(ground: &Ground, road: Road, probe: &str) -> (usize, usize, usize) {
     let mut visit = Visit::start(ground, road);

@@ -1,6 +1,7 @@
 //! The three ways to start the hostile program.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use super::ground::Ground;
@@ -32,11 +33,16 @@ impl Road {
     /// The command, with one secret in its environment; another is open on a descriptor that every process of ours inherits
     /// ([`Ground::lay`]).
     pub(super) fn command(self, ground: &Ground, arguments: &[&str]) -> Command {
+        self.command_under(&ground.policy, ground, arguments)
+    }
+
+    /// The same with another policy.
+    pub(super) fn command_under(self, policy: &Path, ground: &Ground, arguments: &[&str]) -> Command {
         let program = [Ground::PROGRAM].into_iter().chain(arguments.iter().copied());
         let inner = match self {
             // Mounts of its own, or the next row would stand on what the last one mounted.
             Self::Bare => bare(["unshare", "--mount", "--"].into_iter().chain(program)),
-            Self::Ours => Run::with_file(&ground.policy).connect_to(&ground.stand_in).command(program).to_command(),
+            Self::Ours => Run::with_file(policy).connect_to(&ground.stand_in).command(program).to_command(),
             Self::Bwrap => bubblewrap(program),
         };
         let mut outer = as_real_root(inner.get_program().into());
@@ -55,7 +61,7 @@ fn bubblewrap<'a>(program: impl Iterator<Item = &'a str>) -> Command {
         let path = format!("/{name}");
         if std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
             add("--symlink", &format!("usr/{name}"), &path);
-        } else if std::path::Path::new(&path).exists() {
+        } else if Path::new(&path).exists() {
             add("--ro-bind", &path, &path);
         }
     }

@@ -1,6 +1,7 @@
 //! One session of the hostile program, and one attempt in it.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -35,7 +36,16 @@ impl<'a> Visit<'a> {
     }
 
     pub(super) fn with_arguments(ground: &'a Ground, road: Road, arguments: &[&str]) -> Self {
-        let mut session = Session::start(road.command(ground, arguments));
+        Self::of(road.command(ground, arguments), ground, road)
+    }
+
+    /// Under the policy that bounds the writable folder.
+    pub(super) fn bounded(ground: &'a Ground, road: Road) -> Self {
+        Self::of(road.command_under(&ground.bounded, ground, &[]), ground, road)
+    }
+
+    fn of(command: Command, ground: &'a Ground, road: Road) -> Self {
+        let mut session = Session::start(command);
         session.initialize();
         let server = match road {
             Road::Bare => Process::find(session.pid()).expect("it has answered"),

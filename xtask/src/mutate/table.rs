@@ -182,6 +182,11 @@ pub(crate) const TABLE: &[Row] = &[
     row("gateway-address", "lib", "egress::serve::tests::another_port_of_an_allowed_host_is_reset"),
     row("gateway-ech", "lib", "egress::tls::tests::an_encrypted_hello_is_refused_under_the_right_name"),
     row("gateway-sni", "redteam", "no_network_attack_gets_through"),
+    row(
+        "janitor-clears",
+        "lifecycle",
+        "the_janitor_of_a_killed_monitor_leaves_no_leaf_in_any_hierarchy_and_no_directory",
+    ),
     row("netns", "layers", "the_server_shares_no_namespace_with_the_host"),
     case("sk-lookup", "wall_root", "behind the wall nothing leaves and everything is seen"),
     // The sandbox.
@@ -195,6 +200,7 @@ pub(crate) const TABLE: &[Row] = &[
     case("exec-memory-files", "cage_root", "a_memory_file_is_not_executed"),
     case("exec-writable-mounts", "cage_root", "what_the_server_wrote_is_not_code"),
     row("environment", "layers", "the_servers_environment_is_constructed_not_inherited"),
+    row("inotify-limits", "redteam", "nothing_takes_more_than_its_share"),
     row("landlock", "redteam", "no_attack_on_files_gets_through"),
     case("lifeline", "cage_root", "the_lifeline_alone_is_enough"),
     row("exec-shown-twice", "files", "programs::a_folder_that_is_shown_twice_is_not_started_with_a_list"),

@@ -114,6 +114,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer("inherited descriptors", "close-range"),
     layer("constructed environment", "environment"),
     layer("cgroup ceilings", "cgroup-limits"),
+    layer("ceilings of the user namespace", "inotify-limits"),
     layer("membership of the cgroup", "cgroup-membership").why(
         "a look, not a wall: `sandbox::cgroup::tests::a_process_that_stands_outside_is_found`",
     ),
@@ -126,7 +127,7 @@ pub(crate) const LAYERS: &[Layer] = &[
          `exec_audit::lists::without_the_lsm_program_too_nothing_refuses`",
     ),
     layer("size of a writable folder", "write-max,write-quota").why(
-        "the red team's policy has no `max`: `files::write_max::a_folder_over_its_max_ends_the_session`, \
+        "the red team's policy has no `max`, but for `huge-sparse-file`, which RLIMIT_FSIZE stops: `files::write_max::a_folder_over_its_max_ends_the_session`, \
          `files::write_quota::a_project_quota_holds_a_hostile_writer_and_without_one_nothing_starts`",
     ),
     layer("lifeline", "lifeline").behind("the parent-death signal", "pdeathsig").why(

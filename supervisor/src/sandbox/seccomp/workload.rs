@@ -83,7 +83,7 @@ const ALLOWED: &[Group] = &[
     ),
     allowed(
         calls![SYS_inotify_init1, SYS_inotify_add_watch, SYS_inotify_rm_watch],
-        "file watchers of Node and Python; counted by the run's own uid",
+        "file watchers of Node and Python; the user namespace has a ceiling of its own for them",
     ),
     allowed(
         calls![

@@ -21,6 +21,8 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("memory-bomb-many", |_| memory_bomb_of_many()),
     ("cpu-bomb", |_| cpu_bomb()),
     ("descriptor-bomb", |_| descriptor_bomb()),
+    ("inotify-instances", |_| inotify_instances()),
+    ("inotify-watches", |folder| inotify_watches(folder)),
     ("signal-bomb", |_| signal_bomb()),
     ("fill", |path| fill(path, 128)),
     ("inode-flood", |path| inode_flood(path)),
@@ -109,6 +111,31 @@ fn descriptor_bomb() -> Told {
         held += 1;
     }
     Ok(format!("{held} descriptors"))
+}
+
+/// Instances of inotify are counted by user namespace, and in the outermost for who made the inner ones.
+fn inotify_instances() -> Told {
+    let mut held = 0;
+    while held < 40 && syscall(libc::SYS_inotify_init1, [0; 6]).is_ok() {
+        held += 1;
+    }
+    Ok(format!("{held} instances"))
+}
+
+fn inotify_watches(folder: &str) -> Told {
+    let folder = format!("{folder}/isb-watched");
+    fs::create_dir_all(&folder).at("mkdir")?;
+    let fd = syscall(libc::SYS_inotify_init1, [0; 6]).at("inotify_init1")? as usize;
+    for made in 0..5000 {
+        let path = format!("{folder}/{made}");
+        fs::write(&path, "").at("write")?;
+        let path = path + "\0";
+        let arguments = [fd, path.as_ptr() as usize, libc::IN_MODIFY as usize, 0, 0, 0];
+        if let Err(errno) = syscall(libc::SYS_inotify_add_watch, arguments) {
+            return Ok(format!("{made} watches, then {errno:?}"));
+        }
+    }
+    Ok("5000 watches".into())
 }
 
 /// Queued signals are counted by uid: whoever shares one with the host takes the host's.

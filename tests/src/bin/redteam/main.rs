@@ -70,3 +70,36 @@ fn attempt(name: &str, argument: &str) -> String {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use harness::redteam::{Judge, Row, all};
+
+    use super::PROBES;
+
+    /// What cases with sessions of their own ask for, here and in other suites, under other names than their rows'; and the allowed road.
+    const ASKED_BY_CASES: [&str; 7] = [
+        "connect-forever",
+        "daemonise",
+        "daemonise-stopped",
+        "daemonise-stubborn",
+        "say-to-allowed",
+        "spin",
+        "tls-allowed",
+    ];
+
+    /// A case names what it asks for itself; its row's name may be another.
+    fn has_probe(row: &&Row) -> bool {
+        !matches!(row.judge, Judge::Life(_)) || PROBES.iter().copied().flatten().any(|(name, _)| *name == row.probe)
+    }
+
+    #[test]
+    fn every_probe_has_a_row_and_every_row_a_probe() {
+        let probes: BTreeSet<&str> = PROBES.iter().copied().flatten().map(|(name, _)| *name).collect();
+        let of_rows: BTreeSet<&str> = all().filter(has_probe).map(|row| row.probe).chain(ASKED_BY_CASES).collect();
+        assert_eq!(probes.difference(&of_rows).collect::<Vec<_>>(), [] as [&&str; 0], "nobody tries these");
+        assert_eq!(of_rows.difference(&probes).collect::<Vec<_>>(), [] as [&&str; 0], "no probe of this name");
+    }
+}

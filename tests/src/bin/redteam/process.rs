@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_secs(30);
 
 pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("ptrace", |pid| attach(number(pid))),
-    ("ptrace-init", |_| attach(Pid::from_raw(1))),
+    ("ptrace-init", |_| trace_init()),
     ("ptrace-parent", |_| attach(nix::unistd::getppid())),
     ("kill", |pid| kill(number(pid), Signal::SIGKILL).map(|()| "killed".into()).at("kill")),
     ("stop", |pid| kill(number(pid), Signal::SIGSTOP).map(|()| "stopped".into()).at("kill")),
@@ -82,6 +82,21 @@ fn one(call: libc::c_long, arguments: [usize; 6]) -> Told {
 
 fn attach(pid: Pid) -> Told {
     ptrace::seize(pid, ptrace::Options::empty()).map(|()| "attached".into()).at("ptrace")
+}
+
+/// Traces PID 1: of a pid namespace of its own where it may have one (the bare run has no business with the machine's), else of its server's.
+fn trace_init() -> Told {
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID).is_err() {
+        return attach(Pid::from_raw(1));
+    }
+    // SAFETY: this program is single-threaded.
+    if let ForkResult::Child = unsafe { fork() }.at("fork")? {
+        die_with_parent();
+        loop {
+            pause();
+        }
+    }
+    in_child(|| ptrace::seize(Pid::from_raw(1), ptrace::Options::empty()))
 }
 
 fn sigqueue(pid: &str) -> Told {

@@ -10,9 +10,8 @@ use crate::{Probe, Told};
 
 pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("user-namespace", |_| in_child(|| unshare(CloneFlags::CLONE_NEWUSER))),
-    ("clone-user-namespace", |_| clone(libc::CLONE_NEWUSER)),
-    ("clone3-user-namespace", |_| clone3_user_namespace()),
-    ("clone-net-namespace", |_| clone(libc::CLONE_NEWNET)),
+    ("clone-namespace", |kind| clone(flag(kind))),
+    ("clone3-namespace", |kind| clone3(flag(kind))),
     ("unshare-mnt", |_| in_child(|| unshare(CloneFlags::CLONE_NEWNS))),
     ("unshare-net", |_| in_child(|| unshare(CloneFlags::CLONE_NEWNET))),
     ("unshare-pid", |_| in_child(|| unshare(CloneFlags::CLONE_NEWPID).and_then(|()| child_that_stays()))),
@@ -40,15 +39,30 @@ fn child_that_stays() -> nix::Result<()> {
     Ok(())
 }
 
+/// The flag of a namespace by its name in /proc/PID/ns.
+fn flag(kind: &str) -> i32 {
+    match kind {
+        "user" => libc::CLONE_NEWUSER,
+        "mnt" => libc::CLONE_NEWNS,
+        "net" => libc::CLONE_NEWNET,
+        "pid" => libc::CLONE_NEWPID,
+        "ipc" => libc::CLONE_NEWIPC,
+        "uts" => libc::CLONE_NEWUTS,
+        "cgroup" => libc::CLONE_NEWCGROUP,
+        "time" => 0x80, // CLONE_NEWTIME, which clone3 alone takes
+        _ => panic!("the suite sends the name of a namespace"),
+    }
+}
+
 fn clone(flags: i32) -> Told {
     let arguments = [(flags | libc::SIGCHLD) as usize, 0, 0, 0, 0, 0];
     stay(syscall(libc::SYS_clone, arguments).at("clone")?)
 }
 
-fn clone3_user_namespace() -> Told {
+fn clone3(flag: i32) -> Told {
     // struct clone_args (clone(2)): flags first, exit_signal fifth.
     let mut arguments = [0u64; 8];
-    arguments[0] = libc::CLONE_NEWUSER as u64;
+    arguments[0] = flag as u64;
     arguments[4] = libc::SIGCHLD as u64;
     stay(syscall(libc::SYS_clone3, [arguments.as_ptr() as usize, size_of_val(&arguments), 0, 0, 0, 0]).at("clone3")?)
 }

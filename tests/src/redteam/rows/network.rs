@@ -153,6 +153,12 @@ pub(super) const ROWS: &[Row] = &[
     held("socket-alg", "the kernel's cryptography", "socket:ALG", [SECCOMP, ""]),
     held("socket-xdp", "AF_XDP", "socket:XDP", [SECCOMP, CAPS]),
     held("socket-key", "AF_KEY", "socket:KEY", [SECCOMP, CAPS]).loads_modules(),
+    held(
+        "socket-unix-seqpacket",
+        "Unix sockets of a type that no runtime was seen to need",
+        "socket:UNIX",
+        [SECCOMP, ""],
+    ),
     held("socket-raw6", "a raw IPv6 socket", "socket:RAWv6", [SECCOMP, CAPS]),
     row("socket-every-family", "every family from 3 to 46 but IPv6 and netlink", Judge::Word, [SECCOMP, ""])
         .loads_modules(),

@@ -14,6 +14,7 @@ const CGROUP: &str = "cgroup";
 pub(super) const LEFT_BEHIND: &[&str] = &[
     "/tmp/isb-fill",
     "/dev/shm/isb-inodes",
+    "/dev/shm/isb-watched",
     "/dev/shm/isb-fill",
     "/sys/fs/cgroup/unified/isb-redteam",
     "/sys/fs/cgroup/isb-redteam",
@@ -40,6 +41,19 @@ pub(super) const ROWS: &[Row] = &[
         Judge::Crowd(|crowd| crowd.iter().any(|p| p.descriptors().len() > 256)),
         ["RLIMIT_NOFILE", ""],
     ),
+    row(
+        "inotify-instances",
+        "40 inotify instances, which count for root's; 16 allowed",
+        Judge::Crowd(|crowd| watchers(crowd).count() > 16),
+        ["ceilings of the user namespace", ""],
+    ),
+    row(
+        "inotify-watches",
+        "5000 inotify watches, likewise; 4096 allowed",
+        Judge::Crowd(|crowd| watchers(crowd).map(|path| watches(&path)).sum::<usize>() > 4096),
+        ["ceilings of the user namespace", ""],
+    )
+    .told(Argument::Text("/dev/shm")),
     row(
         "signal-bomb",
         "5000 queued signals",
@@ -69,6 +83,12 @@ pub(super) const ROWS: &[Row] = &[
     .by("inode-flood", Argument::Text("/dev/shm")),
     row("core-dump", "a core file in its folder", Judge::Life(life::core_dump), ["hard RLIMIT_CORE", ""])
         .unless_lacking(no_core_file_in_place),
+    row(
+        "huge-sparse-file",
+        "a file of 64 GiB without a block; the folder's max is 16 MiB",
+        Judge::Life(life::huge_file),
+        ["RLIMIT_FSIZE", ""],
+    ),
     row("output-line", "a line of 3 MiB to the client; 1 allowed", Judge::Life(life::long_line), ["relay", ""]),
     row("output-noise", "lines that are no messages", Judge::Life(life::noise), ["relay", ""]),
     row("stderr-flood", "8 MiB without an end of line on stderr", Judge::Life(life::stderr_flood), ["relay", ""]),
@@ -95,6 +115,21 @@ fn takes_much(crowd: &[Process]) -> bool {
     let begun = std::time::Instant::now();
     std::thread::sleep(std::time::Duration::from_millis(1500));
     (ticks(crowd) - before) as f64 / 100.0 / begun.elapsed().as_secs_f64() > 0.4
+}
+
+/// What the kernel says of each of their inotify instances (proc_pid_fdinfo(5)).
+fn watchers(crowd: &[Process]) -> impl Iterator<Item = PathBuf> {
+    let of_process = |process: &Process| {
+        let held = process.descriptors().into_iter().filter(|(_, text)| text == "anon_inode:inotify");
+        let pid = process.pid;
+        held.map(move |(number, _)| PathBuf::from(format!("/proc/{pid}/fdinfo/{number}"))).collect::<Vec<_>>()
+    };
+    crowd.iter().flat_map(of_process)
+}
+
+fn watches(path: &PathBuf) -> usize {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("inotify wd:")).count()
 }
 
 fn queued(process: &Process) -> u64 {
