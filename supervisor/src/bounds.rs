@@ -82,6 +82,8 @@ pub const APPROVAL_TIMEOUT_SECONDS_MAX: u64 = 3_600;
 pub const APPROVAL_VALID_SECONDS_MAX: u64 = 7 * 86_400;
 /// Largest audit record, bytes. Longer strings inside are cut and marked.
 pub const AUDIT_RECORD_BYTES_MAX: usize = 64 << 10;
+/// No record is shorter, bytes: its name, session, time and two hashes alone are longer. What notes a log accounts for goes by it.
+pub const AUDIT_RECORD_BYTES_MIN: u64 = 128;
 /// Most audit bytes of one session; past it the session ends.
 pub const AUDIT_SESSION_BYTES_MAX: u64 = 1 << 30;
 /// Longest message between our own processes, bytes.

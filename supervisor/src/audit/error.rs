@@ -53,6 +53,12 @@ pub enum AuditError {
         /// The last one that was signed.
         signed: u64,
     },
+    /// More notes were asked for than the log and the time account for.
+    #[error("a note for record {seq} is one more than the log and the time account for")]
+    TooManyNotes {
+        /// The place that was named.
+        seq: u64,
+    },
     /// The host index does not end in a readable line.
     #[error("{path} does not end in a readable line; run `intercept-sandbox audit verify`")]
     IndexDamaged {

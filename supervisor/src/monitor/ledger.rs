@@ -7,12 +7,14 @@ use crate::audit::chain::{Hash, Head};
 use crate::audit::{
     self, Actor, AuditError, Effect, Event, Gap, Journal, Kind, Mark, Opened, Redactor, SessionDirectory, Signer, keys,
 };
+use crate::bounds::{AUDIT_CHECKPOINT_RECORDS, AUDIT_CHECKPOINT_SECONDS, AUDIT_RECORD_BYTES_MIN};
 use crate::clock;
 use crate::fault::Stage;
 use crate::policy::{Durability, Policy};
 use crate::relay::messages::LogPoint;
 use crate::sandbox::Plan;
 use crate::trust::Caller;
+use crate::weaken::in_force;
 
 /// The key directory: root's, never under a flag's control.
 pub const KEYS: &str = "/etc/intercept-sandbox/keys";
@@ -28,6 +30,32 @@ pub struct Ledger {
     mark: Mark,
     /// The last record that a note was asked for. A relay that was taken over must not get notes for a second history.
     signed: u64,
+    notes: Notes,
+}
+
+/// How many notes the relay was given. One that was taken over may ask without end, and each is a line on the log's disk.
+#[derive(Clone, Copy, Debug)]
+struct Notes {
+    given: u64,
+    since_ns: u64,
+}
+
+impl Notes {
+    /// Nobody looks at the clock at the same moment.
+    const AT_ONCE: u64 = 8;
+
+    const fn begin(now_ns: u64) -> Self {
+        Self { given: 0, since_ns: now_ns }
+    }
+
+    /// Counts one more, if a relay that asks as [`Journal::checkpoint_due`] says could have come to it by now, with a segment of
+    /// `log_bytes`.
+    fn take(&mut self, now_ns: u64, log_bytes: u64) -> bool {
+        let by_time = now_ns.saturating_sub(self.since_ns) / (AUDIT_CHECKPOINT_SECONDS * 1_000_000_000);
+        let by_records = log_bytes / (AUDIT_CHECKPOINT_RECORDS * AUDIT_RECORD_BYTES_MIN);
+        self.given += 1;
+        self.given <= Self::AT_ONCE + by_time + by_records
+    }
 }
 
 /// What the relay takes with it.
@@ -59,7 +87,10 @@ impl Ledger {
         journal.hide(plan.secrets.clone());
         let mark = start(&mut journal, plan, (policy, lock), caller, &previous)?;
         Stage::Log.passed_io().map_err(|source| AuditError::File { what: "open", path: KEYS.into(), source })?;
-        Ok((Self { directory, signer: None, durability, mark, signed: 0 }, RelayLog { journal, redactor }))
+        Ok((
+            Self { directory, signer: None, durability, mark, signed: 0, notes: Notes::begin(clock::now().boot_ns) },
+            RelayLog { journal, redactor },
+        ))
     }
 
     /// Bytes that the relay has written so far: that it works, told by the file and not by the relay. A log that cannot be looked
@@ -77,9 +108,12 @@ impl Ledger {
     /// Signs a point of the log that the relay named.
     ///
     /// # Errors
-    /// When the point is not behind the last one, or the note cannot be written: the session has to end.
+    /// When the point is not behind the last one, or is asked for too soon, or the note cannot be written: the session has to end.
     pub fn sign(&mut self, point: LogPoint) -> Result<(), AuditError> {
         self.advance(point)?;
+        if !self.notes.take(clock::now().boot_ns, self.log_bytes()) && in_force("note-pace") {
+            return Err(AuditError::TooManyNotes { seq: point.seq });
+        }
         let signer = signer(&mut self.signer)?;
         self.directory.checkpoint(signer, head(point)).map(drop)
     }
@@ -169,13 +203,21 @@ pub fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::notes::Notes;
+    use crate::audit::notes;
+    use crate::bounds::AUDIT_SESSION_BYTES_MAX;
 
     fn ledger(root: &Path) -> Ledger {
         let opened = SessionDirectory::create(root, &"a".repeat(32), Durability::Write, clock::now()).unwrap();
         let signer = Some(Signer::new("host/test", &[5; 32]).unwrap());
         let mark = opened.journal.mark();
-        Ledger { directory: opened.directory, signer, durability: Durability::Write, mark, signed: 0 }
+        Ledger {
+            directory: opened.directory,
+            signer,
+            durability: Durability::Write,
+            mark,
+            signed: 0,
+            notes: Notes::begin(0),
+        }
     }
 
     const fn point(seq: u64, byte: u8) -> LogPoint {
@@ -184,7 +226,7 @@ mod tests {
 
     fn notes(path: &Path) -> Vec<u64> {
         let text = std::fs::read(path.join("notes")).unwrap();
-        Notes::parse(&text).notes.iter().map(|note| note.head.seq).collect()
+        notes::Notes::parse(&text).notes.iter().map(|note| note.head.seq).collect()
     }
 
     #[test]
@@ -220,6 +262,44 @@ mod tests {
         }
         ledger.sign(point(10, 4)).unwrap();
         assert_eq!(notes(&path), [1, 9, 10]);
+    }
+
+    #[test]
+    fn a_relay_gets_as_many_notes_as_its_log_and_the_time_account_for() {
+        const MINUTE_NS: u64 = AUDIT_CHECKPOINT_SECONDS * 1_000_000_000;
+        let given = |now_ns, log_bytes| {
+            let mut notes = Notes::begin(7);
+            (0..10_000).take_while(|_| notes.take(now_ns, log_bytes)).count() as u64
+        };
+        assert_eq!((given(7, 0), given(7 + MINUTE_NS, 0), given(6 + MINUTE_NS, 0), given(0, 0)), (8, 9, 8, 8));
+        assert_eq!(given(7, 3 * AUDIT_CHECKPOINT_RECORDS * AUDIT_RECORD_BYTES_MIN), 11);
+        assert_eq!(
+            given(7, AUDIT_SESSION_BYTES_MAX),
+            8 + AUDIT_SESSION_BYTES_MAX / 128_000,
+            "a full log: some MiB of notes"
+        );
+        let mut paced = Notes::begin(0);
+        assert!((1..10_000).all(|minute| paced.take(minute * MINUTE_NS, 0)), "one a minute for a week");
+
+        let root = tempfile::tempdir().unwrap();
+        let mut ledger = ledger(root.path());
+        ledger.notes = Notes::begin(clock::now().boot_ns);
+        let path = ledger.directory.path().to_owned();
+        let refused = (1..).find_map(|seq| ledger.sign(point(seq, 1)).err()).unwrap();
+        assert!(matches!(refused, AuditError::TooManyNotes { .. }), "{refused}");
+        assert!(notes(&path).len() < 100, "a flood is not signed");
+    }
+
+    #[test]
+    fn no_record_is_shorter_than_is_reckoned() {
+        let root = tempfile::tempdir().unwrap();
+        let now = crate::clock::Now { boot_ns: 0, ..clock::now() };
+        let opened = SessionDirectory::create(root.path(), &"a".repeat(32), Durability::Write, now).unwrap();
+        let mut journal = opened.journal;
+        let before = opened.directory.segment_bytes().unwrap();
+        let _ = journal.append(now, &Event::new(Kind::AuditGap)).unwrap();
+        let bytes = opened.directory.segment_bytes().unwrap() - before;
+        assert!(bytes >= AUDIT_RECORD_BYTES_MIN, "{bytes}");
     }
 
     #[test]

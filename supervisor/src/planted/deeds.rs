@@ -1,7 +1,7 @@
 //! What arbitrary code in a process of ours would try first. Only in `weaken` builds.
 
 use std::ffi::CString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -84,6 +84,20 @@ const DEEDS: &[(&str, Deed)] = &[
     ("bpf", |_| {
         let map = aya::maps::Array::<_, u32>::create(1, 0);
         map.map(|map| keep(map, "a map made")).map_err(io::Error::other)
+    }),
+    ("grow", |bytes| {
+        let bytes = bytes.parse().map_err(|_| Errno::EINVAL)?;
+        let mut grown = Err(Errno::EBADF.into());
+        for number in 3..64 {
+            let Ok(held) = fds::adopt(number).map(|fd| ManuallyDrop::new(File::from(fd))) else { continue };
+            // Where names may be read, the log and no other file.
+            let other = fs::read_link(format!("/proc/self/fd/{number}"))
+                .is_ok_and(|name| name.extension().is_none_or(|extension| extension != "jsonl"));
+            if held.metadata().is_ok_and(|metadata| metadata.is_file()) && !other && grown.is_err() {
+                grown = held.set_len(bytes).map(|()| "grown".to_owned());
+            }
+        }
+        grown
     }),
     ("dial", |words| {
         let numbers = words.split_once(' ').and_then(|(host, port)| Some((host.parse().ok()?, port.parse().ok()?)));

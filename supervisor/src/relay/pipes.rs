@@ -328,7 +328,8 @@ impl Sink {
         match taken {
             Ok(count) => Ok(count),
             Err(Errno::EAGAIN) => Ok(0),
-            Err(Errno::EPIPE | Errno::ECONNRESET) => {
+            // A file that is as long as the relay may write one takes no more, either.
+            Err(Errno::EPIPE | Errno::ECONNRESET | Errno::EFBIG) => {
                 self.close();
                 Ok(0)
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use caps::Capability;
 use nix::errno::Errno;
 use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Pid, Uid, getppid, setgroups, setresgid, setresuid, setsid};
 
 use super::capabilities::{self, CapabilityError};
@@ -15,7 +15,10 @@ use super::landlock::{LandlockError, Rules};
 use super::rlimits::{self, RlimitError};
 use super::seccomp::{Filter, FilterError};
 use super::{Answer, Layer};
-use crate::bounds::{DIALER_DESCRIPTORS_MAX, EGRESS_DESCRIPTORS_MAX, METER_DESCRIPTORS_MAX, RELAY_DESCRIPTORS_MAX};
+use crate::bounds::{
+    AUDIT_SESSION_BYTES_MAX, DIALER_DESCRIPTORS_MAX, EGRESS_DESCRIPTORS_MAX, METER_DESCRIPTORS_MAX,
+    RELAY_DESCRIPTORS_MAX,
+};
 use crate::sys::prctl::close_range;
 use crate::sys::process::task_count;
 use crate::sys::sigsys;
@@ -92,6 +95,7 @@ pub enum ConfineError {
 /// # Errors
 /// The step that failed.
 pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineError> {
+    bound_files()?;
     service("relay", &Filter::relay(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::relay(limits_dir.to_owned()), terms)
 }
 
@@ -100,6 +104,7 @@ pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineEr
 /// # Errors
 /// The step that failed.
 pub fn relay_without_files(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
+    bound_files()?;
     service("relay", &Filter::relay(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::egress(), terms)
 }
 
@@ -156,6 +161,18 @@ pub fn meter(terms: &Terms<'_>) -> Result<(), ConfineError> {
     rlimits::apply_to_ourselves(METER_DESCRIPTORS_MAX, 0)?;
     become_service(terms, &[Capability::CAP_DAC_READ_SEARCH, Capability::CAP_SYS_PTRACE])?;
     lock(&filter)
+}
+
+/// The relay alone holds files that it may write: none of them grows beyond what a session's log may be. A write beyond is an error
+/// like that of a full disk, and no `SIGXFSZ`: standard error may be a file that somebody else made long.
+fn bound_files() -> Result<(), ConfineError> {
+    let mut beyond = SigSet::empty();
+    beyond.add(Signal::SIGXFSZ);
+    call("sigprocmask", beyond.thread_block())?;
+    if crate::weaken::in_force("confine-file-size") {
+        rlimits::apply_to_files(Some(AUDIT_SESSION_BYTES_MAX))?;
+    }
+    Ok(())
 }
 
 /// Those that need neither root nor a capability, and of files no more than `rules` say.

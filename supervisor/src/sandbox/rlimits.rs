@@ -35,7 +35,7 @@ pub fn apply(plan: &ResourcesPlan) -> Result<(), RlimitError> {
 }
 
 /// Bounds every file that the calling process writes, where every folder that it may write is bounded. A second cord: what
-/// several files hold together is counted (`sandbox/usage`). A write beyond fails with `EFBIG` and raises `SIGXFSZ`.
+/// several files hold together is counted (`sandbox/usage`). Blocks beyond the end of a file are not held (fallocate(2)). A write beyond fails with `EFBIG` and raises `SIGXFSZ`.
 ///
 /// # Errors
 /// When it could not be set.

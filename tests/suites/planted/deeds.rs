@@ -4,9 +4,10 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
-use harness::canary;
 use harness::processes::{self, Process};
 use harness::session::Session;
+use harness::{canary, records};
+use intercept_sandbox::bounds::AUDIT_SESSION_BYTES_MAX;
 
 use crate::ground::{Ground, KEY, PIPE_WORD};
 
@@ -29,7 +30,7 @@ impl Target {
     pub(crate) const fn layers(self) -> &'static str {
         match self {
             Self::Relay => {
-                "confine-relay-seccomp,confine-relay-landlock,confine-identity,confine-capabilities,confine-close-fds"
+                "confine-relay-seccomp,confine-relay-landlock,confine-identity,confine-capabilities,confine-close-fds,confine-file-size"
             }
             Self::Egress => {
                 "confine-egress-seccomp,confine-egress-landlock,confine-identity,confine-capabilities,confine-close-fds"
@@ -68,6 +69,8 @@ pub(crate) enum Judge {
     OtherNetwork,
     /// A BPF map that it did not hold before.
     Map,
+    /// A log longer than that of any session may be.
+    Overlong,
 }
 
 /// One attempt.
@@ -116,6 +119,11 @@ pub(crate) fn deeds(target: Target, ground: &Ground) -> Vec<Deed> {
         deed("connect to a host", "connect", "203.0.113.9:443", Judge::Hit("tcp 203.0.113.9:443")),
         deed("send a datagram", "send", "8.8.8.8:53", Judge::Hit("udp 8.8.8.8:53")),
     ];
+    if target == Target::Relay {
+        // An intruder's log could fill the disk of all logs.
+        let beyond = (AUDIT_SESSION_BYTES_MAX + 4096).to_string();
+        all.push(deed("let a log grow without end", "grow", &beyond, Judge::Overlong));
+    }
     if target == Target::Egress {
         all.push(deed("speak to the client", "client", PIPE_WORD, Judge::Client(PIPE_WORD)));
     }
@@ -187,6 +195,10 @@ impl Judge {
                 process.namespace("net").is_some_and(|net| own.to_string_lossy() != net)
             }
             Self::Map => maps(process) > maps_before,
+            Self::Overlong => {
+                let long = |log: &PathBuf| log.metadata().is_ok_and(|log| log.len() > AUDIT_SESSION_BYTES_MAX);
+                records::segments(records::DEFAULT_DIRECTORY).iter().any(long)
+            }
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::table::{Action, Clause, Condition, EPERM, Rule, always};
+use super::table::{Action, Clause, Condition, EPERM, HIGH_HALF, Rule, always};
 use crate::sys::listener::ASK_LISTENER;
 use crate::sys::seccomp::Instruction;
 
@@ -155,14 +155,15 @@ fn body(rule: &Rule, own: u32, code: &mut Vec<Instruction>) {
     code.push(step(RETURN, rule.last.value()));
 }
 
-/// Loads the low half of the argument, masks and compares it. The jumps are filled in by the caller.
+/// Loads a half of the argument, masks and compares it. The jumps are filled in by the caller.
 ///
-/// The low half is enough: every argument that a rule looks at is an `int`, an `unsigned int` or a `umode_t` for the
+/// The low half is enough where no rule asks for the high one: such an argument is an `int`, an `unsigned int` or a `umode_t` for the
 /// kernel, or clone's flags, of which it takes `lower_32_bits`. Comparing all 64 bits would be the hole: a program could
 /// set a high bit that the kernel then ignores.
 fn test(condition: &Condition, own: u32) -> [Instruction; 3] {
+    let arg = condition.arg;
     [
-        step(LOAD_WORD, ARGS_OFFSET + 8 * u32::from(condition.arg)),
+        step(LOAD_WORD, ARGS_OFFSET + 8 * u32::from(arg % HIGH_HALF) + 4 * u32::from(arg / HIGH_HALF)),
         step(AND, condition.mask),
         branch(JUMP_EQUAL, condition.value.of(own), 0, 0),
     ]

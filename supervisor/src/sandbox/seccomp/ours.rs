@@ -3,9 +3,10 @@
 //! A violation here is a bug or an intruder, so the process dies (and with it the session) instead of going on with an
 //! error that nobody expected.
 
+use crate::bounds::AUDIT_SESSION_BYTES_MAX;
 use crate::sys::kcmp::KCMP_FILES;
 
-use super::table::{Action, Clause, Group, allowed, any_of, calls, is, is_own_pid, masked, ruled, when};
+use super::table::{Action, Clause, Group, HIGH_HALF, allowed, any_of, calls, is, is_own_pid, masked, ruled, when};
 
 /// Which of our processes a filter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,10 @@ impl Who {
 const TYPE: u32 = !((libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32);
 const STREAM: u32 = libc::SOCK_STREAM as u32;
 const DGRAM: u32 = libc::SOCK_DGRAM as u32;
+/// Where the relay may allocate blocks of its log from: all ones, and not less than the log may hold.
+const ALLOCATED_FROM_MAX: u32 = (AUDIT_SESSION_BYTES_MAX as u32).next_power_of_two() * 2 - 1;
+/// How many of them at once: all ones, and far more than one append of records, its reserve and a chunk.
+const ALLOCATED_BYTES_MAX: u32 = (1 << 28) - 1;
 const BAD_SEND: u32 = (libc::MSG_FASTOPEN | libc::MSG_OOB) as u32;
 
 /// What happens to a call that one of our own processes must not make.
@@ -219,7 +224,23 @@ const RELAY: &[Group] = &[
         VIOLATION,
         "root's commands on the control socket, the one listener that it holds",
     ),
-    allowed(calls![SYS_fdatasync, SYS_fsync, SYS_fallocate, SYS_ftruncate], "the audit segment, on disk before effect"),
+    allowed(calls![SYS_fdatasync, SYS_fsync, SYS_ftruncate], "the audit segment, on disk before effect"),
+    // RLIMIT_FSIZE does not hold what is allocated beyond the end of a file.
+    ruled(
+        calls![SYS_fallocate],
+        &[when(
+            &[
+                is(1, libc::FALLOC_FL_KEEP_SIZE as u32),
+                is(2 + HIGH_HALF, 0),
+                masked(2, !ALLOCATED_FROM_MAX, 0),
+                is(3 + HIGH_HALF, 0),
+                masked(3, !ALLOCATED_BYTES_MAX, 0),
+            ],
+            Action::Allow,
+        )],
+        VIOLATION,
+        "the audit segment's blocks ahead of its end, as far as a session's log may grow",
+    ),
     allowed(
         calls![
             SYS_openat,

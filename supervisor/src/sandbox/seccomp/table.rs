@@ -45,9 +45,9 @@ impl Value {
 /// A comparison of one argument: `(arg & mask) == value`, or its opposite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Which argument, from 0.
+    /// Which argument, from 0; [`HIGH_HALF`] more for its high half.
     pub arg: u8,
-    /// Bits that count, of the low 32.
+    /// Bits that count, of the half's 32.
     pub mask: u32,
     /// What they must be.
     pub value: Value,
@@ -127,6 +127,9 @@ pub(super) const fn ruled(
 pub(super) const fn always(last: Action) -> Rule {
     Rule { clauses: &[], last }
 }
+
+/// Added to an argument's number: its high half is meant, where the kernel takes all 64 bits.
+pub(super) const HIGH_HALF: u8 = 8;
 
 /// `arg == value`.
 pub(super) const fn is(arg: u8, value: u32) -> Condition {

@@ -34,8 +34,9 @@ fn interpret(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) ->
     let load = |offset: u32| match offset {
         0 => number,
         4 => arch,
-        16.. if (offset - 16).is_multiple_of(8) => {
-            u32::try_from(args[(offset as usize - 16) / 8] & 0xffff_ffff).unwrap()
+        16.. if (offset - 16).is_multiple_of(4) => {
+            let half = args[(offset as usize - 16) / 8] >> (8 * ((offset - 16) % 8));
+            u32::try_from(half & 0xffff_ffff).unwrap()
         }
         _ => panic!("load of offset {offset}"),
     };
@@ -72,8 +73,9 @@ fn says(number: libc::c_long, args: [u64; 6], expected: Action) {
 fn evaluate(rules: &BTreeMap<u32, Rule>, otherwise: Action, own: u32, number: u32, args: [u64; 6]) -> Action {
     let Some(rule) = rules.get(&number) else { return otherwise };
     let holds = |condition: &table::Condition| {
-        let low = (args[usize::from(condition.arg)] & 0xffff_ffff) as u32;
-        ((low & condition.mask) == condition.value.of(own)) == condition.equal
+        let (arg, high) = (condition.arg % table::HIGH_HALF, condition.arg >= table::HIGH_HALF);
+        let half = (args[usize::from(arg)].rotate_left(if high { 32 } else { 0 }) & 0xffff_ffff) as u32;
+        ((half & condition.mask) == condition.value.of(own)) == condition.equal
     };
     rule.clauses.iter().find(|clause| clause.when.iter().all(holds)).map_or(rule.last, |clause| clause.then)
 }

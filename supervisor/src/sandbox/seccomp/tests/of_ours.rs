@@ -92,6 +92,30 @@ fn relay_accepts_in_one_way_and_opens_no_socket() {
 }
 
 #[test]
+fn relay_allocates_blocks_for_its_log_and_no_more() {
+    let keep = libc::FALLOC_FL_KEEP_SIZE as u64;
+    let allocate = |mode: u64, from: u64, bytes: u64| {
+        ours_says(Filter::relay, 1, libc::SYS_fallocate, [3, mode, from, bytes, 0, 0])
+    };
+    let full = crate::bounds::AUDIT_SESSION_BYTES_MAX;
+    for (from, bytes) in [(0, 1), (0, 320 << 10), (full, 320 << 10), (full - 1, 64 << 20)] {
+        assert_eq!(allocate(keep, from, bytes), Action::Allow.value(), "{bytes} from {from}");
+    }
+    for (mode, from, bytes) in [
+        (0, 0, 1),
+        (keep | libc::FALLOC_FL_PUNCH_HOLE as u64, 0, 1),
+        (keep, 2 * full, 1),
+        (keep, 1 << 32, 1),
+        (keep, 1 << 63, 1),
+        (keep, 0, 1 << 28),
+        (keep, 0, 1 << 32),
+        (keep, 0, u64::MAX),
+    ] {
+        assert_eq!(allocate(mode, from, bytes), ours::VIOLATION.value(), "{mode}: {bytes} from {from}");
+    }
+}
+
+#[test]
 fn relay_makes_sealable_memory_and_no_other() {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     let memfd = |flags: u32| ours_says(Filter::relay, 1, libc::SYS_memfd_create, [1, u64::from(flags), 0, 0, 0, 0]);
