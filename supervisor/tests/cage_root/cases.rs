@@ -315,8 +315,7 @@ fn commands_that_cannot_start() {
     let shown = ["--read", path];
     for (name, options, code, says) in [
         ("absent", &shown[..], 127, "No such file"),
-        // Nothing is said of what the host has there; `run` says before it what the view lacks.
-        ("plain", &[][..], 127, "No such file"),
+        ("plain", &[][..], 127, "No such file"), // what stands on the host is not told here
         ("plain", &shown[..], 126, "Permission denied"),
         ("script", &shown[..], 126, "filesystem.read: [/opt/absent/python3]"),
         ("noise", &shown[..], 126, "Exec format error"),

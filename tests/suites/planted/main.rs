@@ -124,8 +124,9 @@ fn a_relay_whose_sockets_another_process_keeps_dies_like_any_other() {
         let session = ground.session(arena, None);
         let (relay, crowd) = (session.of_ours("isb-relay"), session.processes());
         let mut holder = Command::new(paths::helper("sockets_of"));
-        let mut holder = holder.arg(relay.pid.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let holder = holder.as_mut().expect("it was built");
+        holder.arg(relay.pid.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        #[expect(clippy::disallowed_methods, reason = "the harness is not the supervisor: it starts helpers")]
+        let mut holder = holder.spawn().expect("it was built");
         let mut told = String::new();
         BufReader::new(holder.stdout.take().expect("a pipe")).read_line(&mut told).expect("a pipe can be read");
         assert!(told.starts_with("held ") && told != "held 0\n", "{told}");
