@@ -114,8 +114,9 @@ fn arguments(kernel: &Kernel, initrd: &Path, disk: &Path, console: &Path, kvm: b
     words.extend([format!("file:{}", console.display()), "-serial".into(), "stdio".into()]);
     words.extend(["-kernel".into(), kernel.image.display().to_string()]);
     words.extend(["-initrd".into(), initrd.display().to_string()]);
-    // Debian's own list of security modules has bpf and landlock in it. An oops is a failure like a panic.
-    words.extend(["-append".into(), "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic".into()]);
+    // Debian's own list of security modules has bpf and landlock in it. An oops is a failure like a panic. Debian's kernels have the
+    // x32 entry, switched off: on, a filter that forgot it would show.
+    words.extend(["-append".into(), "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic syscall.x32=y".into()]);
     words.extend(["-drive".into(), format!("file={},if=virtio,format=raw,cache=unsafe", disk.display())]);
     for (tag, path) in [("usr", Path::new("/usr")), ("etc", Path::new("/etc")), ("workspace", &workspace)] {
         let share = format!("local,id={tag},path={},security_model=none,readonly=on,multidevs=remap", path.display());
