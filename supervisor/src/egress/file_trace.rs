@@ -18,12 +18,13 @@ use crate::weaken;
 /// The compiled programs, apart from the others: only a kernel that calls them pays for parsing them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf-probes/prebuilt/files.o");
 
-/// Attaches the program for the cgroup v2 directory `cgroup`, in the narrower reach if that can be had. Asked of a kernel that calls BPF
-/// programs as a security module ([`super::lsm::uncalled`]).
+/// Attaches the program for the cgroup v2 directory `cgroup`, in the narrower reach if that can be had; not where the kernel does not call it
+/// ([`super::lsm::uncalled`]).
 #[must_use]
-pub fn arm(maps: &Maps<'_>, cgroup: BorrowedFd<'_>) -> Extra<OwnedFd> {
-    if !weaken::in_force("fs-trace") {
-        return Extra::Absent("a test took it away".to_owned());
+pub fn arm(maps: &Maps<'_>, cgroup: BorrowedFd<'_>, uncalled: Option<&str>) -> Extra<OwnedFd> {
+    let taken = (!weaken::in_force("fs-trace")).then_some("a test took it away");
+    if let Some(reason) = taken.or(uncalled) {
+        return Extra::Absent(reason.to_owned());
     }
     let attach = |programs: Programs<'_>| Reach::narrowest(|reach| programs.attach(reach, cgroup));
     Extra::of(Programs::prepare(maps, cgroup).and_then(attach))

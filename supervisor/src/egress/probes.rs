@@ -191,9 +191,10 @@ impl Loaded {
     ) -> Result<Probes, ProbeError> {
         let maps = self.shared_maps()?;
         let uncalled = if self.lsm { lsm::uncalled() } else { Some("not tried".to_owned()) };
-        let (lsm, files) = match uncalled {
-            None => (lsm::arm(&maps, cgroup, programs), file_trace::arm(&maps, cgroup)),
-            Some(reason) => (Extra::Absent(reason.clone()), Extra::Absent(reason)),
+        let files = file_trace::arm(&maps, cgroup, uncalled.as_deref());
+        let lsm = match uncalled {
+            None => lsm::arm(&maps, cgroup, programs),
+            Some(reason) => Extra::Absent(reason),
         };
         let execs = self.execs.attach(cgroup);
         let mut links = attach_to_cgroup(&mut self.ebpf, cgroup)?;
