@@ -1,4 +1,4 @@
-//! Every bound of the program, with its reason. A bound that is not here does not exist; a test goes one over each.
+//! The bounds of the program, each with its reason; a test goes one over each.
 
 mod wire;
 
