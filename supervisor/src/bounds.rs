@@ -103,7 +103,8 @@ pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
 /// What the kernel may hold of one connection between the server and the gateway, each way, bytes; it takes twice as much with what it
 /// needs itself (socket(7)). Unset it grows to megabytes, and none of it is charged to the server.
 pub const GATEWAY_SOCKET_BYTES: usize = 128 << 10;
-/// Likewise of one connection to a host, of what it sends: its window, so at 100 ms some 5 MB a second.
+/// Likewise of one connection to a host, of what it sends: its window, so at 100 ms some 5 MB a second, or 2 where `net.core.rmem_max` is
+/// the 208 KiB of kernels before 6.16, for no more is given.
 pub const UPSTREAM_RECEIVED_BYTES: u32 = 512 << 10;
 /// Likewise of what is sent to it.
 pub const UPSTREAM_SENT_BYTES: u32 = 256 << 10;

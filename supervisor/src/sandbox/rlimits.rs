@@ -18,7 +18,7 @@ pub struct RlimitError {
 }
 
 /// What a caller could end us by, and how much of it we take. What is not here does nothing to a process of ours.
-const OURS: [(Resource, rlim_t); 10] = [
+const OURS: [(Resource, rlim_t); 11] = [
     (Resource::RLIMIT_AS, RLIM_INFINITY),
     (Resource::RLIMIT_CPU, RLIM_INFINITY),
     (Resource::RLIMIT_DATA, RLIM_INFINITY),
@@ -29,6 +29,7 @@ const OURS: [(Resource, rlim_t); 10] = [
     (Resource::RLIMIT_NPROC, RLIM_INFINITY),
     (Resource::RLIMIT_RTTIME, RLIM_INFINITY),
     (Resource::RLIMIT_SIGPENDING, RLIM_INFINITY),
+    (Resource::RLIMIT_STACK, 8 << 20),
 ];
 
 /// The limits that our caller had, for the server: it gets no more than he had himself.

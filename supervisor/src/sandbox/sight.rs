@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 
 use super::plan::FilesystemPlan;
 use super::resolve::{MINIMAL_VIEW, in_view};
-use super::rootfs::{open_plain, through};
+use super::rootfs::{SETTINGS, open_plain, through};
 use crate::trust::{Caller, components};
 
 /// Most symbolic links followed on the way to one file; the kernel's own limit (path_resolution(7)).
@@ -153,10 +153,12 @@ fn step(parent: Option<&OwnedFd>, here: &Path, filesystem: &FilesystemPlan) -> O
     if filesystem.read.iter().any(|shown| shown == here) {
         return open_plain(here).ok().map(Some);
     }
-    if MINIMAL_VIEW.iter().any(|shown| Path::new(shown) == here) {
+    if MINIMAL_VIEW.iter().chain(&SETTINGS).any(|shown| Path::new(shown) == here) {
         return open_path(here).ok().map(Some);
     }
-    let found = parent.filter(|_| in_view(here, filesystem)).and_then(|parent| {
+    // Debian's links to programs lead through /etc/alternatives.
+    let is_shown = in_view(here, filesystem) || SETTINGS.iter().any(|shown| here.starts_with(shown));
+    let found = parent.filter(|_| is_shown).and_then(|parent| {
         let folder = File::from(parent.try_clone().ok()?).metadata().ok()?;
         let owner = owner(here.parent()?, filesystem);
         let name = here.file_name().filter(|_| folder.is_dir() && may(&folder, owner, SEARCH_OR_EXECUTE))?;
@@ -165,7 +167,8 @@ fn step(parent: Option<&OwnedFd>, here: &Path, filesystem: &FilesystemPlan) -> O
     });
     let leads_on = |shown: &Path| shown.starts_with(here);
     let above = filesystem.read.iter().any(|shown| leads_on(shown))
-        || filesystem.write.iter().any(|folder| leads_on(&folder.inside));
+        || filesystem.write.iter().any(|folder| leads_on(&folder.inside))
+        || SETTINGS.iter().any(|shown| leads_on(Path::new(shown)));
     if found.is_some() || above { Some(found) } else { None }
 }
 
@@ -273,6 +276,9 @@ mod tests {
             assert_eq!((seen.real.clone(), seen.is_program()), (host.root.join("view/tool"), true), "{name}");
             assert_eq!(seen.head(5).unwrap().unwrap(), b"#!/bi", "{name}");
         }
+        let awk = Sight::Server.look(Path::new("/usr/bin/awk"), &FilesystemPlan::default()).unwrap();
+        assert_eq!(awk.real, fs::canonicalize("/usr/bin/awk").unwrap(), "through /etc/alternatives");
+        assert!(Sight::Server.look(Path::new("/etc"), &FilesystemPlan::default()).is_err(), "only there to lead on");
         let shell = Sight::Server.look(Path::new("/bin/sh"), &FilesystemPlan::default()).unwrap();
         assert_eq!((shell.real.clone(), shell.is_program()), (fs::canonicalize("/bin/sh").unwrap(), true));
     }
