@@ -57,7 +57,7 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     if request.dry_run {
         return Ok(Outcome::Planned(Box::new(plan)));
     }
-    stdio::never_wait_for_a_reader()?; // what we say is never worth a wait
+    stdio::never_wait_for_a_reader(&request.caller)?; // what we say is never worth a wait
     if plan.observe {
         tracing::warn!(
             "--observe: NO tool rule of {} is enforced; what it refuses is recorded and let through",

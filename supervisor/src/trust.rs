@@ -13,12 +13,29 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statfs::{
+    BPF_FS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, FsType, PROC_SUPER_MAGIC, SECURITYFS_MAGIC,
+    TRACEFS_MAGIC, fstatfs,
+};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::bounds::POLICY_BYTES_MAX;
 
 /// Most symbolic links followed on the way to one file; the kernel's own limit (path_resolution(7)).
 const LINKS_MAX: usize = 40;
+
+/// File systems whose files are the kernel's words (magic.h). What else it keeps in memory, tmpfs and ramfs, holds files as a disk does.
+const MADE: [FsType; 9] = [
+    PROC_SUPER_MAGIC,
+    FsType(0x6265_6572), // sysfs
+    CGROUP_SUPER_MAGIC,
+    CGROUP2_SUPER_MAGIC,
+    DEBUGFS_MAGIC,
+    TRACEFS_MAGIC,
+    SECURITYFS_MAGIC,
+    BPF_FS_MAGIC,
+    FsType(0x6265_6570), // configfs
+];
 
 /// Why a file is not root's.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +75,14 @@ pub enum TrustError {
     /// On a mount that a user could have made.
     #[error("{path} stands on a nosuid mount, whose owners a user can choose; put it on the system's own file system")]
     Mount {
+        /// The file.
+        path: PathBuf,
+    },
+    /// On a file system whose files the kernel writes.
+    #[error(
+        "{path} is a file of the kernel's, and users choose what stands in some of these; put the policy on a disk"
+    )]
+    Made {
         /// The file.
         path: PathBuf,
     },
@@ -104,6 +129,7 @@ pub fn read_file(path: &Path, caller: &Caller, bytes_max: u64) -> Result<Trusted
     let (file, path) = open_trusted(path)?;
     if !caller.is_real_root() && crate::weaken::in_force("policy-trust") {
         refuse_user_mount(&file, &path)?;
+        refuse_made(&file, &path)?;
     }
     let mut bytes = Vec::new();
     File::from(file)
@@ -135,6 +161,16 @@ fn refuse_user_mount(file: &OwnedFd, path: &Path) -> Result<(), TrustError> {
     let mount = fstatvfs(file).map_err(|errno| io(path, errno))?;
     if mount.flags().contains(FsFlags::ST_NOSUID) {
         return Err(TrustError::Mount { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Root owns what the kernel makes up, and a user may choose its text: the name of a program that he starts with root's rights
+/// stands in /proc/PID/comm, which is root's then, and is a policy if he calls it `default: allow`.
+fn refuse_made(file: &OwnedFd, path: &Path) -> Result<(), TrustError> {
+    let kind = fstatfs(file).map_err(|errno| io(path, errno))?.filesystem_type();
+    if MADE.contains(&kind) && crate::weaken::in_force("policy-made") {
+        return Err(TrustError::Made { path: path.to_owned() });
     }
     Ok(())
 }

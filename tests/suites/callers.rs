@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::arena::{self, Arena, ROOT};
@@ -258,5 +258,89 @@ fn who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours() {
         assert!(ended.took < wait::on_this_machine(Duration::from_secs(3)), "took {:?}: {}", ended.took, ended.stderr);
         assert_all_end(&crowd, "a frozen caller");
         assert_log_is_whole(&["signal"]);
+    });
+}
+
+/// A verify that stands still keeps the lock of the index, which every start of the host waits for.
+#[test]
+fn what_takes_a_lock_of_the_host_does_not_stand_in_its_callers_cgroup() {
+    arena::run(|arena| {
+        assert_eq!(begun(echo(arena)).finish().code, 0, "an index is there");
+        let delegated = Delegated::make();
+        let held = hold_the_index();
+        let mut verify = run::as_real_root(harness::paths::supervisor());
+        verify.args(["audit", "verify"]);
+        let mut command = after(&delegated.enter(), &arena.folder("callers"), &verify);
+        command.env("SUDO_UID", "65534").stdout(Stdio::null());
+        let mut child = command.spawn().expect("it can be started");
+        let entered = wait::becomes_true(GONE_LIMIT, || {
+            fs::read_link(format!("/proc/{}/exe", child.id())).is_ok_and(|exe| exe == harness::paths::supervisor())
+        });
+        assert!(entered, "it has come to be ours");
+        assert!(wait::becomes_true(GONE_LIMIT, || delegated.members().is_empty()), "{}", delegated.members());
+        assert!(child.try_wait().expect("own child").is_none(), "it waits for the lock");
+        drop(held);
+        assert!(child.wait().expect("own child").success());
+    });
+}
+
+/// Whoever starts us says how much too late the kernel may wake us, over execve(2) and sudo: a wall time that comes in thirty years.
+#[test]
+fn a_caller_does_not_put_off_our_clocks() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        let policy = format!("{}  resources: {{wall: 2s}}\n", policies::plain(&["echo"], &format!("{ROOT}/bin")));
+        let command = Run::new(arena, &policy).command([program]).to_command();
+        let centuries = "echo 1000000000000000000 > /proc/$$/timerslack_ns";
+        let session = begun(after(centuries, &arena.folder("callers"), &command));
+        for process in session.processes() {
+            // Who cannot be asked is gone already.
+            let slack = fs::read_to_string(format!("/proc/{}/timerslack_ns", process.pid)).unwrap_or_default();
+            assert!(["50000\n", ""].contains(&slack.as_str()), "{process:?}: {slack}");
+        }
+        assert_eq!(session.ended().code, 124);
+        assert_log_is_whole(&["wall_time"]);
+    });
+}
+
+/// What a caller behind sudo, or real root, meets who gives a run this kind of stderr.
+fn unread(arena: &Arena, kind: &str, behind_sudo: bool) -> Value {
+    let policy = format!("{}  resources: {{wall: 5s}}\n", policies::plain(&["echo"], &format!("{ROOT}/bin")));
+    let file = arena.file("unread.yaml", policy);
+    let program = arena.program("echo_server");
+    let command = Run::with_file(&file).command([program]).to_command();
+    let patience = wait::on_this_machine(Duration::from_secs(30)).as_secs().to_string();
+    let script = arena.file("unread.py", include_str!("callers/unread.py"));
+    let mut caller = run::as_real_root("python3".into());
+    caller.arg(script).arg(kind).arg(file).arg(patience).arg(command.get_program()).args(command.get_args());
+    if behind_sudo {
+        caller.env("SUDO_UID", "65534");
+    }
+    let output = caller.output().expect("python3 can be started");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", run::said(&output)))
+}
+
+/// Its keeper lets nobody open the terminal again, and lets it take nothing later on; an eventfd is full after a few words.
+#[test]
+fn a_stderr_that_its_keeper_can_keep_waiting_is_refused_behind_sudo() {
+    arena::run(|arena| {
+        for kind in ["locked terminal", "eventfd"] {
+            assert_eq!(unread(arena, kind, true)["code"], 125, "{kind}");
+        }
+        assert!(records::of_type(records::DEFAULT_DIRECTORY, "session.start").is_empty());
+        assert_eq!(unread(arena, "terminal", true)["code"], 0);
+        assert_eq!(unread(arena, "locked terminal", false)["code"], 0, "root holds up nobody but himself");
+    });
+}
+
+#[test]
+fn a_full_socket_for_stderr_does_not_keep_the_wall_time_from_coming() {
+    arena::run(|arena| {
+        assert_eq!(unread(arena, "socket", true)["code"], 124);
+        assert!(
+            !records::of_type(records::DEFAULT_DIRECTORY, "policy.reject").is_empty(),
+            "there was something to say"
+        );
+        assert_log_is_whole(&["wall_time"]);
     });
 }

@@ -249,3 +249,21 @@ fn check_says_what_is_wrong_and_where() {
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     });
 }
+
+/// Root owns /proc/PID/comm of a program that runs with root's rights, and whoever started it chose its name.
+#[test]
+fn a_policy_that_is_the_name_of_a_program_is_refused() {
+    arena::run(|arena| {
+        let named = arena.folder("named").join("default: allow");
+        fs::copy("/bin/sleep", &named).expect("a program");
+        let mut program = Command::new(&named).arg("1000").spawn().expect("it can be started");
+        let comm = format!("/proc/{}/comm", program.id());
+        assert_eq!(fs::read_to_string(&comm).expect("it runs"), "default: allow\n");
+        let server = arena.program("echo_server");
+        let ended = Run::with_file(&comm).command([&server]).env("SUDO_UID", "65534").start().finish();
+        program.kill().and_then(|()| program.wait()).expect("own child");
+        assert_eq!(ended.code, 125, "{}", ended.stderr);
+        let why = ["is a file of the kernel's", "stands on a nosuid mount"];
+        assert!(why.iter().any(|why| ended.stderr.contains(why)), "{}", ended.stderr);
+    });
+}

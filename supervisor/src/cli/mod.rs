@@ -15,9 +15,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::prctl::set_timerslack;
 
-use crate::sandbox::rlimits;
+use crate::sandbox::{cgroup, rlimits};
 use crate::sys::process::refuse_stops;
+use crate::trust::Caller;
 
 /// Exit code of every command but `run` for a wrong command line.
 const EXIT_USAGE: u8 = 2;
@@ -60,6 +62,22 @@ enum Command {
     Version,
 }
 
+impl Command {
+    /// Behind sudo, for what takes locks that sessions wait for: the owner of the cgroup in which we were called could stop us with one.
+    /// `run` does it itself, once it knows that it will start something.
+    fn leave_the_callers_cgroup(&self) -> Result<(), cgroup::CgroupError> {
+        match self {
+            Self::Approvals(_) | Self::Pins(_) | Self::Status(_) | Self::Audit(_) | Self::Reload(_) => {}
+            Self::Policy(_) | Self::Run(_) | Self::Doctor(_) | Self::Version => return Ok(()),
+        }
+        let caller = Caller::discover(&std::env::vars_os().collect::<Vec<_>>());
+        if caller.uid != 0 || caller.is_real_root() || !crate::weaken::in_force("callers-cgroup") {
+            return Ok(());
+        }
+        cgroup::leave_the_callers()
+    }
+}
+
 /// [`Cli`] with `run` alone. Every launch waits for its parser, and that of all commands takes longer to build than a policy to read.
 #[derive(Debug, Parser)]
 #[command(name = "intercept-sandbox")]
@@ -87,6 +105,10 @@ pub fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => return usage(&error, is_run),
     };
+    if let Err(error) = command.leave_the_callers_cgroup() {
+        tracing::error!("the caller's cgroup cannot be left: {error}");
+        return ExitCode::from(EXIT_USAGE);
+    }
     match command {
         Command::Run(arguments) => run::run(arguments),
         Command::Policy(command) => policy::run(command),
@@ -104,9 +126,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Before anything else: whoever called us from a terminal cannot stop us at an open lock, nor have a core file of what root has read.
+/// How much later than asked a clock of ours may ring, nanoseconds: what a program has by itself (PR_SET_TIMERSLACK, prctl(2)). A caller
+/// can leave us any, up to centuries, and no wall time, no grace and no timeout would ever come.
+const TIMER_SLACK_NS: u64 = 50_000;
+
+/// Before anything else: whoever called us from a terminal cannot stop us at an open lock, nor have a core file of what root has read,
+/// nor put off our clocks.
 fn take_leave_of_the_terminal() -> Result<(), Box<dyn std::error::Error>> {
     refuse_stops()?;
+    if crate::weaken::in_force("callers-slack") {
+        set_timerslack(TIMER_SLACK_NS).map_err(std::io::Error::from)?;
+    }
     if crate::weaken::in_force("callers-core") {
         rlimits::refuse_cores()?;
     }

@@ -213,10 +213,10 @@ impl Reloader {
             }
             Read::Refused(refused) if !answers && self.refused.as_ref() == Some(&refused) => {}
             Read::Refused(refused) => {
-                tracing::warn!("the changed policy is not taken, the old one stays in force: {}", refused.told);
                 let text = sealed::seal(refused.reason.as_bytes())?;
                 let attached = Attached { bytes: refused.reason.len() as u64, sha256: refused.sha256 };
                 ToRelay::Rejected(refused.why, attached).send_with(control, text.as_fd())?;
+                tracing::warn!("the changed policy is not taken, the old one stays in force: {}", refused.told);
                 self.handed = Some(Handed::Rejection { refused, answers });
             }
         }

@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, sendmsg};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{SFlag, fstat, major, minor};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 use nix::sys::uio::writev;
 use nix::unistd::read;
 
@@ -140,8 +141,19 @@ pub enum Output {
     OpenedAgain(OwnedFd),
     /// A socket.
     Socket,
-    /// A file; or a terminal that cannot be opened again, as /dev/tty of a process that has none.
+    /// A file, or one of the devices that take everything at once.
     AsItIs,
+    /// Whoever gave it to us may be able to keep a write(2) of ours waiting, and O_NONBLOCK is his as well: a terminal that cannot be
+    /// opened again (its keeper can lock it for that long, TIOCSPTLCK of ioctl_tty(2)), a file of FUSE, an eventfd, another device.
+    MayWait,
+}
+
+/// Major number of the memory devices, and the minor ones of null, zero and full (Documentation/admin-guide/devices.txt).
+const MEMORY_DEVICES: (u64, [u64; 3]) = (1, [3, 5, 7]);
+
+fn takes_all(device: u64) -> bool {
+    let (of, taking) = MEMORY_DEVICES;
+    major(device) == of && taking.contains(&minor(device))
 }
 
 /// Examines an output stream of the caller's. Root only: called by the monitor before it forks.
@@ -161,15 +173,18 @@ pub fn output(fd: BorrowedFd<'_>) -> io::Result<Output> {
             .open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
             .map(OwnedFd::from)
     };
-    Ok(match SFlag::from_bits_truncate(fstat(fd)?.st_mode & SFlag::S_IFMT.bits()) {
+    let stat = fstat(fd)?;
+    Ok(match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFSOCK => Output::Socket,
         SFlag::S_IFIFO => Output::OpenedAgain(again()?),
         // A terminal that was hung up is another's now, and its name leads to him: asked when it is open, so that there is no between.
         SFlag::S_IFCHR if fd.is_terminal() => match again() {
             Ok(again) if fd.is_terminal() => Output::OpenedAgain(again),
-            Ok(_) | Err(_) => Output::AsItIs,
+            Ok(_) | Err(_) => Output::MayWait,
         },
-        _ => Output::AsItIs,
+        SFlag::S_IFREG if fstatfs(fd)?.filesystem_type() != FUSE_SUPER_MAGIC => Output::AsItIs,
+        SFlag::S_IFCHR if takes_all(stat.st_rdev) => Output::AsItIs,
+        _ => Output::MayWait,
     })
 }
 
@@ -182,7 +197,7 @@ impl Sink {
         let (fd, kind) = match output(fd.as_fd())? {
             Output::Socket => (fd, SinkKind::Socket),
             Output::OpenedAgain(again) => (again, SinkKind::NonBlocking),
-            Output::AsItIs => (fd, SinkKind::Blocking),
+            Output::AsItIs | Output::MayWait => (fd, SinkKind::Blocking),
         };
         Ok(Self { fd: Some(fd), kind, waiting: VecDeque::new(), waiting_bytes: 0 })
     }

@@ -12,7 +12,12 @@ use crate::bounds::{SERVER_PIPE_BYTES, STDERR_SOCKET_WAIT_MS};
 use crate::relay::Pipes;
 use crate::relay::pipes::{Output, Sink, Source, client_streams, output};
 use crate::sandbox::launch::LaunchIo;
+use crate::trust::Caller;
 use crate::weaken;
+
+/// What a caller is told whose stderr could hold us up.
+const REFUSED: &str = "standard error is no file, pipe or socket, and no terminal that can be opened again: \
+                       whoever holds it could keep the session's clocks standing; send it to a file or a pipe";
 
 /// Both sides of a session's streams.
 #[derive(Debug)]
@@ -33,14 +38,16 @@ pub(super) struct ServerStdio {
 
 /// Makes our own standard error one that never waits for its reader, here and in every process that is forked from now on: a
 /// client that does not read it could otherwise stop us in the middle of an act. A pipe or terminal is opened again, so that
-/// O_NONBLOCK stays ours; a socket, which cannot be, gives up after [`STDERR_SOCKET_WAIT_MS`]; a file stays as it is.
+/// O_NONBLOCK stays ours; a socket, which cannot be, gives up after [`STDERR_SOCKET_WAIT_MS`] (what `tracing` says does not wait
+/// there at all, `cli::voice`); a file stays as it is. Anything else a caller who is not root himself may keep from taking what we
+/// write for as long as he likes, and the clocks and new policies of his session with it.
 ///
 /// That time is the socket's, not our descriptor's: it holds for everybody who shares the socket, a client that kept it included,
 /// and is not taken back when we end.
 ///
 /// # Errors
-/// As [`output`].
-pub(super) fn never_wait_for_a_reader() -> io::Result<()> {
+/// As [`output`]; `PermissionDenied` where a caller behind sudo could keep us waiting.
+pub(super) fn never_wait_for_a_reader(caller: &Caller) -> io::Result<()> {
     if !weaken::in_force("stderr-nonblocking") {
         return Ok(());
     }
@@ -50,7 +57,10 @@ pub(super) fn never_wait_for_a_reader() -> io::Result<()> {
         Output::Socket => {
             setsockopt(&stderr, sockopt::SendTimeout, &TimeVal::milliseconds(STDERR_SOCKET_WAIT_MS))?;
         }
-        Output::AsItIs => {}
+        Output::MayWait if !caller.is_real_root() && weaken::in_force("stderr-kinds") => {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, REFUSED));
+        }
+        Output::AsItIs | Output::MayWait => {}
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer("user namespace", "user-namespace").beside("capabilities,core-layers").behind("seccomp", "seccomp").why(
         "the run's uid is nobody's outside of a user namespace, too, and the change to it leaves no capability",
     ),
-    layer("groups of the caller", "setgroups").beside(CORE),
+    layer("groups of the caller", "setgroups").beside(CORE).behind("the owner map of what is only read", "read-idmap"),
     layer("capabilities", "capabilities").beside(CORE).behind("seccomp", "seccomp"),
     layer("no_new_privs", "no-new-privs")
         .beside(CORE)
