@@ -5,6 +5,7 @@
 //! is detached until it has its attributes; every target is reached from the root's descriptor.
 
 mod base;
+mod below;
 mod devices;
 mod doors;
 mod etc;
