@@ -7,14 +7,25 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
 
-use super::source::open_plain;
+use super::source::open_path;
 use super::{RootfsError, while_at};
 use crate::bounds::READ_MOUNTS_MAX;
 use crate::sys::process::errno_of;
 
-/// The mounts below `path` that can be seen, parents first. This process' mounts are its own: nobody changes them meanwhile.
-pub(super) fn mounts_below(path: &Path) -> Result<Vec<(PathBuf, OwnedFd)>, RootfsError> {
+/// What is done with one of them.
+#[derive(Debug)]
+pub(super) enum Below {
+    /// Open, to be copied.
+    Seen(OwnedFd),
+    /// Root may not look at it (another user's FUSE), or nobody answers (a dead one, a stale NFS): not shown, and covered.
+    LeftOut(Errno),
+}
+
+/// The mounts below `path` that are not hidden behind others, parents first. This process' mounts are its own: nobody changes them
+/// meanwhile.
+pub(super) fn mounts_below(path: &Path) -> Result<Vec<(PathBuf, Below)>, RootfsError> {
     let table =
         fs::read("/proc/self/mountinfo").map_err(|error| while_at(path, "list the mounts")(errno_of(&error)))?;
     let mut places: Vec<(PathBuf, u64)> = table
@@ -28,17 +39,29 @@ pub(super) fn mounts_below(path: &Path) -> Result<Vec<(PathBuf, OwnedFd)>, Rootf
         ));
     }
     places.sort();
-    let mut seen = Vec::with_capacity(places.len());
+    let mut found: Vec<(PathBuf, Below)> = Vec::with_capacity(places.len());
     for (at, id) in places {
-        match open_plain(&at) {
-            Ok(fd) if mount_of(&fd, &at)? == id => seen.push((at, fd)),
-            // Another mount lies over it, or over a folder on the way.
-            Ok(_) => {}
-            Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
-            Err(error) => return Err(error),
+        // Below one that is left out there is nothing, whatever it says of itself.
+        let beneath = found.iter().any(|(outer, below)| matches!(below, Below::LeftOut(_)) && at.starts_with(outer));
+        if let Some(below) = if beneath { None } else { look(&at, id)? } {
+            found.push((at, below));
         }
     }
-    Ok(seen)
+    Ok(found)
+}
+
+/// The mount `id` at `at`; none where another lies over it, or over a folder on the way. Whatever error its file system gives, it alone
+/// is left out: who may mount below a folder that is shown must not decide whether a server starts.
+fn look(at: &Path, id: u64) -> Result<Option<Below>, RootfsError> {
+    let fd = match open_path(at) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
+        Err(errno) => return Ok(Some(Below::LeftOut(errno))),
+    };
+    if mount_of(&fd, at)? != id {
+        return Ok(None);
+    }
+    Ok(Some(fstat(&fd).map_or_else(Below::LeftOut, |_| Below::Seen(fd))))
 }
 
 /// Mount point and number in a line of proc_pid_mountinfo(5).

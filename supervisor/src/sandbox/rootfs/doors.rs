@@ -14,7 +14,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 
-use super::{RootfsError, while_at};
+use super::RootfsError;
 use crate::bounds::{READ_LOOK_MS, READ_NAMES_MAX, USAGE_DEPTH_MAX};
 use crate::clock;
 use crate::report::printable;
@@ -62,7 +62,7 @@ impl Look {
     pub(super) fn through(&mut self, mount: &OwnedFd, at: &Path) -> Result<Looked, RootfsError> {
         let until_ns = *self.until_ns.get_or_insert_with(|| clock::now().boot_ns + READ_LOOK_MS * 1_000_000);
         let Ok(strict) = goes_by_modes(mount) else { return Ok(Looked::Partly) };
-        let top = fstat(mount).map_err(while_at(at, "stat"))?;
+        let Ok(top) = fstat(mount) else { return Ok(Looked::Partly) };
         match meaning(top.st_mode, strict) {
             Meaning::Nothing => return Ok(Looked::Whole),
             Meaning::Door => return Err(refused(at)),

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
-use super::below::mounts_below;
+use super::below::{Below, mounts_below};
 use super::doors::{Look, Looked};
 use super::place::Kind;
 use super::source::{Source, kind_of, open_plain};
 use super::{RootfsError, while_at};
+use crate::report::printable;
 use crate::sys::mount::{Depth, attr, clone_tree, set_attributes};
 
 /// What the owner map does not hold.
@@ -25,28 +26,41 @@ pub(super) struct Gaps {
     later: Vec<PathBuf>,
     /// Those that could not be looked through.
     unseen: Vec<PathBuf>,
+    /// Those that are not shown, because root could not look at them at all, and why.
+    left_out: Vec<(PathBuf, Errno)>,
 }
 
 impl Gaps {
+    fn left_out(&mut self, at: &Path, errno: Errno) {
+        self.left_out.push((at.to_owned(), errno));
+    }
+
     /// For people; none where everything is mapped.
     pub(super) fn text(&self) -> Option<String> {
-        let list = |paths: &[PathBuf]| {
-            let shown: Vec<String> = paths.iter().take(3).map(|path| path.display().to_string()).collect();
-            let more = if paths.len() > 3 { format!(" and {} more", paths.len() - 3) } else { String::new() };
-            shown.join(", ") + &more
+        // The names are whoever mounted it's, and go to a terminal.
+        let plain = |path: &PathBuf| printable(&path.to_string_lossy()).to_string();
+        let list = |shown: Vec<String>| {
+            let more = if shown.len() > 3 { format!(" and {} more", shown.len() - 3) } else { String::new() };
+            shown[..shown.len().min(3)].join(", ") + &more
         };
-        let later = |paths: &[PathBuf]| {
-            format!(
+        let mut said = Vec::new();
+        if !self.left_out.is_empty() {
+            let why = |(path, errno): &(PathBuf, Errno)| format!("{} ({})", plain(path), errno.desc());
+            let left_out = list(self.left_out.iter().map(why).collect());
+            said.push(format!("mounts that root cannot look at are not shown: {left_out}"));
+        }
+        if !self.later.is_empty() {
+            said.push(format!(
                 "a socket or pipe that the host opens to everyone below {} while the server runs is open to it: no owner map there",
-                list(paths)
-            )
-        };
-        let unseen = |paths: &[PathBuf]| {
-            format!("not looked through for sockets and pipes, and no owner map there: {}", list(paths))
-        };
-        let texts = [(&self.later, &later as &dyn Fn(&[PathBuf]) -> String), (&self.unseen, &unseen)];
-        let said: Vec<String> =
-            texts.into_iter().filter(|(paths, _)| !paths.is_empty()).map(|(paths, text)| text(paths)).collect();
+                list(self.later.iter().map(plain).collect())
+            ));
+        }
+        if !self.unseen.is_empty() {
+            said.push(format!(
+                "not looked through for sockets and pipes, and no owner map there: {}",
+                list(self.unseen.iter().map(plain).collect())
+            ));
+        }
         (!said.is_empty()).then(|| said.join("; "))
     }
 }
@@ -70,8 +84,14 @@ pub(super) fn shown(path: &Path, groups: &OwnedFd, gaps: &mut Gaps) -> Result<So
     }
     let mount = alone(path, &source, groups, gaps)?;
     let mut below = Vec::new();
-    for (at, fd) in mounts_below(path)? {
-        let mount = alone(&at, &fd, groups, gaps)?;
+    for (at, found) in mounts_below(path)? {
+        let mount = match found {
+            Below::Seen(fd) => Some(alone(&at, &fd, groups, gaps)?),
+            Below::LeftOut(errno) => {
+                gaps.left_out(&at, errno);
+                None
+            }
+        };
         below.push((at, mount));
     }
     Ok(Source { inside: path.to_owned(), kind, mount, below })
@@ -124,8 +144,11 @@ mod tests {
     fn gaps_name_three_mounts_and_count_the_rest() {
         assert_eq!(Gaps::default().text(), None);
         let paths = ["/a", "/b", "/c", "/d", "/e"].map(PathBuf::from);
-        let gaps = Gaps { later: paths.to_vec(), unseen: vec!["/x".into()], ..Gaps::default() };
+        let mut gaps = Gaps { later: paths.to_vec(), unseen: vec!["/x".into()], ..Gaps::default() };
+        gaps.left_out(Path::new("/f\n"), Errno::ENOTCONN);
         let text = gaps.text().unwrap();
+        let left_out = "mounts that root cannot look at are not shown: /f\\n (Transport endpoint is not connected); ";
+        assert!(text.starts_with(left_out), "{text}");
         assert!(text.contains("below /a, /b, /c and 2 more while the server runs"), "{text}");
         assert!(text.ends_with("; not looked through for sockets and pipes, and no owner map there: /x"), "{text}");
     }
