@@ -15,6 +15,7 @@ use super::doors::{Look, Looked};
 use super::place::Kind;
 use super::source::{Source, kind_of, open_plain};
 use super::{RootfsError, while_at};
+use crate::bounds::READ_NAMES_MAX;
 use crate::report::printable;
 use crate::sys::mount::{Depth, attr, clone_tree, set_attributes};
 
@@ -57,7 +58,8 @@ impl Gaps {
         }
         if !self.unseen.is_empty() {
             said.push(format!(
-                "not looked through for sockets and pipes, and no owner map there: {}",
+                "not looked through to the end for sockets and pipes (more than {READ_NAMES_MAX} names, no time left, or root may not), \
+                 and no owner map there; show folders within them instead: {}",
                 list(self.unseen.iter().map(plain).collect())
             ));
         }
@@ -150,6 +152,6 @@ mod tests {
         let left_out = "mounts that root cannot look at are not shown: /f\\n (Transport endpoint is not connected); ";
         assert!(text.starts_with(left_out), "{text}");
         assert!(text.contains("below /a, /b, /c and 2 more while the server runs"), "{text}");
-        assert!(text.ends_with("; not looked through for sockets and pipes, and no owner map there: /x"), "{text}");
+        assert!(text.ends_with("; show folders within them instead: /x"), "{text}");
     }
 }
