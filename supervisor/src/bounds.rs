@@ -163,7 +163,7 @@ pub const TMPFS_INODES_MAX: u32 = 1 << 16;
 /// Mounts below one path of `filesystem.read` that are shown one by one, because a file system among them cannot map owners; each is a
 /// descriptor for a moment.
 pub const READ_MOUNTS_MAX: usize = 256;
-/// Names of such a file system that are looked at for sockets and pipes at the start: some 50 ms.
+/// Names of each such mount that are looked at for sockets and pipes at the start: some 50 ms.
 pub const READ_NAMES_MAX: u32 = 1 << 16;
 /// Longest time for that, milliseconds, for all of them together: the child says nothing meanwhile, see [`LAUNCH_WAIT_MS`].
 pub const READ_LOOK_MS: u64 = 4_000;

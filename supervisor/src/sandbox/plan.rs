@@ -12,7 +12,7 @@ use super::Layer;
 use super::programs::Program;
 use crate::limits::redis::Source;
 use crate::policy::{Durability, TlsMode};
-use crate::wire::secrets::Secrets;
+use crate::wire::secrets::{SECRET_BYTES_MIN, Secrets};
 
 /// Everything that a run will do, decided before anything is done.
 #[derive(Clone, Debug)]
@@ -185,10 +185,13 @@ impl fmt::Display for Plan {
         writeln!(f, "session      {}", self.session)?;
         writeln!(f, "command      {} ({})", words.join(" "), self.executable.display())?;
         writeln!(f, "directory    {}", self.cwd.display())?;
-        for (name, _) in &self.environment {
+        for (name, value) in &self.environment {
             // Values may be secrets: names are enough to check a policy by.
-            let mark =
-                if self.secret_names.contains(name) { " (secret: blanked in results, stderr and log)" } else { "" };
+            let mark = match self.secret_names.contains(name) {
+                true if value.len() < SECRET_BYTES_MIN => " (under 8 bytes: not blanked)",
+                true => " (secret: blanked in results, stderr and log)",
+                false => "",
+            };
             writeln!(f, "environment  {}{mark}", name.to_string_lossy())?;
         }
         for path in &self.filesystem.read {
@@ -232,5 +235,20 @@ impl fmt::Display for Plan {
             write!(f, "\nobserve      tool rules refuse nothing, they are recorded")?;
         }
         self.advice().try_for_each(|advice| write!(f, "\nwarning      {advice}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sandbox::test_plan;
+
+    #[test]
+    fn a_secret_too_short_to_be_blanked_is_not_said_to_be() {
+        let mut plan = test_plan();
+        plan.environment = vec![("A_KEY".into(), "seven77".into()), ("B_KEY".into(), "eight888".into())];
+        plan.secret_names = vec!["A_KEY".into(), "B_KEY".into()];
+        let text = plan.to_string();
+        assert!(text.contains("environment  A_KEY (under 8 bytes: not blanked)\n"), "{text}");
+        assert!(text.contains("environment  B_KEY (secret: blanked in results, stderr and log)\n"), "{text}");
     }
 }

@@ -264,7 +264,17 @@ fn writable(rule: &WriteRule, caller: &Caller) -> Result<WritableFolder, PlanErr
     // The folder is mapped from this one uid and gid to the run's: what belongs to others cannot be written through it.
     if (meta.uid(), meta.gid()) != (uid, gid) || meta.permissions().mode() & 0o300 != 0o300 {
         let shown = rule.from.display();
-        return Err(fail(format!("it must belong to {uid}:{gid}, who may write it; run: chown {uid}:{gid} {shown}")));
+        let nobodys = rule.owner.is_none() && uid == NOBODY && meta.uid() == 0;
+        return Err(fail(if nobodys {
+            format!(
+                "it belongs to root; give it to the user whose its files are to be, who calls by sudo or whose the server is: \
+                 chown USER: {shown}"
+            )
+        } else if (meta.uid(), meta.gid()) == (uid, gid) {
+            format!("its owner {uid}:{gid} may not write it; run: chmod u+wx {shown}")
+        } else {
+            format!("it must belong to {uid}:{gid}, who may write it; run: chown {uid}:{gid} {shown}")
+        }));
     }
     let id = FolderId::of(&meta);
     // Last: it looks at all that stands in the folder.
@@ -396,4 +406,29 @@ fn outside_hint(name: &OsStr) -> Option<String> {
         .map(|directory| Path::new(directory).join(name))
         .find(|path| path.is_file())?;
     Some(format!("; it stands at {0}: give that path", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_roots_is_not_said_to_be_nobodys_to_have() {
+        let rule = WriteRule {
+            path: "/out".into(),
+            from: "/usr".into(),
+            owner: None,
+            max_bytes: None,
+            by_quota: false,
+            line: 7,
+        };
+        let refused = |sudo: &[(OsString, OsString)]| {
+            writable(&rule, &Caller::judge(0, None, sudo)).expect_err("it belongs to root").to_string()
+        };
+        let own = refused(&[]);
+        assert!(own.starts_with("line 7: filesystem.write /usr: it belongs to root"), "{own}");
+        assert!(own.ends_with("chown USER: /usr"), "{own}");
+        let behind = refused(&[("SUDO_UID".into(), "4294960000".into())]);
+        assert!(behind.ends_with("run: chown 4294960000:4294960000 /usr"), "the caller's: {behind}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -155,5 +156,50 @@ fn mounts_below_one_that_cannot_be_mapped_are_each_treated_by_themselves() {
         let rootfs = records::layer("rootfs");
         let reason = rootfs["reason"].as_str().expect("a gap has a reason");
         assert!(reason.contains(&format!("below {ROOT}/shown/over lay while")), "that one alone: {reason}");
+    });
+}
+
+/// A FUSE of `user`, which nobody else may look at; with the descriptor closed it is dead.
+fn fuse(on: &Path, kind: u32, user: u32) -> fs::File {
+    let device = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").expect("the kernel has FUSE");
+    let options = format!("fd={},rootmode={kind:o},user_id={user},group_id={user}", device.as_raw_fd());
+    mount(Some("fuse"), on, Some("fuse"), MsFlags::empty(), Some(options.as_str())).expect("root can mount it");
+    device
+}
+
+#[test]
+fn a_mount_that_root_cannot_look_at_is_left_out_and_what_it_lay_over_is_not_seen() {
+    arena::run(|arena| {
+        let shown = arena.folder("shown");
+        for name in ["dead", "closed"] {
+            fs::write(arena.folder(&format!("shown/{name}")).join("beneath"), "beneath").expect("own folder");
+        }
+        arena.file("shown/file", "beneath");
+        arena.file("shown/note", "a note\n");
+        let inner = arena.folder("shown/closed/inner");
+        mount(Some(&arena.folder("other")), &inner, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .expect("root can bind");
+        drop(fuse(&shown.join("dead"), 0o40_000, 0));
+        drop(fuse(&shown.join("file"), 0o100_000, 0));
+        let _kept = fuse(&shown.join("closed"), 0o40_000, 1000);
+        let errno = |name: &str| fs::metadata(shown.join(name)).expect_err("root cannot").raw_os_error();
+        assert_eq!((errno("dead"), errno("closed")), (Some(107), Some(13)), "ENOTCONN, EACCES");
+        let look = format!(
+            "cd {ROOT}/shown; cat note > /out/read; ls -a dead closed > /out/list; cat file > /out/file; cat /proc/self/mountinfo > /out/mounts"
+        );
+        let ended = server(arena, "shown", "/out", &look, &[]).start().ended();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert_eq!((said(arena, "read").as_str(), said(arena, "file").as_str()), ("a note\n", ""));
+        assert_eq!(said(arena, "list"), "closed:\n.\n..\n\ndead:\n.\n..\n");
+        let mounts = said(arena, "mounts");
+        assert!(mounts.contains("/shown/dead") && !mounts.contains(" - fuse "), "{mounts}");
+        let rootfs = records::layer("rootfs");
+        assert_eq!(rootfs["state"], "partial", "{rootfs}");
+        let reason = rootfs["reason"].as_str().expect("a gap has a reason");
+        for part in
+            ["not shown: ", &format!("{ROOT}/shown/dead (Transport"), &format!("{ROOT}/shown/closed (Permission")]
+        {
+            assert!(reason.contains(part), "no {part}: {reason}");
+        }
     });
 }

@@ -219,6 +219,11 @@ pub(crate) const TABLE: &[Row] = &[
         "shown::a_socket_in_a_folder_that_may_be_read_is_not_reached_and_its_files_look_as_ever",
     ),
     row("read-idmap", "files", "shown::where_owners_cannot_be_mapped_a_socket_that_everyone_may_reach_refuses_the_run"),
+    row(
+        "cover-left-out",
+        "files",
+        "shown::a_mount_that_root_cannot_look_at_is_left_out_and_what_it_lay_over_is_not_seen",
+    ),
     row("read-only-root", "layers", "the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid"),
     row("seccomp", "layers", "the_server_has_a_seccomp_filter"),
     row("seccomp-fastopen", "lib", "sandbox::seccomp::tests::other_arguments_that_decide"),

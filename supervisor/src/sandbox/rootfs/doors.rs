@@ -14,7 +14,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 
-use super::{RootfsError, while_at};
+use super::RootfsError;
 use crate::bounds::{READ_LOOK_MS, READ_NAMES_MAX, USAGE_DEPTH_MAX};
 use crate::clock;
 use crate::report::printable;
@@ -32,17 +32,17 @@ pub(super) enum Looked {
     Partly,
 }
 
-/// The walks of one launch, with one bound for all of them.
+/// The walks of one launch: a bound of names for each, so that a big one takes nothing from the next, and one time for all.
 #[derive(Debug)]
 pub(super) struct Look {
-    names_left: u32,
+    names_max: u32,
     /// By the clock since boot; from the first walk on.
     until_ns: Option<u64>,
 }
 
 impl Default for Look {
     fn default() -> Self {
-        Self { names_left: READ_NAMES_MAX, until_ns: None }
+        Self { names_max: READ_NAMES_MAX, until_ns: None }
     }
 }
 
@@ -62,7 +62,7 @@ impl Look {
     pub(super) fn through(&mut self, mount: &OwnedFd, at: &Path) -> Result<Looked, RootfsError> {
         let until_ns = *self.until_ns.get_or_insert_with(|| clock::now().boot_ns + READ_LOOK_MS * 1_000_000);
         let Ok(strict) = goes_by_modes(mount) else { return Ok(Looked::Partly) };
-        let top = fstat(mount).map_err(while_at(at, "stat"))?;
+        let Ok(top) = fstat(mount) else { return Ok(Looked::Partly) };
         match meaning(top.st_mode, strict) {
             Meaning::Nothing => return Ok(Looked::Whole),
             Meaning::Door => return Err(refused(at)),
@@ -71,15 +71,16 @@ impl Look {
         let Ok(folder) = Dir::openat(mount, c".", FOLDER, Mode::empty()) else { return Ok(Looked::Partly) };
         let mut levels = vec![(folder, at.to_owned())];
         let mut looked = Looked::Whole;
+        let mut names_left = self.names_max;
         while let Some((folder, path)) = levels.last_mut() {
             let Some(entry) = next(folder) else {
                 levels.pop();
                 continue;
             };
-            if self.names_left == 0 || clock::now().boot_ns > until_ns {
+            if names_left == 0 || clock::now().boot_ns > until_ns {
                 return Ok(Looked::Partly);
             }
-            self.names_left -= 1;
+            names_left -= 1;
             let step = match entry {
                 Ok(entry) => visit(folder, &entry, path, strict)?,
                 Err(_) => Step::Unseen,
@@ -195,9 +196,11 @@ mod tests {
         for name in 0..4 {
             fs::write(directory.path().join(name.to_string()), "x").unwrap();
         }
-        let mut four = Look { names_left: 4, until_ns: None };
+        let mut four = Look { names_max: 4, until_ns: None };
         assert_eq!(look(&mut four, directory.path()), Ok(Looked::Whole));
-        assert_eq!(look(&mut four, directory.path()), Ok(Looked::Partly), "one bound for all");
+        assert_eq!(look(&mut four, directory.path()), Ok(Looked::Whole), "each has its own");
+        four.names_max = 3;
+        assert_eq!(look(&mut four, directory.path()), Ok(Looked::Partly));
         let mut late = Look { until_ns: Some(0), ..Look::default() };
         assert_eq!(look(&mut late, directory.path()), Ok(Looked::Partly));
         let mut deep = directory.path().to_owned();

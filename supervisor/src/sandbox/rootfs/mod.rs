@@ -5,6 +5,7 @@
 //! is detached until it has its attributes; every target is reached from the root's descriptor.
 
 mod base;
+mod below;
 mod devices;
 mod doors;
 mod etc;
@@ -107,7 +108,10 @@ pub(super) fn build(plan: &Plan, idmaps: &[OwnedFd]) -> Result<NewRoot, RootfsEr
         root.mount(&source.inside, source.kind, &source.mount)?;
         // At once, so that what is shown later in their place lies over them.
         for (inside, mount) in &source.below {
-            root.mount(inside, Kind::Directory, mount)?;
+            match mount {
+                Some(mount) => root.mount(inside, Kind::Directory, mount)?,
+                None => proc::cover(&root, inside, &devices.null)?,
+            }
         }
     }
     proc::mount(&root, &devices.null)?;

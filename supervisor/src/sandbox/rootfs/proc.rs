@@ -66,6 +66,18 @@ pub(super) fn mount(root: &Root, null: &OwnedFd) -> Result<(), RootfsError> {
     Ok(())
 }
 
+/// Hides what stands at `inside` where a mount is left out: on the host nobody sees it behind that mount. Nothing to do where an outer
+/// one was left out, too.
+pub(super) fn cover(root: &Root, inside: &Path, null: &OwnedFd) -> Result<(), RootfsError> {
+    if !crate::weaken::in_force("cover-left-out") {
+        return Ok(());
+    }
+    match present(root, inside)? {
+        Some(target) => hide(&target, null).map_err(while_at(inside, "hide what the mount lay over")),
+        None => Ok(()),
+    }
+}
+
 fn present(root: &Root, path: &Path) -> Result<Option<OwnedFd>, RootfsError> {
     match root.find(path) {
         Err(Errno::ENOENT) => Ok(None),

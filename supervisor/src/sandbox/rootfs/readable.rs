@@ -4,22 +4,20 @@
 //! Not every file system can map owners (overlayfs, network file systems, tmpfs before 6.3). Where one of a source cannot, each mount
 //! of it is copied by itself, and what cannot be mapped is looked through instead.
 
-use std::ffi::OsString;
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
+use super::below::{Below, mounts_below};
 use super::doors::{Look, Looked};
 use super::place::Kind;
 use super::source::{Source, kind_of, open_plain};
 use super::{RootfsError, while_at};
-use crate::bounds::READ_MOUNTS_MAX;
+use crate::bounds::READ_NAMES_MAX;
+use crate::report::printable;
 use crate::sys::mount::{Depth, attr, clone_tree, set_attributes};
-use crate::sys::process::errno_of;
 
 /// What the owner map does not hold.
 #[derive(Debug, Default)]
@@ -29,28 +27,42 @@ pub(super) struct Gaps {
     later: Vec<PathBuf>,
     /// Those that could not be looked through.
     unseen: Vec<PathBuf>,
+    /// Those that are not shown, because root could not look at them at all, and why.
+    left_out: Vec<(PathBuf, Errno)>,
 }
 
 impl Gaps {
+    fn left_out(&mut self, at: &Path, errno: Errno) {
+        self.left_out.push((at.to_owned(), errno));
+    }
+
     /// For people; none where everything is mapped.
     pub(super) fn text(&self) -> Option<String> {
-        let list = |paths: &[PathBuf]| {
-            let shown: Vec<String> = paths.iter().take(3).map(|path| path.display().to_string()).collect();
-            let more = if paths.len() > 3 { format!(" and {} more", paths.len() - 3) } else { String::new() };
-            shown.join(", ") + &more
+        // The names are whoever mounted it's, and go to a terminal.
+        let plain = |path: &PathBuf| printable(&path.to_string_lossy()).to_string();
+        let list = |shown: Vec<String>| {
+            let more = if shown.len() > 3 { format!(" and {} more", shown.len() - 3) } else { String::new() };
+            shown[..shown.len().min(3)].join(", ") + &more
         };
-        let later = |paths: &[PathBuf]| {
-            format!(
+        let mut said = Vec::new();
+        if !self.left_out.is_empty() {
+            let why = |(path, errno): &(PathBuf, Errno)| format!("{} ({})", plain(path), errno.desc());
+            let left_out = list(self.left_out.iter().map(why).collect());
+            said.push(format!("mounts that root cannot look at are not shown: {left_out}"));
+        }
+        if !self.later.is_empty() {
+            said.push(format!(
                 "a socket or pipe that the host opens to everyone below {} while the server runs is open to it: no owner map there",
-                list(paths)
-            )
-        };
-        let unseen = |paths: &[PathBuf]| {
-            format!("not looked through for sockets and pipes, and no owner map there: {}", list(paths))
-        };
-        let texts = [(&self.later, &later as &dyn Fn(&[PathBuf]) -> String), (&self.unseen, &unseen)];
-        let said: Vec<String> =
-            texts.into_iter().filter(|(paths, _)| !paths.is_empty()).map(|(paths, text)| text(paths)).collect();
+                list(self.later.iter().map(plain).collect())
+            ));
+        }
+        if !self.unseen.is_empty() {
+            said.push(format!(
+                "not looked through to the end for sockets and pipes (more than {READ_NAMES_MAX} names, no time left, or root may not), \
+                 and no owner map there; show folders within them instead: {}",
+                list(self.unseen.iter().map(plain).collect())
+            ));
+        }
         (!said.is_empty()).then(|| said.join("; "))
     }
 }
@@ -74,8 +86,14 @@ pub(super) fn shown(path: &Path, groups: &OwnedFd, gaps: &mut Gaps) -> Result<So
     }
     let mount = alone(path, &source, groups, gaps)?;
     let mut below = Vec::new();
-    for (at, fd) in mounts_below(path)? {
-        let mount = alone(&at, &fd, groups, gaps)?;
+    for (at, found) in mounts_below(path)? {
+        let mount = match found {
+            Below::Seen(fd) => Some(alone(&at, &fd, groups, gaps)?),
+            Below::LeftOut(errno) => {
+                gaps.left_out(&at, errno);
+                None
+            }
+        };
         below.push((at, mount));
     }
     Ok(Source { inside: path.to_owned(), kind, mount, below })
@@ -120,89 +138,20 @@ fn alone(path: &Path, source: &OwnedFd, groups: &OwnedFd, gaps: &mut Gaps) -> Re
     Ok(mount)
 }
 
-/// The mounts below `path` that can be seen, parents first. This process' mounts are its own: nobody changes them meanwhile.
-fn mounts_below(path: &Path) -> Result<Vec<(PathBuf, OwnedFd)>, RootfsError> {
-    let table =
-        fs::read("/proc/self/mountinfo").map_err(|error| while_at(path, "list the mounts")(errno_of(&error)))?;
-    let mut places: Vec<(PathBuf, u64)> = table
-        .split(|byte| *byte == b'\n')
-        .filter_map(place)
-        .filter(|(at, _)| at.starts_with(path) && at != path)
-        .collect();
-    if places.len() > READ_MOUNTS_MAX {
-        return Err(while_at(path, "more mounts below it than can be shown one by one; name folders within it")(
-            Errno::E2BIG,
-        ));
-    }
-    places.sort();
-    let mut seen = Vec::with_capacity(places.len());
-    for (at, id) in places {
-        match open_plain(&at) {
-            Ok(fd) if mount_of(&fd, &at)? == id => seen.push((at, fd)),
-            // Another mount lies over it, or over a folder on the way.
-            Ok(_) => {}
-            Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(seen)
-}
-
-/// Mount point and number in a line of proc_pid_mountinfo(5).
-fn place(line: &[u8]) -> Option<(PathBuf, u64)> {
-    let mut words = line.split(|byte| *byte == b' ');
-    let id = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
-    Some((PathBuf::from(OsString::from_vec(unescaped(words.nth(3)?))), id))
-}
-
-/// `\040` and the like as the bytes that they stand for.
-fn unescaped(word: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(word.len());
-    let mut rest = word;
-    while let Some((first, tail)) = rest.split_first() {
-        let code = tail.get(..3).filter(|_| *first == b'\\').and_then(|code| std::str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
-            Some(byte) => {
-                plain.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                plain.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    plain
-}
-
-/// The number of the mount that a descriptor stands on (proc_pid_fdinfo(5)).
-fn mount_of(fd: &OwnedFd, path: &Path) -> Result<u64, RootfsError> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-    let info = info.map_err(|error| while_at(path, "look at its mount")(errno_of(&error)))?;
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    id.ok_or(Errno::EBADMSG).map_err(while_at(path, "look at its mount"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn mount_points_are_read_as_the_kernel_writes_them() {
-        let line = br"36 35 98:0 /mnt1 /mnt2/a\040b\134c\011 rw,noatime master:1 - ext3 /dev/root rw";
-        assert_eq!(place(line), Some((PathBuf::from("/mnt2/a b\\c\t"), 36)));
-        assert_eq!(unescaped(br"a\04"), br"a\04");
-        assert_eq!(unescaped(br"\999"), br"\999");
-        assert_eq!(place(b""), None);
-    }
-
-    #[test]
     fn gaps_name_three_mounts_and_count_the_rest() {
         assert_eq!(Gaps::default().text(), None);
         let paths = ["/a", "/b", "/c", "/d", "/e"].map(PathBuf::from);
-        let gaps = Gaps { later: paths.to_vec(), unseen: vec!["/x".into()], ..Gaps::default() };
+        let mut gaps = Gaps { later: paths.to_vec(), unseen: vec!["/x".into()], ..Gaps::default() };
+        gaps.left_out(Path::new("/f\n"), Errno::ENOTCONN);
         let text = gaps.text().unwrap();
+        let left_out = "mounts that root cannot look at are not shown: /f\\n (Transport endpoint is not connected); ";
+        assert!(text.starts_with(left_out), "{text}");
         assert!(text.contains("below /a, /b, /c and 2 more while the server runs"), "{text}");
-        assert!(text.ends_with("; not looked through for sockets and pipes, and no owner map there: /x"), "{text}");
+        assert!(text.ends_with("; show folders within them instead: /x"), "{text}");
     }
 }

@@ -22,8 +22,8 @@ pub(super) struct Source {
     pub(super) inside: PathBuf,
     pub(super) kind: Kind,
     pub(super) mount: OwnedFd,
-    /// The mounts below it, parents first, where they are not part of `mount`.
-    pub(super) below: Vec<(PathBuf, OwnedFd)>,
+    /// The mounts below it, parents first, where they are not part of `mount`; without a copy it is left out, and its place covered.
+    pub(super) below: Vec<(PathBuf, Option<OwnedFd>)>,
 }
 
 /// The name by which what an `O_PATH` descriptor pins is opened.
@@ -33,10 +33,7 @@ pub(in crate::sandbox) fn through(handle: &impl AsRawFd) -> PathBuf {
 
 /// `O_PATH` open of a host path in which no component is a symbolic link, so that nobody can swap one in.
 pub(in crate::sandbox) fn open_plain(path: &Path) -> Result<OwnedFd, RootfsError> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let fd = openat2(AT_FDCWD, path, how).map_err(|errno| match errno {
+    let fd = open_path(path).map_err(|errno| match errno {
         Errno::ELOOP => while_at(path, "a part of it is a symbolic link; name the real path")(errno),
         _ => while_at(path, "open on the host")(errno),
     })?;
@@ -45,6 +42,14 @@ pub(in crate::sandbox) fn open_plain(path: &Path) -> Result<OwnedFd, RootfsError
         return Err(while_at(path, "a symbolic link; name the real path")(Errno::ELOOP));
     }
     Ok(fd)
+}
+
+/// The same, whatever stands at the end: it is not asked.
+pub(super) fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(AT_FDCWD, path, how)
 }
 
 pub(super) fn kind_of(fd: &OwnedFd, path: &Path) -> Result<SFlag, RootfsError> {
