@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::bounds::{IDENTITY_SLOTS_MAX, LOCK_WAIT_MS};
+use crate::bounds::IDENTITY_SLOTS_MAX;
 use crate::lock;
 
 /// First uid and gid of runs. Far above the ranges of useradd, systemd (0xEFFF_xxxx is its container range) and subuid.
@@ -102,7 +102,7 @@ impl RunIdentity {
         // One at a time; and from the number after the last one, so that a uid comes back as late as possible.
         let turn = directory.join("next");
         let mut next = open_slot(&turn).map_err(at(&turn))?;
-        lock::exclusive(&next, LOCK_WAIT_MS).map_err(at(&turn))?;
+        lock::exclusive(&next).map_err(at(&turn))?;
         let mut text = String::new();
         next.read_to_string(&mut text).map_err(at(&turn))?;
         let first = text.trim().parse::<u32>().unwrap_or(0); // empty at first; any other start is as good
@@ -180,7 +180,7 @@ mod tests {
     fn a_registry_that_somebody_keeps_locked_is_given_up() {
         let (directory, me) = registry();
         let held = open_slot(&directory.path().join("next")).unwrap();
-        lock::exclusive(&held, 0).unwrap();
+        lock::exclusive(&held).unwrap();
         let refused = RunIdentity::take_from(directory.path(), me).unwrap_err();
         assert!(
             matches!(&refused, IdentityError::Registry { path, source } if path.ends_with("next") && source.kind() == io::ErrorKind::TimedOut),
