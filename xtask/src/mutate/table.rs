@@ -90,6 +90,7 @@ pub(crate) const TABLE: &[Row] = &[
         "lib",
         "limits::store::tests::amounts::a_shorter_window_forgets_nothing_that_a_longer_one_counts",
     ),
+    row("policy-sight", "policy_trust", "behind_sudo_a_policy_that_the_caller_could_not_see_is_refused_in_one_form"),
     row("server-sight", "policy_trust", "behind_sudo_nothing_is_told_that_the_server_could_not_see"),
     row("loosening-flags", "policy_trust", "a_caller_behind_sudo_may_not_loosen_and_may_not_bring_a_policy"),
     row("pace", "lib", "limits::pace::tests::a_burst_then_one_each_six_seconds_granted_exactly_when_said"),
