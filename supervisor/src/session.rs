@@ -5,7 +5,7 @@ mod request;
 mod stdio;
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::clock;
 use crate::egress::wall::{Raising, Wall};
@@ -16,10 +16,9 @@ use crate::monitor::control_dir::{self, ControlDir};
 use crate::monitor::crew::{Crew, RelayBrief};
 use crate::monitor::denials::Denials;
 use crate::monitor::ledger::{Ledger, RelayLog};
-use crate::monitor::pin_store::{Entry, PinStore};
 use crate::monitor::reload::{Governing, Reloader};
 use crate::monitor::signals::Signals;
-use crate::monitor::state_dir;
+use crate::monitor::state_dir::State;
 use crate::monitor::watch::{Ended, Watch};
 use crate::relay::PinSource;
 use crate::relay::control;
@@ -74,7 +73,7 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     control_dir::sweep(Path::new(control::DIRECTORY))?;
     Stage::Swept.passed_io()?;
     let (mut ledger, log) = Ledger::open(&plan, policy, governing.lock.as_ref(), &request.caller)?; // no journal, no session
-    match guard(&plan, governing, callers, Begun { log, raising }, &signals, &mut ledger) {
+    match guard(&plan, Begun { governing, log, raising }, callers, &signals, &mut ledger) {
         Ok(ended) => finish(ledger, &ended),
         Err(error) => {
             ledger.close_for_the_dead(error.code(), &error.chain(), 0)?;
@@ -97,34 +96,22 @@ fn part_from_the_caller(request: &Request) -> Result<CallersLimits, SessionError
 
 /// What is open or under way when everything else is still to be done.
 struct Begun {
+    governing: Governing,
     log: RelayLog,
     raising: Raising,
-}
-
-/// What is open or under way when the cage is built.
-struct Prepared {
-    log: RelayLog,
-    raising: Raising,
-    limits_dir: Option<PathBuf>,
-    pins: Option<(PinStore, Vec<Entry>)>,
 }
 
 /// Everything between the first record and the last: build, launch, watch. Whatever fails, nothing of it survives.
 fn guard(
     plan: &Plan,
-    governing: Governing,
+    begun: Begun,
     callers: CallersLimits,
-    Begun { log, raising }: Begun,
     signals: &Signals,
     ledger: &mut Ledger,
 ) -> Result<Ended, SessionError> {
-    let limits_dir = match &plan.state_dsn {
-        Some(_) => None, // the store is elsewhere
-        None => Some(state_dir::prepare(&plan.state_dir, &governing.policy)?),
-    };
-    let pins = state_dir::open_pins(&plan.state_dir, &governing.policy, &plan.session)?;
+    let state = State::open(plan, &begun.governing.policy)?; // counts and pins of earlier sessions
     let cage = Cage::build(plan)?.telling().within(callers); // cgroup, identity, filters
-    let ended = live(plan, governing, Prepared { log, raising, limits_dir, pins }, signals, ledger, &cage);
+    let ended = live(plan, begun, state, signals, ledger, &cage);
     let cleared = cage.leaf().clear(); // whatever happened
     let ended = ended?;
     cleared?;
@@ -134,8 +121,8 @@ fn guard(
 /// From the wall to the last process. When it returns, ours are dead and the server's pid 1 with them.
 fn live(
     plan: &Plan,
-    mut governing: Governing,
-    Prepared { log, raising, limits_dir, pins }: Prepared,
+    Begun { mut governing, log, raising }: Begun,
+    state: State,
     signals: &Signals,
     ledger: &mut Ledger,
     cage: &Cage,
@@ -155,13 +142,11 @@ fn live(
     crew.fork_meter(plan, cage.leaf())?;
     let policy = governing.policy.clone();
     let lock = governing.lock.as_mut().map(|lock| std::mem::take(&mut lock.bytes));
-    let (store, entries) = pins.map_or((None, Vec::new()), |(store, entries)| (Some(store), entries));
-    let kept = entries.into_iter().filter_map(|entry| Some((entry.key, entry.pin?))).collect();
     let brief = RelayBrief {
         log,
         policy,
-        pins: PinSource { lock, kept },
-        limits_dir,
+        pins: PinSource { lock, kept: state.kept },
+        limits_dir: state.limits_dir,
         pipes,
         people,
         server_pid: launching.init_pid(),
@@ -194,7 +179,7 @@ fn live(
         ceilings: Ceilings::watch(cage.leaf()),
         denials,
         ledger,
-        pins: store,
+        pins: state.pins,
         reload,
         probes: Some(probes),
     };

@@ -92,6 +92,15 @@ pub enum TrustError {
         /// The path that was asked for.
         path: PathBuf,
     },
+    /// Any of these, or no policy at all, below a directory that others than root may not search: a caller behind sudo is not told which.
+    #[error(
+        "{path} is not there, not root's alone, or no policy that loads; root alone is told which, for it stands below a \
+         directory that others may not search"
+    )]
+    Unseen {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
     /// Longer than the bound.
     #[error("{path} is longer than {max} bytes")]
     TooLong {
@@ -109,6 +118,8 @@ pub struct TrustedFile {
     pub path: PathBuf,
     /// Its content.
     pub bytes: Vec<u8>,
+    /// The caller could not know that it is there: what is wrong with it is [`TrustError::Unseen`], too.
+    pub is_unseen: bool,
 }
 
 /// Reads a policy: a regular file that root owns and no one else can write, in directories for which the same holds
@@ -123,10 +134,25 @@ pub fn read_policy(path: &Path, caller: &Caller) -> Result<TrustedFile, TrustErr
 
 /// Reads a file of at most `bytes_max` bytes that belongs to a policy, under the rules of [`read_policy`].
 ///
+/// A caller behind sudo names any path of root's, so he hears what stands below a directory that he may not search in one
+/// form only, whatever it is. Real root is told all, and so is who has no more rights than his own.
+///
 /// # Errors
 /// As [`read_policy`].
 pub fn read_file(path: &Path, caller: &Caller, bytes_max: u64) -> Result<TrustedFile, TrustError> {
-    let (file, path) = open_trusted(path)?;
+    let mut hidden = false;
+    let read = read_found(path, caller, bytes_max, &mut hidden);
+    if !hidden || caller.uid != 0 || caller.is_real_root() || !crate::weaken::in_force("policy-sight") {
+        return read;
+    }
+    match read {
+        Ok(file) => Ok(TrustedFile { is_unseen: true, ..file }),
+        Err(_) => Err(TrustError::Unseen { path: path.to_owned() }),
+    }
+}
+
+fn read_found(path: &Path, caller: &Caller, bytes_max: u64, hidden: &mut bool) -> Result<TrustedFile, TrustError> {
+    let (file, path) = open_trusted(path, hidden)?;
     if !caller.is_real_root() && crate::weaken::in_force("policy-trust") {
         refuse_user_mount(&file, &path)?;
         refuse_made(&file, &path)?;
@@ -139,7 +165,7 @@ pub fn read_file(path: &Path, caller: &Caller, bytes_max: u64) -> Result<Trusted
     if bytes.len() as u64 > bytes_max {
         return Err(TrustError::TooLong { path, max: bytes_max });
     }
-    Ok(TrustedFile { path, bytes })
+    Ok(TrustedFile { path, bytes, is_unseen: false })
 }
 
 /// Checks that `path` is a directory that only root can change, in such directories.
@@ -147,7 +173,7 @@ pub fn read_file(path: &Path, caller: &Caller, bytes_max: u64) -> Result<Trusted
 /// # Errors
 /// As [`read_policy`].
 pub fn check_directory(path: &Path) -> Result<OwnedFd, TrustError> {
-    let (fd, real) = walk(path)?;
+    let (fd, real) = walk(path, &mut false)?;
     let stat = stat_of(&fd, &real)?;
     if kind(&stat) != SFlag::S_IFDIR {
         return Err(TrustError::Kind { path: real, expected: "directory" });
@@ -175,8 +201,8 @@ fn refuse_made(file: &OwnedFd, path: &Path) -> Result<(), TrustError> {
     Ok(())
 }
 
-fn open_trusted(path: &Path) -> Result<(OwnedFd, PathBuf), TrustError> {
-    let (handle, real) = walk(path)?;
+fn open_trusted(path: &Path, hidden: &mut bool) -> Result<(OwnedFd, PathBuf), TrustError> {
+    let (handle, real) = walk(path, hidden)?;
     let stat = stat_of(&handle, &real)?;
     if kind(&stat) != SFlag::S_IFREG {
         return Err(TrustError::Kind { path: real, expected: "regular file" });
@@ -187,8 +213,9 @@ fn open_trusted(path: &Path) -> Result<(OwnedFd, PathBuf), TrustError> {
     Ok((file, real))
 }
 
-/// Walks to `path` component by component; every one on the way is judged.
-fn walk(path: &Path) -> Result<(OwnedFd, PathBuf), TrustError> {
+/// Walks to `path` component by component; every one on the way is judged. `hidden` once a name was looked for in a directory
+/// that others may not search.
+fn walk(path: &Path, hidden: &mut bool) -> Result<(OwnedFd, PathBuf), TrustError> {
     let root = || {
         open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| io(Path::new("/"), errno))
@@ -207,6 +234,7 @@ fn walk(path: &Path) -> Result<(OwnedFd, PathBuf), TrustError> {
         }
         let (parent, parent_path) = stack.last().expect("the root is never popped");
         let here = parent_path.join(&name);
+        *hidden |= stat_of(parent, parent_path)?.st_mode & 0o001 == 0;
         let fd = openat(
             parent.as_fd(),
             name.as_os_str(),

@@ -263,6 +263,7 @@ fn who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours() {
 
 /// A verify that stands still keeps the lock of the index, which every start of the host waits for.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the harness is not the supervisor: it starts it")]
 fn what_takes_a_lock_of_the_host_does_not_stand_in_its_callers_cgroup() {
     arena::run(|arena| {
         assert_eq!(begun(echo(arena)).finish().code, 0, "an index is there");

@@ -234,6 +234,63 @@ fn behind_sudo_nothing_is_told_that_the_server_could_not_see() {
     });
 }
 
+/// He may name any path as the policy, too: what he hears of one is what he could have seen.
+#[test]
+fn behind_sudo_a_policy_that_the_caller_could_not_see_is_refused_in_one_form() {
+    arena::run(|arena| {
+        let program = arena.program("echo_server");
+        let program = program.to_str().expect("a plain path");
+        let folder = arena.folder("policies");
+        fs::create_dir(folder.join("folder")).expect("own folder");
+        arena.file("policies/good", text());
+        arena.file("policies/broken", "secret-key: secret-value\n");
+        arena.file("policies/binary", [0xff, 0xfe]);
+        arena.file("policies/long", "#\n".repeat(1 << 20));
+        mode(&arena.file("policies/writable", text()), 0o666);
+        chown(arena.file("policies/theirs", text()), Some(NOBODY), None).expect("root can chown");
+        symlink("/secret-target", folder.join("dangling")).expect("own folder");
+        let cases = [
+            "folder",
+            "broken",
+            "binary",
+            "long",
+            "writable",
+            "theirs",
+            "dangling",
+            "broken/x",
+            "folder/x",
+            "folder/../x",
+        ];
+        let told = |ended: &harness::session::Ended, path: &str| {
+            assert_eq!(ended.code, 125, "{path}: {}", ended.stderr);
+            ended.stderr.replace(path, "PATH")
+        };
+        let behind = |name: &str| {
+            let path = format!("{}/{name}", folder.display());
+            told(&Session::start(through_sudo(arena, &["run", "-c", &path, "--", program])).finish(), &path)
+        };
+        let absent = behind("absent");
+        assert!(absent.contains("ENOENT"), "others may search it: {absent}");
+        for name in cases.iter().filter(|name| !name.ends_with("/x")) {
+            assert_ne!(behind(name), absent, "{name}: he could see it himself");
+        }
+        for bits in [0o700, 0o750, 0o754] {
+            mode(&folder, bits);
+            let absent = behind("absent");
+            assert!(absent.contains("not there, not root's alone, or no policy"), "{absent}");
+            for name in cases {
+                assert_eq!(behind(name), absent, "{name}, mode {bits:o}");
+            }
+            let path = folder.join("absent");
+            let root = Run::with_file(&path).command([program]).start().finish();
+            assert!(told(&root, &path.display().to_string()).contains("ENOENT"), "root is told: {}", root.stderr);
+        }
+        let good = format!("{}/good", folder.display());
+        let ended = Session::start(through_sudo(arena, &["run", "-c", &good, "--", program])).finish();
+        assert_eq!(ended.code, 0, "a policy that is root's is used wherever it stands: {}", ended.stderr);
+    });
+}
+
 #[test]
 fn check_says_what_is_wrong_and_where() {
     arena::run(|arena| {
@@ -252,6 +309,7 @@ fn check_says_what_is_wrong_and_where() {
 
 /// Root owns /proc/PID/comm of a program that runs with root's rights, and whoever started it chose its name.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the harness is not the supervisor: it starts what a user would")]
 fn a_policy_that_is_the_name_of_a_program_is_refused() {
     arena::run(|arena| {
         let named = arena.folder("named").join("default: allow");

@@ -21,7 +21,7 @@ use super::notes::Signer;
 use super::tail;
 use super::timestamp::Timestamp;
 use super::trusted;
-use crate::bounds::{AUDIT_SIDECAR_RESERVE_BYTES, LOCK_WAIT_MS};
+use crate::bounds::AUDIT_SIDECAR_RESERVE_BYTES;
 use crate::clock::Now;
 use crate::lock;
 use crate::policy::Durability;
@@ -75,7 +75,7 @@ impl SessionDirectory {
         let directory = trusted::open_directory(&path)?;
 
         let lock = trusted::create(&directory, &path, LOCK, 0o640)?;
-        lock::exclusive(&lock, LOCK_WAIT_MS).map_err(AuditError::file("lock", &path.join(LOCK)))?;
+        lock::exclusive(&lock).map_err(AuditError::file("lock", &path.join(LOCK)))?;
         let mut notes = trusted::create(&directory, &path, NOTES, 0o640)?;
         let mut notes_ahead = Ahead::new(0, AUDIT_SIDECAR_RESERVE_BYTES, AUDIT_SIDECAR_RESERVE_BYTES);
         notes_ahead.ensure(&mut notes, 0).map_err(AuditError::file("reserve space for", &path.join(NOTES)))?;

@@ -13,7 +13,7 @@ use super::error::AuditError;
 use super::medium::{self, Ahead, Medium};
 use super::timestamp::Timestamp;
 use super::trusted;
-use crate::bounds::{AUDIT_SIDECAR_RESERVE_BYTES, LOCK_WAIT_MS};
+use crate::bounds::AUDIT_SIDECAR_RESERVE_BYTES;
 use crate::clock::Now;
 use crate::lock;
 
@@ -68,7 +68,7 @@ fn append(
 ) -> Result<Hash, AuditError> {
     let path = root.join(INDEX);
     let mut file = open(root)?;
-    lock::exclusive(&file, LOCK_WAIT_MS).map_err(AuditError::file("lock", &path))?; // until it is closed
+    lock::exclusive(&file).map_err(AuditError::file("lock", &path))?; // until it is closed
     let length = file.metadata().map_err(AuditError::file("look at", &path))?.len();
     let (last, torn) = last_line(&file, length, &path)?;
     let entry = Entry {
@@ -188,7 +188,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         begin(root.path(), "a", "d/a", NOW).unwrap();
         let held = File::open(root.path().join(INDEX)).unwrap();
-        lock::exclusive(&held, 0).unwrap();
+        lock::exclusive(&held).unwrap();
         let refused = begin(root.path(), "b", "d/b", NOW).unwrap_err();
         assert!(refused.to_string().ends_with("index.jsonl"), "{refused}");
         assert!(

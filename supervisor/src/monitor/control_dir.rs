@@ -7,7 +7,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::bounds::LOCK_WAIT_MS;
 use crate::fault::Stage;
 use crate::lock;
 use crate::relay::control::SOCKET;
@@ -128,7 +127,7 @@ fn claim(path: &Path) -> Result<File, ControlDirError> {
             Err(source) => return Err(fail("open it")(source)),
         };
         // Only a sweep can hold it, for one removal.
-        lock::exclusive(&directory, LOCK_WAIT_MS).map_err(fail("lock it"))?;
+        lock::exclusive(&directory).map_err(fail("lock it"))?;
         if is_same(&directory, path) {
             return Ok(directory);
         }

@@ -321,7 +321,7 @@ impl Reloader {
             return trust::read_policy(path, caller);
         }
         let bytes = std::fs::read(path).unwrap_or_default();
-        Ok(TrustedFile { path: path.canonicalize().unwrap_or_default(), bytes })
+        Ok(TrustedFile { path: path.canonicalize().unwrap_or_default(), bytes, is_unseen: false })
     }
 
     /// Tells root, by file, where the policy stands. Nothing depends on it but the answer that `reload` prints.

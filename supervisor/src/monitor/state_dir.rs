@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::pin_store::{Entry, PinStore};
 use crate::fault::Stage;
 use crate::policy::{LimitScope, Pins, Policy};
+use crate::sandbox::Plan;
 use crate::sandbox::identity::RELAY;
 use crate::trust::{self, TrustError};
 
@@ -37,12 +38,36 @@ pub enum StateError {
     },
 }
 
+/// What is kept between sessions, opened for one of them.
+#[derive(Debug)]
+pub struct State {
+    /// The folder of the counts; none where a shared store has them.
+    pub limits_dir: Option<PathBuf>,
+    /// Where new pins go; none where the policy keeps none.
+    pub pins: Option<PinStore>,
+    /// The pins of earlier sessions: what each is filed under, and its blob.
+    pub kept: Vec<([u8; 32], Vec<u8>)>,
+}
+
+impl State {
+    /// Opens what the session of `plan` goes on with.
+    ///
+    /// # Errors
+    /// [`StateError`]: no counts or no pins, no session.
+    pub fn open(plan: &Plan, policy: &Policy) -> Result<Self, StateError> {
+        let limits_dir = plan.state_dsn.is_none().then(|| prepare(&plan.state_dir, policy)).transpose()?;
+        let (pins, entries) = open_pins(&plan.state_dir, policy, &plan.session)?.unzip();
+        let kept = entries.unwrap_or_default().into_iter().filter_map(|entry| Some((entry.key, entry.pin?)));
+        Ok(Self { limits_dir, pins, kept: kept.collect() })
+    }
+}
+
 /// Makes the folder of this policy's counts and gives it to the relay's uid. Two servers never share one by accident:
 /// its name is that of the policy, or the hash of its real path; `limits.scope: global` shares one on purpose.
 ///
 /// # Errors
 /// [`StateError`]: no counts, no session.
-pub fn prepare(root: &Path, policy: &Policy) -> Result<PathBuf, StateError> {
+fn prepare(root: &Path, policy: &Policy) -> Result<PathBuf, StateError> {
     let limits = root.join("limits");
     for directory in [root, &limits] {
         // The relay walks through and sees nothing on the way.

@@ -11,7 +11,7 @@ use crate::monitor::reload::Governing;
 use crate::policy::{self, Policy};
 use crate::sandbox::plan::ConnectTo;
 use crate::sandbox::resolve::Inputs;
-use crate::trust::{self, Caller};
+use crate::trust::{self, Caller, TrustError};
 
 /// Where `--profile NAME` resolves to, as NAME.yaml.
 pub const PROFILES: &str = "/etc/intercept-sandbox/policies";
@@ -95,9 +95,13 @@ impl Request {
         }
         let unusable = |source| SessionError::Trust { path: self.policy_path(), source };
         let file = trust::read_policy(&self.policy_path(), &self.caller).map_err(unusable)?;
-        let text = policy::decode(&file.path, &file.bytes).map_err(SessionError::Policy)?;
+        let broken = |diagnostics| match file.is_unseen {
+            false => SessionError::Policy(diagnostics),
+            true => unusable(TrustError::Unseen { path: self.policy_path() }),
+        };
+        let text = policy::decode(&file.path, &file.bytes).map_err(broken)?;
         let source = policy::Source { path: &file.path, text };
-        let loaded = policy::load(&source).map_err(SessionError::Policy)?;
+        let loaded = policy::load(&source).map_err(broken)?;
         for warning in &loaded.warnings {
             // `WARN` says already how bad it is.
             tracing::warn!("{}", warning.to_string().trim_start_matches("warning").trim_end());

@@ -31,6 +31,8 @@ pub enum Judge {
     Netlink(u32),
     /// A condition on the host's files.
     Files(fn() -> bool),
+    /// One of the probe's processes is in another namespace of this kind (its name in /proc/PID/ns) than the server.
+    Namespace(&'static str),
     /// A condition on one of the probe's processes, beside the server's own.
     Process(fn(&Process, &Process) -> bool),
     /// A condition on all of the probe's processes and the server.
@@ -58,7 +60,7 @@ impl Judge {
             Self::Descriptor(_) => "/proc/PID/fd",
             Self::Netlink(_) => "/proc/PID/net/netlink",
             Self::Files(_) => "host's files",
-            Self::Process(_) | Self::Crowd(_) => "/proc/PID",
+            Self::Namespace(_) | Self::Process(_) | Self::Crowd(_) => "/proc/PID",
             Self::Stand(_) => "the attacked process",
             Self::Mounts => "/proc/PID/mountinfo",
             Self::Reachable(_) => "host connects",

@@ -97,7 +97,7 @@ impl<'a> Visit<'a> {
             self.ground.canaries.take(name);
         }
         // Where a state is judged, and not an effect, what was so before is open too.
-        let is_state = matches!(row.judge, Judge::Process(_) | Judge::Crowd(_));
+        let is_state = matches!(row.judge, Judge::Namespace(_) | Judge::Process(_) | Judge::Crowd(_));
         let before = if is_state { 0 } else { self.count(row.judge, "") };
         let argument = self.argument(row.argument);
         let told = self.ask(row.probe, &argument);
@@ -137,6 +137,9 @@ impl<'a> Visit<'a> {
                 self.crowd().iter().filter(|process| eyes::holds_netlink(process, protocol)).count()
             }
             Judge::Files(look) | Judge::Reachable(look) => usize::from(look()),
+            Judge::Namespace(kind) => {
+                self.crowd().iter().filter(|process| eyes::differs(process, &self.server, kind)).count()
+            }
             Judge::Process(look) => self.crowd().iter().filter(|process| look(process, &self.server)).count(),
             Judge::Crowd(look) => usize::from(look(&self.crowd())),
             Judge::Stand(look) => usize::from(look(&self.stand)),

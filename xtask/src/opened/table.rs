@@ -86,6 +86,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         "the server cannot speak to the dialer; what an egress that was taken over may have of it: \
          `planted::a_dialer_without_its_rules_gives_more`",
     ),
+    layer("uid of the run", "identity").why("other processes and files are held by the pid namespace and the view of files"),
     layer("user namespace", "user-namespace").beside("capabilities,core-layers").behind("seccomp", "seccomp").why(
         "the run's uid is nobody's outside of a user namespace, too, and the change to it leaves no capability",
     ),

@@ -12,7 +12,6 @@ use crate::audit::chain::{Hash, Head, INDEX_DOMAIN, Link};
 use crate::audit::error::AuditError;
 use crate::audit::index::{Entry, INDEX, Op};
 use crate::audit::notes::{Note, Verifier};
-use crate::bounds::LOCK_WAIT_MS;
 use crate::lock;
 
 /// What the index says of one session.
@@ -129,7 +128,7 @@ fn read_index(root: &Path, expected: bool, report: &mut Report) -> Result<BTreeM
         }
         Err(error) => return Err(AuditError::file("open", &path)(error)),
     };
-    lock::shared(&file, LOCK_WAIT_MS).map_err(AuditError::file("lock", &path))?;
+    lock::shared(&file).map_err(AuditError::file("lock", &path))?;
 
     let mut lines = Lines::open(&path)?;
     let mut walk = Walk::new(INDEX_DOMAIN, Head::START);

@@ -343,7 +343,7 @@ fn lock(path: &Path, wait_ms: u64) -> Result<Option<(File, u64)>, CgroupError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(unreadable(source)),
     };
-    match crate::lock::exclusive(&directory, wait_ms) {
+    match crate::lock::exclusive_within(wait_ms, &directory) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             return Err(CgroupError::Locked { path: path.to_owned(), wait_ms });
@@ -392,7 +392,7 @@ mod tests {
     fn the_lock_of_another_is_an_error_in_time_and_not_a_hang() {
         let leaf = tempfile::tempdir().unwrap();
         let other = File::open(leaf.path()).unwrap();
-        crate::lock::shared(&other, 0).unwrap();
+        crate::lock::shared(&other).unwrap();
         let start = Instant::now();
         assert!(matches!(lock(leaf.path(), 50), Err(CgroupError::Locked { wait_ms: 50, .. })));
         assert!((50..1_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());

@@ -1,6 +1,6 @@
 //! Other processes, namespaces, ids and what a process may do to itself.
 
-use super::super::eyes::{Judge, core_limit_is_hard, differs, file_of, has_id, kilobytes, limit, nonzero, number};
+use super::super::eyes::{Judge, core_limit_is_hard, file_of, has_id, kilobytes, limit, nonzero, number};
 use super::{Argument, Group, Row};
 
 const PID: &str = "pid namespace";
@@ -33,17 +33,16 @@ const fn own(
     row(id, what, Judge::Process(seen), layers)
 }
 
-/// A child in a namespace of its own, `kind` in /proc/PID/ns: by clone, or by clone3 where the row's name says so.
-const fn clone(
-    id: &'static str,
-    what: &'static str,
-    kind: &'static str,
-    seen: fn(&crate::processes::Process, &crate::processes::Process) -> bool,
-    second: &'static str,
-) -> Row {
+/// A process in another namespace than the server's, `kind` in /proc/PID/ns.
+const fn namespace(id: &'static str, what: &'static str, kind: &'static str, layers: [&'static str; 2]) -> Row {
+    row(id, what, Judge::Namespace(kind), layers)
+}
+
+/// A child in a namespace of its own: by clone, or by clone3 where the row's name says so.
+const fn clone(id: &'static str, what: &'static str, kind: &'static str, second: &'static str) -> Row {
     // The sixth byte of the name tells the two calls apart: a constant function compares no strings.
     let probe = if id.as_bytes()[5] == b'3' { "clone3-namespace" } else { "clone-namespace" };
-    own(id, what, seen, [SECCOMP, second]).by(probe, Argument::Text(kind))
+    namespace(id, what, kind, [SECCOMP, second]).by(probe, Argument::Text(kind))
 }
 
 pub(super) const ROWS: &[Row] = &[
@@ -100,58 +99,33 @@ pub(super) const ROWS: &[Row] = &[
         [CAPS, "user namespace"],
     )
     .needs(24, "CAP_SYS_RESOURCE"),
-    own("user-namespace", "a user namespace (unshare)", |p, server| differs(p, server, "user"), [SECCOMP, ""]),
-    clone("clone-user-namespace", "by clone", "user", |p, server| differs(p, server, "user"), ""),
-    clone("clone-mnt-namespace", "a mount namespace by clone", "mnt", |p, server| differs(p, server, "mnt"), CAPS),
-    clone("clone-net-namespace", "a network namespace by clone", "net", |p, server| differs(p, server, "net"), CAPS),
-    clone("clone-pid-namespace", "a pid namespace by clone", "pid", |p, server| differs(p, server, "pid"), CAPS),
-    clone("clone-ipc-namespace", "an ipc namespace by clone", "ipc", |p, server| differs(p, server, "ipc"), CAPS),
-    clone("clone-uts-namespace", "a host name by clone", "uts", |p, server| differs(p, server, "uts"), CAPS),
-    clone(
-        "clone-cgroup-namespace",
-        "a cgroup namespace by clone",
-        "cgroup",
-        |p, server| differs(p, server, "cgroup"),
-        CAPS,
-    ),
-    clone(
-        "clone3-user-namespace",
-        "by clone3, whose flags no filter sees",
-        "user",
-        |p, server| differs(p, server, "user"),
-        "",
-    ),
-    clone("clone3-mnt-namespace", "a mount namespace by clone3", "mnt", |p, server| differs(p, server, "mnt"), CAPS),
-    clone("clone3-net-namespace", "a network namespace by clone3", "net", |p, server| differs(p, server, "net"), CAPS),
-    clone("clone3-pid-namespace", "a pid namespace by clone3", "pid", |p, server| differs(p, server, "pid"), CAPS),
-    clone("clone3-ipc-namespace", "an ipc namespace by clone3", "ipc", |p, server| differs(p, server, "ipc"), CAPS),
-    clone("clone3-uts-namespace", "a host name by clone3", "uts", |p, server| differs(p, server, "uts"), CAPS),
-    clone(
-        "clone3-cgroup-namespace",
-        "a cgroup namespace by clone3",
-        "cgroup",
-        |p, server| differs(p, server, "cgroup"),
-        CAPS,
-    ),
-    clone("clone3-time-namespace", "a time namespace by clone3", "time", |p, server| differs(p, server, "time"), CAPS),
-    own("unshare-mnt", "a mount namespace", |p, server| differs(p, server, "mnt"), [SECCOMP, CAPS]),
-    own("unshare-net", "a network namespace", |p, server| differs(p, server, "net"), [SECCOMP, CAPS]),
-    own("unshare-pid", "a pid namespace for its children", |p, server| differs(p, server, "pid"), [SECCOMP, CAPS]),
-    own("unshare-ipc", "an ipc namespace", |p, server| differs(p, server, "ipc"), [SECCOMP, CAPS]),
-    own("unshare-uts", "a host name of its own", |p, server| differs(p, server, "uts"), [SECCOMP, CAPS]),
-    own("unshare-cgroup", "a cgroup namespace", |p, server| differs(p, server, "cgroup"), [SECCOMP, CAPS]),
-    own("unshare-time", "a time namespace", |p, server| differs(p, server, "time_for_children"), [SECCOMP, CAPS]),
-    own(
-        "unshare-all-as-user",
-        "user, mount and network at once",
-        |p, server| differs(p, server, "user"),
-        [SECCOMP, ""],
-    ),
-    own("setns-net", "the network namespace of another process", |p, server| differs(p, server, "net"), [SECCOMP, PID])
-        .told(Argument::Stand),
-    own("setns-uts", "another process' host name", |p, server| differs(p, server, "uts"), [SECCOMP, PID])
-        .told(Argument::Stand),
-    own("setns-pidfd", "by pidfd", |p, server| differs(p, server, "net"), [SECCOMP, PID]).told(Argument::Stand),
+    namespace("user-namespace", "a user namespace (unshare)", "user", [SECCOMP, ""]),
+    clone("clone-user-namespace", "by clone", "user", ""),
+    clone("clone-mnt-namespace", "a mount namespace by clone", "mnt", CAPS),
+    clone("clone-net-namespace", "a network namespace by clone", "net", CAPS),
+    clone("clone-pid-namespace", "a pid namespace by clone", "pid", CAPS),
+    clone("clone-ipc-namespace", "an ipc namespace by clone", "ipc", CAPS),
+    clone("clone-uts-namespace", "a host name by clone", "uts", CAPS),
+    clone("clone-cgroup-namespace", "a cgroup namespace by clone", "cgroup", CAPS),
+    clone("clone3-user-namespace", "by clone3, whose flags no filter sees", "user", ""),
+    clone("clone3-mnt-namespace", "a mount namespace by clone3", "mnt", CAPS),
+    clone("clone3-net-namespace", "a network namespace by clone3", "net", CAPS),
+    clone("clone3-pid-namespace", "a pid namespace by clone3", "pid", CAPS),
+    clone("clone3-ipc-namespace", "an ipc namespace by clone3", "ipc", CAPS),
+    clone("clone3-uts-namespace", "a host name by clone3", "uts", CAPS),
+    clone("clone3-cgroup-namespace", "a cgroup namespace by clone3", "cgroup", CAPS),
+    clone("clone3-time-namespace", "a time namespace by clone3", "time", CAPS),
+    namespace("unshare-mnt", "a mount namespace", "mnt", [SECCOMP, CAPS]),
+    namespace("unshare-net", "a network namespace", "net", [SECCOMP, CAPS]),
+    namespace("unshare-pid", "a pid namespace for its children", "pid", [SECCOMP, CAPS]),
+    namespace("unshare-ipc", "an ipc namespace", "ipc", [SECCOMP, CAPS]),
+    namespace("unshare-uts", "a host name of its own", "uts", [SECCOMP, CAPS]),
+    namespace("unshare-cgroup", "a cgroup namespace", "cgroup", [SECCOMP, CAPS]),
+    namespace("unshare-time", "a time namespace", "time_for_children", [SECCOMP, CAPS]),
+    namespace("unshare-all-as-user", "user, mount and network at once", "user", [SECCOMP, ""]),
+    namespace("setns-net", "the network namespace of another process", "net", [SECCOMP, PID]).told(Argument::Stand),
+    namespace("setns-uts", "another process' host name", "uts", [SECCOMP, PID]).told(Argument::Stand),
+    namespace("setns-pidfd", "by pidfd", "net", [SECCOMP, PID]).told(Argument::Stand),
     own("chroot", "another root", |p, server| root(p) != root(server), [SECCOMP, CAPS]),
     own("become-root", "uid 0 (setuid)", |p, _| has_id(p, "Uid", "0"), [USER, CAPS]),
     own("become-root-saved", "uid 0 (setresuid)", |p, _| has_id(p, "Uid", "0"), [USER, CAPS]),
