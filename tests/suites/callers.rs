@@ -12,6 +12,7 @@ use harness::remains::GONE_LIMIT;
 use harness::run::{self, Run};
 use harness::session::Session;
 use harness::{policies, records, wait};
+use intercept_sandbox::bounds;
 use intercept_sandbox::sandbox::cgroup::hierarchy::Hierarchy;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -122,6 +123,20 @@ fn quit_is_an_end_in_order_without_a_core_file() {
     });
 }
 
+/// The ceiling of memory of a process of ours, by its name.
+fn memory_bytes(comm: &str) -> String {
+    let lines_bytes = (bounds::CLIENT_LINE_BYTES_MAX + bounds::SERVER_LINE_BYTES_MAX) as u64;
+    let bytes = match comm {
+        "isb-janitor" => bounds::JANITOR_MEMORY_BYTES_MAX,
+        "isb-relay" => bounds::relay_memory_bytes_max(lines_bytes),
+        "isb-egress" => bounds::EGRESS_MEMORY_BYTES_MAX,
+        "isb-dialer" => bounds::DIALER_MEMORY_BYTES_MAX,
+        "isb-meter" => bounds::METER_MEMORY_BYTES_MAX,
+        _ => return "unlimited".into(), // the monitor's
+    };
+    bytes.to_string()
+}
+
 /// Ended by none of them, and the server gets no more than its caller had.
 #[test]
 fn the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours() {
@@ -136,9 +151,9 @@ fn the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours() {
             let of_ours = fs::read_link(format!("/proc/{}/exe", process.pid))
                 .is_ok_and(|exe| exe == harness::paths::supervisor());
             if of_ours {
-                // The relay has a ceiling of our own: its log's.
+                // Ceilings of our own: the log's of the relay, and memory's.
                 let file_bytes = if process.comm == "isb-relay" { "1073741824" } else { "unlimited" };
-                assert_eq!(soft(&process), [file_bytes, "unlimited", "unlimited"], "{process:?}");
+                assert_eq!(soft(&process), [file_bytes, "unlimited", &memory_bytes(&process.comm)], "{process:?}");
             }
             if process == server {
                 assert_eq!(soft(&process), ["0", "600", "1024000000000"], "{process:?}");

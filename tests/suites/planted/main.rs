@@ -74,6 +74,24 @@ fn an_unconfined_egress_does_everything() {
     assert_everything(Target::Egress);
 }
 
+/// What cannot be had aborts: the session ends in order, and its log names who died.
+#[test]
+fn who_would_take_more_memory_than_is_his_ends_the_session() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        for (target, code) in [(Target::Relay, "relay_died"), (Target::Egress, "egress_died")] {
+            let outcome = ground.attempt(arena, target, &target.takes_twice(), None);
+            assert!(!outcome.seen, "{code}: {}", outcome.told);
+            let ended = outcome.session.expect("nobody has ended it").ended();
+            assert_eq!(ended.code, 124, "{}", ended.stderr);
+            let said = format!("{} was ended by SIGABRT", target.comm());
+            assert!(ended.stderr.contains(&said) && ended.stderr.contains("memory allocation"), "{}", ended.stderr);
+            let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+            assert!(ends.iter().any(|end| end["reason"]["code"] == code), "{code}: {ends:#?}");
+        }
+    });
+}
+
 /// The dialer is all the road that an egress has which was taken over: what it gives is what the policy allows.
 #[test]
 fn a_dialer_gives_what_the_policy_allows_and_nothing_else() {

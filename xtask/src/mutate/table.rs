@@ -239,6 +239,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("confine-egress-landlock", "lib", "sandbox::landlock::tests::our_own_rules_leave_one_directory_or_none"),
     row("confine-egress-seccomp", "layers", "our_own_processes_are_confined"),
     row("confine-file-size", "planted", "a_relay_that_was_taken_over_gets_nothing"),
+    row("confine-memory", "planted", "a_relay_that_was_taken_over_gets_nothing"),
+    row("confine-memory", "planted", "an_egress_that_was_taken_over_gets_nothing"),
     row("note-pace", "lib", "monitor::ledger::tests::a_relay_gets_as_many_notes_as_its_log_and_the_time_account_for"),
     row("confine-identity", "mechanisms", "the_host_sees_a_confined_process_without_any_privilege"),
     row("confine-janitor-landlock", "mechanisms", "the_janitor_can_empty_its_directories_and_no_other"),
