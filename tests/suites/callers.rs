@@ -4,16 +4,19 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use harness::arena::{self, Arena, ROOT};
-use harness::processes::Process;
+use harness::processes::{Bystander, Process};
 use harness::remains::GONE_LIMIT;
 use harness::run::{self, Run};
 use harness::session::Session;
 use harness::{policies, records, wait};
 use intercept_sandbox::bounds;
 use intercept_sandbox::sandbox::cgroup::hierarchy::Hierarchy;
+use intercept_sandbox::sys::kcmp;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -120,6 +123,53 @@ fn quit_is_an_end_in_order_without_a_core_file() {
         assert_all_end(&crowd, "SIGQUIT");
         assert_log_is_whole(&["signal"]);
         assert_eq!(fs::read_dir(&folder).expect("own folder").count(), 0, "a core file");
+    });
+}
+
+/// Seconds, on a fast machine, after which the caller's clock rings: the session is up by then.
+const RINGS_AFTER: Duration = Duration::from_secs(2);
+
+/// An interval timer stays over an execve(2); a sudo that does not fork is one more.
+#[test]
+fn a_clock_that_a_caller_left_ends_no_session() {
+    arena::run(|arena| {
+        let rings_after = wait::on_this_machine(RINGS_AFTER).as_secs();
+        let set = "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])";
+        let command = echo(arena);
+        let mut caller = run::as_real_root("python3".into());
+        caller.args(["-c", set, &rings_after.to_string()]).arg(command.get_program()).args(command.get_args());
+        let mut session = begun(caller);
+        let has_ended = wait::becomes_true(2 * RINGS_AFTER, || session.has_ended());
+        assert!(!has_ended, "ended by its caller's clock: {}", session.ended().stderr);
+        assert!(session.call("echo", json!({"text": "x"}))["result"].is_object());
+        assert_eq!(session.finish().code, 0);
+        assert_log_is_whole(&["client_eof", "server_exit"]);
+    });
+}
+
+/// Whether a thread of root's may look into `pid` that holds `CAP_SYS_PTRACE`, but has it switched off: into everything of root's that is
+/// dumpable (ptrace(2), "Ptrace access mode checking").
+fn may_look_into(pid: u32) -> bool {
+    let look = move || {
+        caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_PTRACE).expect("of this thread alone");
+        let (own, other) = (Pid::this(), Pid::from_raw(pid.cast_signed()));
+        match kcmp::compare_tables(own, other) {
+            Ok(_) => true,
+            Err(Errno::EPERM) => false,
+            Err(errno) => panic!("{errno}"),
+        }
+    };
+    thread::spawn(look).join().expect("it looks")
+}
+
+/// That we are not dumpable shows nowhere else, and it is what keeps a dump of us from a `core_pattern` that is a pipe.
+#[test]
+fn nobody_is_given_a_dump_of_the_monitor() {
+    arena::run(|arena| {
+        let session = begun(echo(arena));
+        assert!(may_look_into(Bystander::start().pid()), "the look sees nothing at all");
+        assert!(!may_look_into(session.pid()));
+        assert_eq!(session.finish().code, 0);
     });
 }
 

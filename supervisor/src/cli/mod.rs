@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::sandbox::rlimits;
-use crate::sys::process::refuse_stops;
+use crate::sys::process::{disarm_timers, refuse_stops};
 
 /// Exit code of every command but `run` for a wrong command line.
 const EXIT_USAGE: u8 = 2;
@@ -104,8 +104,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Before anything else: whoever called us from a terminal cannot stop us at an open lock, nor have a core file of what root has read.
+/// Before anything else: whoever called us from a terminal cannot stop us at an open lock, nor have a core file of what root has read, nor
+/// have left us a clock that ends us.
 fn take_leave_of_the_terminal() -> Result<(), Box<dyn std::error::Error>> {
+    disarm_timers()?;
     refuse_stops()?;
     if crate::weaken::in_force("callers-core") {
         rlimits::refuse_cores()?;

@@ -109,6 +109,9 @@ pub(crate) const TABLE: &[Row] = &[
     // A caller behind sudo.
     row("callers-cgroup", "callers", "who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours"),
     row("callers-core", "callers", "quit_is_an_end_in_order_without_a_core_file"),
+    row("callers-dumps", "callers", "nobody_is_given_a_dump_of_the_monitor"),
+    row("callers-timers", "callers", "a_clock_that_a_caller_left_ends_no_session"),
+    row("callers-timers", "lib", "sys::process::tests::no_interval_timer_of_a_caller_stays"),
     row("callers-rlimits", "callers", "the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours"),
     row("job-control-stops", "callers", "what_stops_a_job_stops_no_session"),
     row("relay-progress", "lib", "monitor::patience::tests::a_relay_whose_log_grows_gets_more_time_and_not_for_ever"),
