@@ -325,3 +325,26 @@ fn who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours() {
         assert_log_is_whole(&["signal"]);
     });
 }
+
+/// The ceilings that a service manager gave the unit hold for us, too.
+#[test]
+fn a_session_of_real_root_stays_in_the_cgroup_that_it_was_started_in() {
+    arena::run(|arena| {
+        let delegated = Delegated::make();
+        let session = begun(after(&delegated.enter(), &arena.folder("callers"), &echo(arena)));
+        let ours: Vec<Process> = session
+            .processes()
+            .into_iter()
+            .filter(|process| process.comm.starts_with("isb-") || process.pid == session.pid())
+            .collect();
+        assert!(ours.len() >= 4, "monitor, janitor, relay and egress at least: {ours:?}");
+        for folder in &delegated.0 {
+            let members = fs::read_to_string(folder.join("cgroup.procs")).expect("it is there");
+            for process in &ours {
+                let stays = members.lines().any(|pid| pid == process.pid.to_string());
+                assert!(stays, "{process:?} left {}: {members:?}", folder.display());
+            }
+        }
+        assert_eq!(session.finish().code, 0);
+    });
+}
