@@ -128,6 +128,27 @@ fn a_dialer_without_its_rules_gives_more() {
     });
 }
 
+/// The dialer says that egress overstepped, be it after egress and the server are gone.
+#[test]
+fn an_egress_that_oversteps_and_dies_first_is_told_by_what_it_asked() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        let mut session = ground.session(arena, None);
+        let (dialer, egress, monitor) = (session.of_ours("isb-dialer"), session.of_ours("isb-egress"), session.pid());
+        let crowd = session.processes();
+        let server: Vec<_> = crowd.iter().filter(|it| !it.comm.starts_with("isb-") && it.pid != monitor).collect();
+        assert!(!server.is_empty() && dialer.signal(Signal::SIGSTOP), "{crowd:?}");
+        let arguments = json!({"name": "say-to-allowed", "argument": "isb-planted egress overstep exfil.example:443;"});
+        let params = json!({"name": "probe", "arguments": arguments});
+        session.send(&json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}));
+        let all_gone = || !egress.is_alive() && server.iter().all(|process| !process.is_alive());
+        assert!(wait::becomes_true(COMES_LIMIT, all_gone), "{}", session.stderr());
+        dialer.signal(Signal::SIGCONT); // where the monitor did not wait for it, it is gone
+        assert_eq!(session.ended().code, 124);
+        assert_eq!(ends_of_overstepping(), 1);
+    });
+}
+
 /// How many sessions ended because egress asked for what it never asks for.
 fn ends_of_overstepping() -> usize {
     let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");

@@ -117,6 +117,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("relay-progress", "lib", "monitor::patience::tests::a_relay_whose_log_grows_gets_more_time_and_not_for_ever"),
     row("monitor-waits", "planted", "a_relay_whose_sockets_another_process_keeps_dies_like_any_other"),
     row("first-cause", "lib", "monitor::watch::telling::tests::what_broke_first_is_the_cause"),
+    row("first-cause", "planted", "an_egress_that_oversteps_and_dies_first_is_told_by_what_it_asked"),
     row("relay-word", "lifecycle", "a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone"),
     row("pin-approve", "lib", "cli::pins::tests::a_changed_tool_is_shown_and_only_what_was_seen_is_approved"),
     row(
