@@ -1,7 +1,9 @@
 //! The bounds of the program, each with its reason; a test goes one over each.
 
+mod memory;
 mod wire;
 
+pub use memory::*;
 pub use wire::*;
 
 /// Longest line accepted from the client, bytes. Requests carry arguments, not payloads.

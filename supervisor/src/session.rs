@@ -82,12 +82,13 @@ pub fn run(request: &Request) -> Result<Outcome, SessionError> {
     }
 }
 
-/// From here on nobody but root can look into us or have a dump of us, and the caller's limits end no process of ours.
+/// From here on nobody has a dump of us, be it asked for by a signal of his terminal: a `core_pattern` that is a pipe gets one
+/// whatever RLIMIT_CORE says (core(5)). The caller's limits end no process of ours.
 fn part_from_the_caller(request: &Request) -> Result<CallersLimits, SessionError> {
     if request.caller.uid != 0 {
         return Ok(CallersLimits::default()); // a dry run, with no more rights than he has
     }
-    if crate::weaken::in_force("callers-core") {
+    if crate::weaken::in_force("callers-dumps") {
         nix::sys::prctl::set_dumpable(false).map_err(std::io::Error::from)?;
     }
     let sheds = crate::weaken::in_force("callers-rlimits");

@@ -4,15 +4,19 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use harness::arena::{self, Arena, ROOT};
-use harness::processes::Process;
+use harness::processes::{Bystander, Process};
 use harness::remains::GONE_LIMIT;
 use harness::run::{self, Run};
 use harness::session::Session;
 use harness::{policies, records, wait};
+use intercept_sandbox::bounds;
 use intercept_sandbox::sandbox::cgroup::hierarchy::Hierarchy;
+use intercept_sandbox::sys::kcmp;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -122,6 +126,67 @@ fn quit_is_an_end_in_order_without_a_core_file() {
     });
 }
 
+/// Seconds, on a fast machine, after which the caller's clock rings: the session is up by then.
+const RINGS_AFTER: Duration = Duration::from_secs(2);
+
+/// An interval timer stays over an execve(2); a sudo that does not fork is one more.
+#[test]
+fn a_clock_that_a_caller_left_ends_no_session() {
+    arena::run(|arena| {
+        let rings_after = wait::on_this_machine(RINGS_AFTER).as_secs();
+        let set = "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])";
+        let command = echo(arena);
+        let mut caller = run::as_real_root("python3".into());
+        caller.args(["-c", set, &rings_after.to_string()]).arg(command.get_program()).args(command.get_args());
+        let mut session = begun(caller);
+        let has_ended = wait::becomes_true(2 * RINGS_AFTER, || session.has_ended());
+        assert!(!has_ended, "ended by its caller's clock: {}", session.ended().stderr);
+        assert!(session.call("echo", json!({"text": "x"}))["result"].is_object());
+        assert_eq!(session.finish().code, 0);
+        assert_log_is_whole(&["client_eof", "server_exit"]);
+    });
+}
+
+/// Whether a thread of root's may look into `pid` that holds `CAP_SYS_PTRACE`, but has it switched off: into everything of root's that is
+/// dumpable (ptrace(2), "Ptrace access mode checking").
+fn may_look_into(pid: u32) -> bool {
+    let look = move || {
+        caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_PTRACE).expect("of this thread alone");
+        let (own, other) = (Pid::this(), Pid::from_raw(pid.cast_signed()));
+        match kcmp::compare_tables(own, other) {
+            Ok(_) => true,
+            Err(Errno::EPERM) => false,
+            Err(errno) => panic!("{errno}"),
+        }
+    };
+    thread::spawn(look).join().expect("it looks")
+}
+
+/// That we are not dumpable shows nowhere else, and it is what keeps a dump of us from a `core_pattern` that is a pipe.
+#[test]
+fn nobody_is_given_a_dump_of_the_monitor() {
+    arena::run(|arena| {
+        let session = begun(echo(arena));
+        assert!(may_look_into(Bystander::start().pid()), "the look sees nothing at all");
+        assert!(!may_look_into(session.pid()));
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+/// The ceiling of memory of a process of ours, by its name.
+fn memory_bytes(comm: &str) -> String {
+    let lines_bytes = (bounds::CLIENT_LINE_BYTES_MAX + bounds::SERVER_LINE_BYTES_MAX) as u64;
+    let bytes = match comm {
+        "isb-janitor" => bounds::JANITOR_MEMORY_BYTES_MAX,
+        "isb-relay" => bounds::relay_memory_bytes_max(lines_bytes),
+        "isb-egress" => bounds::EGRESS_MEMORY_BYTES_MAX,
+        "isb-dialer" => bounds::DIALER_MEMORY_BYTES_MAX,
+        "isb-meter" => bounds::METER_MEMORY_BYTES_MAX,
+        _ => return "unlimited".into(), // the monitor's
+    };
+    bytes.to_string()
+}
+
 /// Ended by none of them, and the server gets no more than its caller had.
 #[test]
 fn the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours() {
@@ -136,9 +201,9 @@ fn the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours() {
             let of_ours = fs::read_link(format!("/proc/{}/exe", process.pid))
                 .is_ok_and(|exe| exe == harness::paths::supervisor());
             if of_ours {
-                // The relay has a ceiling of our own: its log's.
+                // Ceilings of our own: the log's of the relay, and memory's.
                 let file_bytes = if process.comm == "isb-relay" { "1073741824" } else { "unlimited" };
-                assert_eq!(soft(&process), [file_bytes, "unlimited", "unlimited"], "{process:?}");
+                assert_eq!(soft(&process), [file_bytes, "unlimited", &memory_bytes(&process.comm)], "{process:?}");
             }
             if process == server {
                 assert_eq!(soft(&process), ["0", "600", "1024000000000"], "{process:?}");
@@ -343,5 +408,28 @@ fn a_full_socket_for_stderr_does_not_keep_the_wall_time_from_coming() {
             "there was something to say"
         );
         assert_log_is_whole(&["wall_time"]);
+    });
+}
+
+/// The ceilings that a service manager gave the unit hold for us, too.
+#[test]
+fn a_session_of_real_root_stays_in_the_cgroup_that_it_was_started_in() {
+    arena::run(|arena| {
+        let delegated = Delegated::make();
+        let session = begun(after(&delegated.enter(), &arena.folder("callers"), &echo(arena)));
+        let ours: Vec<Process> = session
+            .processes()
+            .into_iter()
+            .filter(|process| process.comm.starts_with("isb-") || process.pid == session.pid())
+            .collect();
+        assert!(ours.len() >= 4, "monitor, janitor, relay and egress at least: {ours:?}");
+        for folder in &delegated.0 {
+            let members = fs::read_to_string(folder.join("cgroup.procs")).expect("it is there");
+            for process in &ours {
+                let stays = members.lines().any(|pid| pid == process.pid.to_string());
+                assert!(stays, "{process:?} left {}: {members:?}", folder.display());
+            }
+        }
+        assert_eq!(session.finish().code, 0);
     });
 }

@@ -160,7 +160,7 @@ fn relay_keeps_what_it_is_given_and_nothing_else() {
     let secret_fd = secret.as_raw_fd();
     let status = confined(
         &[2, writer.as_raw_fd()],
-        |terms| confine::relay(terms, store.path()),
+        |terms| confine::relay(terms, 0, store.path()),
         || {
             let checks = [
                 Uid::current().as_raw() == SERVICE && Uid::effective().as_raw() == SERVICE,
@@ -186,7 +186,7 @@ fn the_host_sees_a_confined_process_without_any_privilege() {
     let child = leave_child(|| {
         let keep = [2, ready_writer.as_raw_fd(), end_reader.as_raw_fd()];
         let terms = Terms { uid: SERVICE, gid: SERVICE, parent, keep: &keep };
-        if confine::relay(&terms, store.path()).is_err() || write(&ready_writer, b"r").is_err() {
+        if confine::relay(&terms, 0, store.path()).is_err() || write(&ready_writer, b"r").is_err() {
             return 1;
         }
         i32::from(read(&end_reader, &mut [0]) != Ok(0))

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 use nix::sys::prctl::set_timerslack;
 
 use crate::sandbox::{cgroup, rlimits};
-use crate::sys::process::refuse_stops;
+use crate::sys::process::{disarm_timers, refuse_stops};
 use crate::trust::Caller;
 
 /// Exit code of every command but `run` for a wrong command line.
@@ -131,8 +131,9 @@ pub fn main() -> ExitCode {
 const TIMER_SLACK_NS: u64 = 50_000;
 
 /// Before anything else: whoever called us from a terminal cannot stop us at an open lock, nor have a core file of what root has read,
-/// nor put off our clocks.
+/// nor put off our clocks, nor have left us one that ends us.
 fn take_leave_of_the_terminal() -> Result<(), Box<dyn std::error::Error>> {
+    disarm_timers()?;
     refuse_stops()?;
     if crate::weaken::in_force("callers-slack") {
         set_timerslack(TIMER_SLACK_NS).map_err(std::io::Error::from)?;

@@ -344,13 +344,17 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
     keep.extend([ready.fd().as_raw_fd(), libc::STDERR_FILENO]);
     keep.extend(link.iter().map(|link| link.fd().as_raw_fd()));
     let terms = Terms { uid: RELAY, gid: RELAY, parent: monitor, keep: &keep };
+    // As the session starts: a later policy that says otherwise is refused.
+    let lines = &brief.policy.sandbox.resources;
+    let (client_line_bytes_max, server_line_bytes_max) = (lines.client_line_max(), lines.server_line_max());
+    let lines_bytes = client_line_bytes_max.saturating_add(server_line_bytes_max) as u64;
     let store: Box<dyn Store> = match (link, &plan.state_dsn, &brief.limits_dir) {
         (Some(link), Some(_), None) => {
-            let _ = confine::relay_without_files(&terms)?;
+            let _ = confine::relay_without_files(&terms, lines_bytes)?;
             Box::new(RedisStore::new(Box::new(link)))
         }
         (None, None, Some(limits_dir)) => {
-            let _ = confine::relay(&terms, limits_dir)?;
+            let _ = confine::relay(&terms, lines_bytes, limits_dir)?;
             let limits_dir = limits_dir.clone();
             let open = move || SqliteStore::open(&limits_dir, &boot_id);
             // A policy that counts does not start without its counts; one that counts nothing has no use for them, until it is replaced.
@@ -362,9 +366,6 @@ fn relay(plan: &Plan, brief: RelayBrief, ends: RelayEnds, monitor: Pid, ready: R
     ready.say()?;
     let answers = receive_layers(&layers)?;
     drop(layers);
-    // As the session starts: a later policy that says otherwise is refused.
-    let lines = &brief.policy.sandbox.resources;
-    let (client_line_bytes_max, server_line_bytes_max) = (lines.client_line_max(), lines.server_line_max());
     relay::serve(relay::Parts {
         session: plan.session.clone(),
         journal: brief.log.journal,

@@ -212,7 +212,7 @@ impl Watch<'_> {
     fn wait(&self, state: &State) -> Result<Vec<Source>, WatchError> {
         let mut wanted: Vec<(Source, BorrowedFd<'_>)> = vec![(Source::Signals, self.signals.fd())];
         wanted.extend(state.relay_alive.then(|| (Source::Control, self.control.as_fd())));
-        wanted.extend(state.owes_end().then(|| (Source::Room, self.control.as_fd())));
+        wanted.extend((state.owes_end() && !self.awaits_dialer(state)).then(|| (Source::Room, self.control.as_fd())));
         wanted.extend(self.running.as_ref().and_then(Running::pidfd).map(|fd| (Source::Server, fd)));
         wanted.extend(self.reload.fd().filter(|_| state.takes_policies()).map(|fd| (Source::Policy, fd)));
         wanted.extend(self.ceilings.fds().map(|fd| (Source::Ceilings, fd)));
@@ -327,6 +327,7 @@ impl Watch<'_> {
         };
         match state.phase {
             Phase::Draining if cause == EndCause::RelayDied => state.give_up(cause),
+            Phase::Draining if cause == EndCause::EgressOverstepped && !state.end_told => state.broke(cause),
             // Egress hangs up in order once the session is being finished.
             Phase::Draining => {}
             _ => self.end(cause, state)?,

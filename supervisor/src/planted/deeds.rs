@@ -28,6 +28,9 @@ type Deed = fn(&str) -> io::Result<String>;
 /// How long a forked child stays to be seen.
 const CHILD_STAYS: Duration = Duration::from_secs(3);
 
+/// Memory is taken in pieces of this size, bytes.
+const PIECE_BYTES: usize = 16 << 20;
+
 const DEEDS: &[(&str, Deed)] = &[
     ("read", |path| fs::read_to_string(path)),
     ("write", write),
@@ -99,10 +102,25 @@ const DEEDS: &[(&str, Deed)] = &[
         }
         grown
     }),
+    // A page of each piece is written: the addresses are what is bounded, and a small machine has not the pages.
+    ("take", |bytes| {
+        let pieces = bytes.parse::<usize>().map_err(|_| Errno::EINVAL)?.div_ceil(PIECE_BYTES);
+        for _ in 0..pieces {
+            let mut piece = Vec::<u8>::with_capacity(PIECE_BYTES); // one that cannot be had aborts
+            piece.push(1);
+            std::mem::forget(piece);
+        }
+        Ok("taken".to_owned())
+    }),
     ("dial", |words| {
         let numbers = words.split_once(' ').and_then(|(host, port)| Some((host.parse().ok()?, port.parse().ok()?)));
         let (host, port): (u16, u16) = numbers.ok_or(Errno::EINVAL)?;
         ask_dialer(&[&7_u64.to_le_bytes()[..], &host.to_le_bytes(), &port.to_le_bytes()].concat())
+    }),
+    ("overstep", |text| {
+        let link = fds::adopt(DIALER.load(Ordering::Relaxed)).map(ManuallyDrop::new)?;
+        pass::send(link.as_fd(), text.as_bytes(), None)?;
+        process::exit_now(1)
     }),
     ("ask", |text| ask_dialer(text.as_bytes())),
     // Not more than these two: behind other numbers may stand what the caller left open, and nobody meant to write there.

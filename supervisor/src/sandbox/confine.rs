@@ -16,8 +16,9 @@ use super::rlimits::{self, RlimitError};
 use super::seccomp::{Filter, FilterError};
 use super::{Answer, Layer};
 use crate::bounds::{
-    AUDIT_SESSION_BYTES_MAX, DIALER_DESCRIPTORS_MAX, EGRESS_DESCRIPTORS_MAX, METER_DESCRIPTORS_MAX,
-    RELAY_DESCRIPTORS_MAX,
+    AUDIT_SESSION_BYTES_MAX, DIALER_DESCRIPTORS_MAX, DIALER_MEMORY_BYTES_MAX, EGRESS_DESCRIPTORS_MAX,
+    EGRESS_MEMORY_BYTES_MAX, JANITOR_MEMORY_BYTES_MAX, LINK_MEMORY_BYTES_MAX, METER_DESCRIPTORS_MAX,
+    METER_MEMORY_BYTES_MAX, RELAY_DESCRIPTORS_MAX, relay_memory_bytes_max,
 };
 use crate::sys::prctl::close_range;
 use crate::sys::process::task_count;
@@ -90,22 +91,25 @@ pub enum ConfineError {
     Filter(#[from] FilterError),
 }
 
-/// Confines the calling process as relay: service uid, the kept descriptors, the limit store's directory, no socket.
+/// Confines the calling process as relay: service uid, the kept descriptors, the limit store's directory, no socket, memory by the
+/// longest lines of both directions together.
 ///
 /// # Errors
 /// The step that failed.
-pub fn relay(terms: &Terms<'_>, limits_dir: &Path) -> Result<Confined, ConfineError> {
+pub fn relay(terms: &Terms<'_>, lines_bytes: u64, limits_dir: &Path) -> Result<Confined, ConfineError> {
     bound_files()?;
-    service("relay", &Filter::relay(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::relay(limits_dir.to_owned()), terms)
+    let ceilings = (RELAY_DESCRIPTORS_MAX, relay_memory_bytes_max(lines_bytes));
+    service("relay", &Filter::relay(Pid::this())?, ceilings, &Rules::relay(limits_dir.to_owned()), terms)
 }
 
 /// The same for a relay whose limit store is a connection that it is handed: no directory at all.
 ///
 /// # Errors
 /// The step that failed.
-pub fn relay_without_files(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
+pub fn relay_without_files(terms: &Terms<'_>, lines_bytes: u64) -> Result<Confined, ConfineError> {
     bound_files()?;
-    service("relay", &Filter::relay(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::egress(), terms)
+    let ceilings = (RELAY_DESCRIPTORS_MAX, relay_memory_bytes_max(lines_bytes));
+    service("relay", &Filter::relay(Pid::this())?, ceilings, &Rules::egress(), terms)
 }
 
 /// Confines the calling process as the link to a shared limit store: service uid, the kept descriptors, sockets, no file.
@@ -113,7 +117,8 @@ pub fn relay_without_files(terms: &Terms<'_>) -> Result<Confined, ConfineError> 
 /// # Errors
 /// The step that failed.
 pub fn link(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
-    service("link", &Filter::link(Pid::this())?, RELAY_DESCRIPTORS_MAX, &Rules::egress(), terms)
+    let ceilings = (RELAY_DESCRIPTORS_MAX, LINK_MEMORY_BYTES_MAX);
+    service("link", &Filter::link(Pid::this())?, ceilings, &Rules::egress(), terms)
 }
 
 /// Confines the calling process as egress: service uid, the kept descriptors, no socket of its own making, no file.
@@ -121,7 +126,8 @@ pub fn link(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
 /// # Errors
 /// The step that failed.
 pub fn egress(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
-    service("egress", &Filter::egress(Pid::this())?, EGRESS_DESCRIPTORS_MAX, &Rules::egress(), terms)
+    let ceilings = (EGRESS_DESCRIPTORS_MAX, EGRESS_MEMORY_BYTES_MAX);
+    service("egress", &Filter::egress(Pid::this())?, ceilings, &Rules::egress(), terms)
 }
 
 /// Confines the calling process as dialer: service uid, the kept descriptors, Internet sockets, no file.
@@ -129,7 +135,8 @@ pub fn egress(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
 /// # Errors
 /// The step that failed.
 pub fn dialer(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
-    service("dialer", &Filter::dialer(Pid::this())?, DIALER_DESCRIPTORS_MAX, &Rules::egress(), terms)
+    let ceilings = (DIALER_DESCRIPTORS_MAX, DIALER_MEMORY_BYTES_MAX);
+    service("dialer", &Filter::dialer(Pid::this())?, ceilings, &Rules::egress(), terms)
 }
 
 /// Confines the calling process as janitor: uid 0 without a capability, so that it may empty the `directories` that root
@@ -140,7 +147,7 @@ pub fn dialer(terms: &Terms<'_>) -> Result<Confined, ConfineError> {
 pub fn janitor(terms: &Terms<'_>, directories: &[PathBuf]) -> Result<Confined, ConfineError> {
     let filter = Filter::janitor(Pid::this())?;
     begin(terms)?;
-    rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0)?;
+    rlimits::apply_to_ourselves(RELAY_DESCRIPTORS_MAX, 0, JANITOR_MEMORY_BYTES_MAX)?;
     call("setgroups", setgroups(&[]))?;
     if crate::weaken::in_force("confine-capabilities") {
         capabilities::seal()?;
@@ -158,7 +165,7 @@ pub fn janitor(terms: &Terms<'_>, directories: &[PathBuf]) -> Result<Confined, C
 pub fn meter(terms: &Terms<'_>) -> Result<(), ConfineError> {
     let filter = Filter::meter(Pid::this())?;
     begin(terms)?;
-    rlimits::apply_to_ourselves(METER_DESCRIPTORS_MAX, 0)?;
+    rlimits::apply_to_ourselves(METER_DESCRIPTORS_MAX, 0, METER_MEMORY_BYTES_MAX)?;
     become_service(terms, &[Capability::CAP_DAC_READ_SEARCH, Capability::CAP_SYS_PTRACE])?;
     lock(&filter)
 }
@@ -175,16 +182,17 @@ fn bound_files() -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Those that need neither root nor a capability, and of files no more than `rules` say.
+/// Those that need neither root nor a capability, and of files no more than `rules` say. Of descriptors and bytes of memory they get
+/// as many as `ceilings` say.
 fn service(
     process: &'static str,
     filter: &Filter,
-    descriptors_max: u64,
+    ceilings: (u64, u64),
     rules: &Rules,
     terms: &Terms<'_>,
 ) -> Result<Confined, ConfineError> {
     begin(terms)?;
-    rlimits::apply_to_ourselves(descriptors_max, 0)?;
+    rlimits::apply_to_ourselves(ceilings.0, 0, ceilings.1)?;
     become_service(terms, &[])?;
     end(process, rules, filter)
 }

@@ -103,12 +103,15 @@ pub fn apply_to_files(bytes_max: Option<u64>) -> Result<(), RlimitError> {
     bytes_max.map_or(Ok(()), |bytes| lower(Resource::RLIMIT_FSIZE, "FSIZE", bytes))
 }
 
-/// Sets the limits of one of our own processes: few descriptors, no core file, and no further process where
-/// `processes` is 0.
+/// Sets the limits of one of our own processes: few descriptors, no core file, a ceiling of memory, and no further process where
+/// `processes` is 0. Of memory it is the address space, for `RLIMIT_DATA` does not count what is shared without a file.
 ///
 /// # Errors
 /// The first limit that could not be set.
-pub fn apply_to_ourselves(descriptors: u64, processes: u64) -> Result<(), RlimitError> {
+pub fn apply_to_ourselves(descriptors: u64, processes: u64, memory_bytes: u64) -> Result<(), RlimitError> {
+    if crate::weaken::in_force("confine-memory") {
+        lower(Resource::RLIMIT_AS, "AS", memory_bytes)?;
+    }
     lower(Resource::RLIMIT_NOFILE, "NOFILE", descriptors)?;
     lower(Resource::RLIMIT_NPROC, "NPROC", processes)?;
     lower(Resource::RLIMIT_CORE, "CORE", 0)
@@ -123,6 +126,7 @@ fn lower(resource: Resource, name: &'static str, ceiling: u64) -> Result<(), Rli
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::Signal;
     use nix::sys::wait::WaitStatus;
 
     use super::*;
@@ -178,6 +182,27 @@ mod tests {
             let status = ask_child(|| i32::from(check(resource, 30, enough) != Ok(true)));
             assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{resource:?}: {status:?}");
         }
+    }
+
+    #[test]
+    fn memory_of_ours_ends_at_its_ceiling_and_an_allocation_beyond_it_aborts() {
+        const CEILING: u64 = 4 << 30;
+        let taken = |bytes: usize| {
+            let mut taken = Vec::<u8>::new();
+            taken.try_reserve_exact(bytes).is_ok()
+        };
+        let status = ask_child(|| {
+            if apply_to_ourselves(64, 0, CEILING).is_err() {
+                return 1;
+            }
+            i32::from(!taken(1 << 20) || taken(4 << 30)) * 2
+        });
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{status:?}");
+        let status = ask_child(|| {
+            let set = apply_to_ourselves(64, 0, CEILING);
+            i32::from(set.is_ok() && !std::hint::black_box(Vec::<u8>::with_capacity(4 << 30)).is_empty())
+        });
+        assert!(matches!(status, Ok(WaitStatus::Signaled(_, Signal::SIGABRT, _))), "{status:?}");
     }
 
     #[test]

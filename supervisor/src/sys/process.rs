@@ -92,6 +92,23 @@ pub fn refuse_stops() -> Result<(), Errno> {
     [SIGTSTP, SIGTTIN, SIGTTOU].into_iter().collect::<nix::sys::signal::SigSet>().thread_block()
 }
 
+/// Disarms the interval timers, which stay over an execve(2) (setitimer(2)): a caller's, by way of a sudo that does not fork, would end us when it
+/// suits him. Those of timer_create(2) do not stay.
+///
+/// # Errors
+/// Those of setitimer(2).
+pub fn disarm_timers() -> Result<(), Errno> {
+    if !crate::weaken::in_force("callers-timers") {
+        return Ok(());
+    }
+    let off = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let off = libc::itimerval { it_interval: off, it_value: off };
+    [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF].into_iter().try_for_each(|timer| {
+        // SAFETY: the new value is read, and where the old one would go there is no place to write.
+        Errno::result(unsafe { libc::setitimer(timer, &raw const off, std::ptr::null_mut()) }).map(drop)
+    })
+}
+
 /// Makes the signal mask full: pid 1 takes signals only through its signalfd.
 ///
 /// # Errors
@@ -118,6 +135,33 @@ mod tests {
         assert_eq!(fork(), Err(Errno::EBUSY));
         drop(go);
         assert!(other.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn no_interval_timer_of_a_caller_stays() {
+        const TIMERS: [libc::c_int; 3] = [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF];
+        let value = |seconds| {
+            let time = libc::timeval { tv_sec: seconds, tv_usec: 0 };
+            libc::itimerval { it_interval: time, it_value: time }
+        };
+        let left = |timer| {
+            let mut found = value(0);
+            // SAFETY: it writes one timer, which is there.
+            let asked = unsafe { libc::getitimer(timer, &raw mut found) };
+            assert_eq!(asked, 0);
+            found.it_value.tv_sec + found.it_value.tv_usec
+        };
+        let status = super::super::fork::ask_child(|| {
+            let hour = value(3600);
+            for timer in TIMERS {
+                // SAFETY: it reads one timer, which is there.
+                if unsafe { libc::setitimer(timer, &raw const hour, std::ptr::null_mut()) } != 0 || left(timer) == 0 {
+                    return 1;
+                }
+            }
+            i32::from(disarm_timers().is_err() || TIMERS.into_iter().any(|timer| left(timer) != 0)) * 2
+        });
+        assert!(matches!(status, Ok(nix::sys::wait::WaitStatus::Exited(_, 0))), "{status:?}");
     }
 
     #[test]

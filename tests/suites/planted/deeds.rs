@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use harness::processes::{self, Process};
 use harness::session::Session;
 use harness::{canary, records};
-use intercept_sandbox::bounds::AUDIT_SESSION_BYTES_MAX;
+use intercept_sandbox::bounds::{
+    AUDIT_SESSION_BYTES_MAX, CLIENT_LINE_BYTES_MAX, EGRESS_MEMORY_BYTES_MAX, SERVER_LINE_BYTES_MAX,
+    relay_memory_bytes_max,
+};
 
 use crate::ground::{Ground, KEY, PIPE_WORD};
 
@@ -26,14 +29,29 @@ impl Target {
         }
     }
 
+    /// The most memory that it may have, bytes.
+    pub(crate) const fn memory_bytes_max(self) -> u64 {
+        match self {
+            Self::Relay => relay_memory_bytes_max((CLIENT_LINE_BYTES_MAX + SERVER_LINE_BYTES_MAX) as u64),
+            Self::Egress => EGRESS_MEMORY_BYTES_MAX,
+        }
+    }
+
+    /// The deed that takes twice as much.
+    pub(crate) fn takes_twice(self) -> Deed {
+        let bytes = self.memory_bytes_max();
+        let (order, argument, judge) = ("take", (2 * bytes).to_string(), Judge::Memory(bytes));
+        Deed { name: "take the host's memory", order, argument, judge }
+    }
+
     /// Its whole confinement, as `ISB_WEAKEN` takes it.
     pub(crate) const fn layers(self) -> &'static str {
         match self {
             Self::Relay => {
-                "confine-relay-seccomp,confine-relay-landlock,confine-identity,confine-capabilities,confine-close-fds,confine-file-size"
+                "confine-relay-seccomp,confine-relay-landlock,confine-identity,confine-capabilities,confine-close-fds,confine-file-size,confine-memory"
             }
             Self::Egress => {
-                "confine-egress-seccomp,confine-egress-landlock,confine-identity,confine-capabilities,confine-close-fds"
+                "confine-egress-seccomp,confine-egress-landlock,confine-identity,confine-capabilities,confine-close-fds,confine-memory"
             }
         }
     }
@@ -71,6 +89,8 @@ pub(crate) enum Judge {
     Map,
     /// A log longer than that of any session may be.
     Overlong,
+    /// More memory than this, bytes.
+    Memory(u64),
 }
 
 /// One attempt.
@@ -118,6 +138,7 @@ pub(crate) fn deeds(target: Target, ground: &Ground) -> Vec<Deed> {
         deed("kill the monitor", "kill", "{monitor}", Judge::MonitorKilled),
         deed("connect to a host", "connect", "203.0.113.9:443", Judge::Hit("tcp 203.0.113.9:443")),
         deed("send a datagram", "send", "8.8.8.8:53", Judge::Hit("udp 8.8.8.8:53")),
+        target.takes_twice(),
     ];
     if target == Target::Relay {
         // An intruder's log could fill the disk of all logs.
@@ -195,6 +216,10 @@ impl Judge {
                 process.namespace("net").is_some_and(|net| own.to_string_lossy() != net)
             }
             Self::Map => maps(process) > maps_before,
+            Self::Memory(bytes) => {
+                let size = process.status("VmSize").and_then(|size| size.split(' ').next()?.parse::<u64>().ok());
+                size.is_some_and(|kib| kib * 1024 > *bytes)
+            }
             Self::Overlong => {
                 let long = |log: &PathBuf| log.metadata().is_ok_and(|log| log.len() > AUDIT_SESSION_BYTES_MAX);
                 records::segments(records::DEFAULT_DIRECTORY).iter().any(long)

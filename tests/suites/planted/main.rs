@@ -74,6 +74,24 @@ fn an_unconfined_egress_does_everything() {
     assert_everything(Target::Egress);
 }
 
+/// What cannot be had aborts: the session ends in order, and its log names who died.
+#[test]
+fn who_would_take_more_memory_than_is_his_ends_the_session() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        for (target, code) in [(Target::Relay, "relay_died"), (Target::Egress, "egress_died")] {
+            let outcome = ground.attempt(arena, target, &target.takes_twice(), None);
+            assert!(!outcome.seen, "{code}: {}", outcome.told);
+            let ended = outcome.session.expect("nobody has ended it").ended();
+            assert_eq!(ended.code, 124, "{}", ended.stderr);
+            let said = format!("{} was ended by SIGABRT", target.comm());
+            assert!(ended.stderr.contains(&said) && ended.stderr.contains("memory allocation"), "{}", ended.stderr);
+            let ends = records::of_type(records::DEFAULT_DIRECTORY, "session.end");
+            assert!(ends.iter().any(|end| end["reason"]["code"] == code), "{code}: {ends:#?}");
+        }
+    });
+}
+
 /// The dialer is all the road that an egress has which was taken over: what it gives is what the policy allows.
 #[test]
 fn a_dialer_gives_what_the_policy_allows_and_nothing_else() {
@@ -107,6 +125,27 @@ fn a_dialer_without_its_rules_gives_more() {
                 assert!(outcome.seen, "{} without {rule}: {}", asked.deed.name, outcome.told);
             }
         }
+    });
+}
+
+/// The dialer says that egress overstepped, be it after egress and the server are gone.
+#[test]
+fn an_egress_that_oversteps_and_dies_first_is_told_by_what_it_asked() {
+    arena::run(|arena| {
+        let ground = Ground::lay(arena);
+        let mut session = ground.session(arena, None);
+        let (dialer, egress, monitor) = (session.of_ours("isb-dialer"), session.of_ours("isb-egress"), session.pid());
+        let crowd = session.processes();
+        let server: Vec<_> = crowd.iter().filter(|it| !it.comm.starts_with("isb-") && it.pid != monitor).collect();
+        assert!(!server.is_empty() && dialer.signal(Signal::SIGSTOP), "{crowd:?}");
+        let arguments = json!({"name": "say-to-allowed", "argument": "isb-planted egress overstep exfil.example:443;"});
+        let params = json!({"name": "probe", "arguments": arguments});
+        session.send(&json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}));
+        let all_gone = || !egress.is_alive() && server.iter().all(|process| !process.is_alive());
+        assert!(wait::becomes_true(COMES_LIMIT, all_gone), "{}", session.stderr());
+        dialer.signal(Signal::SIGCONT); // where the monitor did not wait for it, it is gone
+        assert_eq!(session.ended().code, 124);
+        assert_eq!(ends_of_overstepping(), 1);
     });
 }
 

@@ -110,6 +110,9 @@ pub(crate) const TABLE: &[Row] = &[
     // A caller behind sudo.
     row("callers-cgroup", "callers", "who_owns_the_cgroup_that_we_are_called_from_holds_up_none_of_ours"),
     row("callers-core", "callers", "quit_is_an_end_in_order_without_a_core_file"),
+    row("callers-dumps", "callers", "nobody_is_given_a_dump_of_the_monitor"),
+    row("callers-timers", "callers", "a_clock_that_a_caller_left_ends_no_session"),
+    row("callers-timers", "lib", "sys::process::tests::no_interval_timer_of_a_caller_stays"),
     row("callers-rlimits", "callers", "the_limits_that_a_caller_sets_are_the_servers_and_none_of_ours"),
     row("callers-slack", "callers", "a_caller_does_not_put_off_our_clocks"),
     row("stderr-kinds", "callers", "a_stderr_that_its_keeper_can_keep_waiting_is_refused_behind_sudo"),
@@ -118,6 +121,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("relay-progress", "lib", "monitor::patience::tests::a_relay_whose_log_grows_gets_more_time_and_not_for_ever"),
     row("monitor-waits", "planted", "a_relay_whose_sockets_another_process_keeps_dies_like_any_other"),
     row("first-cause", "lib", "monitor::watch::telling::tests::what_broke_first_is_the_cause"),
+    row("first-cause", "planted", "an_egress_that_oversteps_and_dies_first_is_told_by_what_it_asked"),
     row("relay-word", "lifecycle", "a_relay_that_hangs_cannot_keep_the_session_of_a_client_that_is_gone"),
     row("pin-approve", "lib", "cli::pins::tests::a_changed_tool_is_shown_and_only_what_was_seen_is_approved"),
     row(
@@ -252,6 +256,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("confine-egress-landlock", "lib", "sandbox::landlock::tests::our_own_rules_leave_one_directory_or_none"),
     row("confine-egress-seccomp", "layers", "our_own_processes_are_confined"),
     row("confine-file-size", "planted", "a_relay_that_was_taken_over_gets_nothing"),
+    row("confine-memory", "planted", "a_relay_that_was_taken_over_gets_nothing"),
+    row("confine-memory", "planted", "an_egress_that_was_taken_over_gets_nothing"),
     row("note-pace", "lib", "monitor::ledger::tests::a_relay_gets_as_many_notes_as_its_log_and_the_time_account_for"),
     row("confine-identity", "mechanisms", "the_host_sees_a_confined_process_without_any_privilege"),
     row("confine-janitor-landlock", "mechanisms", "the_janitor_can_empty_its_directories_and_no_other"),

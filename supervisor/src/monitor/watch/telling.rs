@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{Phase, State, Watch, WatchError};
 use crate::bounds::DELIVERY_WAIT_MS;
 use crate::clock;
+use crate::monitor::child::Role;
 use crate::monitor::patience::Patience;
 use crate::relay::messages::{EndCause, LogPoint, ToRelay};
 use crate::sandbox::running::{Ending, Running};
@@ -53,7 +54,10 @@ impl Watch<'_> {
     /// Tells the relay that the server is gone, which ends its log: after all that is to stand in it. Until there is room for that, and
     /// as long as the relay works, the wait goes on.
     pub(super) fn tell_end(&mut self, state: &mut State) {
-        if !state.owes_end() || (self.denials.pending() > 0 && weaken::in_force("denials-rest")) {
+        if !state.owes_end()
+            || self.awaits_dialer(state)
+            || (self.denials.pending() > 0 && weaken::in_force("denials-rest"))
+        {
             return;
         }
         let cause = state.cause.unwrap_or(EndCause::Server);
@@ -66,6 +70,13 @@ impl Watch<'_> {
                 tracing::error!("relay: {error}");
             }
         }
+    }
+
+    /// Egress died. Whether it had overstepped before, the dialer's end says, to which its hang-up leads; one that hangs is waited for as
+    /// long as the relay is.
+    pub(super) fn awaits_dialer(&self, state: &State) -> bool {
+        let lives = self.crew.iter().any(|child| child.role() == Role::Dialer);
+        lives && state.cause == Some(EndCause::EgressDied) && weaken::in_force("first-cause")
     }
 }
 
