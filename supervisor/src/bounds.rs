@@ -163,7 +163,7 @@ pub const SHM_BYTES_MAX: u64 = 64 << 20;
 /// Inodes of each private tmpfs. They cost kernel memory outside the size limit.
 pub const TMPFS_INODES_MAX: u32 = 1 << 16;
 /// Mounts below one path of `filesystem.read` that are shown one by one, because a file system among them cannot map owners; each is a
-/// descriptor for a moment.
+/// descriptor for a moment. Those beyond it are covered.
 pub const READ_MOUNTS_MAX: usize = 256;
 /// Names of each such mount that are looked at for sockets and pipes at the start: some 50 ms.
 pub const READ_NAMES_MAX: u32 = 1 << 16;

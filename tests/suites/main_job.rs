@@ -1,9 +1,12 @@
 //! The main job, end to end: the ready policy, a real MCP server, a real limit, a real wall.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 
-use harness::arena::{self, NOBODY};
+use harness::arena::{self, NOBODY, ROOT};
+use harness::run::Run;
 use harness::session::{Session, denial_code, is_allowed, text_of};
 use harness::together::Together;
 use harness::{image, policies, records};
@@ -174,4 +177,28 @@ fn an_unlisted_tool_is_refused_and_not_executed() {
 fn the_ready_policy_needs_two_more_lines_for_the_stand_in() {
     let added = policies::together().changes.iter().filter(|change| change.starts_with('+')).count();
     assert_eq!(added, 2);
+}
+
+/// Who is asked for the name of an allowed host may answer with the host's own address: behind its firewall, from itself.
+#[test]
+fn an_allowed_name_that_comes_to_stand_for_this_host_is_not_dialled() {
+    const ASKS: &str = "import socket\nfor _ in range(2):\n    try:\n        \
+                        print(socket.create_connection(('own.example.com', 8443), 30).recv(99))\n    \
+                        except OSError as error:\n        print(error)\n";
+    arena::run(|arena| {
+        let service = TcpListener::bind("8.8.8.8:8443").expect("the arena has the address");
+        service.set_nonblocking(true).expect("own socket");
+        fs::write("/etc/hosts", "127.0.0.1 localhost\n8.8.8.8 own.example.com\n").expect("the arena's own file");
+        let folder = arena.folder("server");
+        let script = arena.file("server/asks.py", ASKS);
+        let allowed = "network: {allow: [{host: own.example.com, ports: [8443], tls: none, reason: test}]}";
+        let policy = format!("{}  {allowed}\n", policies::plain(&[], &format!("{ROOT}/server")));
+        let ended = Run::new(arena, &policy).command(["python3".as_ref(), script.as_os_str()]).start().finish();
+        assert_eq!(ended.code, 0, "{}: {}", folder.display(), ended.stderr);
+        let reached = service.accept();
+        assert!(reached.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "{reached:?}");
+        let egress = records::of_type(records::DEFAULT_DIRECTORY, "net.connect");
+        let told = egress.iter().any(|record| record.to_string().contains("an address of this host"));
+        assert!(told, "{:#?}", records::read(records::DEFAULT_DIRECTORY));
+    });
 }

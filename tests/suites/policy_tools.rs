@@ -134,7 +134,16 @@ fn behind_sudo_no_word_of_a_file_is_shown() {
         let failing = arena
             .file("failing.yaml", "text: 'tools: {t: {}}'\ncases: [{name: hunter2, call: {name: t}, expect: deny}]\n");
         let good = arena.file("good.yaml", "sandbox: {}\n");
-        let attempts: [&[&dyn AsRef<OsStr>]; 7] = [
+        let private = arena.file("private.yaml", "tools: {hunter2: {rules: [{action: allow}]}}\n");
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).expect("own file");
+        let hidden = arena.folder("hidden");
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).expect("own folder");
+        let within = arena.file("hidden/policy.yaml", "tools: {hunter2: {rules: [{action: allow}]}}\n");
+        let attempts: [&[&dyn AsRef<OsStr>]; 11] = [
+            &[&"explain", &private],
+            &[&"explain", &within],
+            &[&"diff", &good, &private],
+            &[&"diff", &within, &good],
             &[&"check", &secret],
             &[&"test", &secret],
             &[&"test", &secret, &"--json"],

@@ -325,3 +325,39 @@ fn a_policy_that_is_the_name_of_a_program_is_refused() {
         assert!(why.iter().any(|why| ended.stderr.contains(why)), "{}", ended.stderr);
     });
 }
+
+/// Sudoers may give a reviewer of logs `audit tail *`: it shows logs, and not what a folder of his leads to.
+#[test]
+fn behind_sudo_no_log_is_read_that_the_caller_could_have_made() {
+    arena::run(|arena| {
+        let secret = arena.file("shadow", "hunter2\n");
+        mode(&secret, 0o600);
+        let folder = arena.folder("log");
+        let session = folder.join("2026-11-23").join("0123456789abcdef0123456789abcdef");
+        fs::create_dir_all(&session).expect("own folder");
+        symlink(&secret, session.join("000001.jsonl")).expect("own folder");
+        let said_to = |behind: bool, words: &[&str]| {
+            let mut command = run::as_real_root(paths::supervisor());
+            command.arg("audit").args(words).args(["--audit-dir", folder.to_str().expect("a plain path")]);
+            if behind {
+                command.env("SUDO_UID", NOBODY.to_string());
+            }
+            let output = command.output().expect("it can be started");
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            said(&output)
+        };
+        for words in [&["tail", "--json"][..], &["tail"], &["verify"]] {
+            // A link is no segment, whoever asks.
+            assert!(!said_to(false, words).contains("hunter2"), "{words:?}");
+        }
+        fs::remove_file(session.join("000001.jsonl"))
+            .and_then(|()| fs::copy(&secret, session.join("000001.jsonl")).map(drop))
+            .expect("own folder");
+        chown(&folder, Some(NOBODY), None).expect("root can chown");
+        for words in [&["tail", "--json"][..], &["tail"], &["show", "1"], &["verify"]] {
+            let text = said_to(true, words);
+            assert!(text.contains("root alone can write"), "{words:?}: {text}");
+            assert!(!text.contains("hunter2"), "{words:?}: {text}");
+        }
+    });
+}

@@ -1,9 +1,12 @@
 //! Finds and reads records for people. Nothing here judges them; that is `verify`.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use nix::libc;
 
 use super::directory::segment_name;
 use super::error::AuditError;
@@ -47,7 +50,7 @@ impl Cursor {
     pub fn take(&mut self) -> Result<Vec<Line>, AuditError> {
         const BYTES_MAX: u64 = 1 << 20;
         let read = || AuditError::file("read", &self.file);
-        let file = File::open(&self.file).map_err(read())?;
+        let file = open_regular(&self.file).map_err(read())?;
         let length = file.metadata().map_err(read())?.len();
         let mut bytes = vec![0; length.saturating_sub(self.offset).min(BYTES_MAX) as usize];
         file.read_exact_at(&mut bytes, self.offset).map_err(read())?;
@@ -60,6 +63,20 @@ impl Cursor {
         self.offset += end as u64;
         Ok(split(&self.file, &bytes[..end]))
     }
+}
+
+/// Opens a file of a log: no link, which could lead anywhere, and no pipe, which would wait for its writer.
+///
+/// # Errors
+/// Those of open(2), `ELOOP` for a link; `InvalidInput` for what is no regular file.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let plain = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let flags = if crate::weaken::in_force("log-links") { plain } else { libc::O_CLOEXEC };
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    Ok(file)
 }
 
 /// The sessions of a log root, the one written last first.
@@ -108,7 +125,7 @@ pub fn last_lines(session: &Path, count: usize) -> Result<(Vec<Line>, Vec<Cursor
 /// The last `count` whole lines of a segment, and where the last of them ends. Reads backwards, a block at a time.
 fn tail_of(path: &Path, count: usize) -> Result<(Vec<Line>, u64), AuditError> {
     let read = || AuditError::file("read", path);
-    let file = File::open(path).map_err(read())?;
+    let file = open_regular(path).map_err(read())?;
     let length = file.metadata().map_err(read())?.len();
     let mut block = AUDIT_RECORD_BYTES_MAX as u64;
     loop {

@@ -8,12 +8,13 @@ mod verify;
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use crate::audit::DIRECTORY;
+use crate::trust::{self, Caller};
 
 /// Read and verify audit logs.
 #[derive(Debug, Subcommand)]
@@ -32,7 +33,7 @@ pub(super) enum AuditCommand {
 
 /// Where the logs are.
 #[derive(Debug, Args)]
-struct Root {
+pub(super) struct Root {
     /// Root of the logs.
     #[arg(long, value_name = "DIR", default_value = DIRECTORY)]
     audit_dir: PathBuf,
@@ -41,11 +42,10 @@ struct Root {
 /// Runs a command; errors go to stderr.
 pub(super) fn run(command: AuditCommand) -> ExitCode {
     let mut out = io::stdout().lock();
-    let done = match command {
-        AuditCommand::Verify(arguments) => verify::run(&arguments, &mut out),
-        AuditCommand::Tail(arguments) => tail::run(&arguments, &mut out),
-        AuditCommand::Show(arguments) => show::run(&arguments, &mut out),
-        AuditCommand::Hash(arguments) => hash::run(&arguments, &mut out),
+    let caller = Caller::discover(&std::env::vars_os().collect::<Vec<_>>());
+    let done = match command.check_roots(&caller).map(|()| command) {
+        Err(error) => Err(error.into()),
+        Ok(command) => command.run(&mut out),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -59,6 +59,41 @@ pub(super) fn run(command: AuditCommand) -> ExitCode {
     }
 }
 
+/// Behind sudo, of a log that is not root's alone: whatever is wrong with its path, in one form.
+#[derive(Debug, thiserror::Error)]
+#[error("behind sudo only logs are read that stand in folders which root alone can write, and this is none: {}", .0.display())]
+struct NotRoots(PathBuf);
+
+impl AuditCommand {
+    /// A caller behind sudo has root read what he names. What he could have made himself (a folder with links in the place of segments)
+    /// would show him any file of root's.
+    fn check_roots(&self, caller: &Caller) -> Result<(), NotRoots> {
+        if caller.uid != 0 || caller.is_real_root() || !crate::weaken::in_force("log-roots") {
+            return Ok(());
+        }
+        let (root, paths) = match self {
+            Self::Verify(arguments) => (&arguments.root, arguments.paths()),
+            Self::Tail(arguments) => (&arguments.root, &[][..]),
+            Self::Show(arguments) => (&arguments.root, &[][..]),
+            Self::Hash(_) => return Ok(()),
+        };
+        let is_named = root.audit_dir != Path::new(DIRECTORY);
+        for path in is_named.then_some(&root.audit_dir).into_iter().chain(paths) {
+            let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+            trust::check_directory(folder).map_err(|_| NotRoots(path.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn run(self, out: &mut impl io::Write) -> Done {
+        match self {
+            Self::Verify(arguments) => verify::run(&arguments, out),
+            Self::Tail(arguments) => tail::run(&arguments, out),
+            Self::Show(arguments) => show::run(&arguments, out),
+            Self::Hash(arguments) => hash::run(&arguments, out),
+        }
+    }
+}
 /// Exit code, or what cannot be done.
 type Done = Result<u8, Box<dyn Error>>;
 

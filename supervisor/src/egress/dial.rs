@@ -2,7 +2,7 @@
 //! address is the one that is dialled: a name that is made to point inside (rebinding, SSRF) leads nowhere.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -56,6 +56,10 @@ impl DialError {
     }
 }
 
+/// Addresses that no host has (RFC 5737, RFC 3849).
+const NOBODYS_4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const NOBODYS_6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
 /// Dials upstreams.
 pub struct Dialer {
     resolver: TokioResolver,
@@ -107,7 +111,11 @@ fn without_refused(host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Di
     let mut refused = None;
     let mut kept = Vec::new();
     for address in addresses {
-        match dialable(address) {
+        let judged = dialable(address).and_then(|()| {
+            let is_ours = weaken::in_force("dial-own") && is_ours(address).map_err(|_| UNKNOWN)?;
+            if is_ours { Err("an address of this host") } else { Ok(()) }
+        });
+        match judged {
             Ok(()) => kept.push(address),
             Err(why) => refused = refused.or(Some((address, why))),
         }
@@ -115,6 +123,33 @@ fn without_refused(host: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Di
     match (kept.is_empty(), refused) {
         (true, Some((address, why))) => Err(DialError::Refused { host: host.into(), address, why }),
         _ => Ok(kept),
+    }
+}
+
+const UNKNOWN: &str = "which may be an address of this host";
+
+/// Whether the kernel would connect us with ourselves there: to what listens on the host, behind its firewall. A socket is bound to
+/// the host's own addresses alone, unless `ip_nonlocal_bind` is set (ip(7)); then the source that would be taken tells. Sends nothing.
+fn is_ours(address: IpAddr) -> io::Result<bool> {
+    let address = address.to_canonical();
+    let nobodys: IpAddr = if address.is_ipv4() { NOBODYS_4.into() } else { NOBODYS_6.into() };
+    if !binds(address)? {
+        return Ok(false);
+    }
+    if !binds(nobodys)? {
+        return Ok(true);
+    }
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let asked = UdpSocket::bind((any, 0))?;
+    asked.connect((address, 9))?;
+    Ok(asked.local_addr()?.ip().to_canonical() == address)
+}
+
+fn binds(address: IpAddr) -> io::Result<bool> {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, channel};
 
 use hickory_resolver::proto::op::Message;
@@ -234,4 +233,14 @@ async fn what_a_host_sends_and_nobody_reads_the_kernel_holds_up_to_a_bound() {
     assert!((4096..=3 * UPSTREAM_RECEIVED_BYTES as usize).contains(&taken), "{taken}");
     let sends = getsockopt(&made, sockopt::SndBuf).unwrap();
     assert!(sends <= 2 * UPSTREAM_SENT_BYTES as usize, "{sends}");
+}
+
+#[test]
+fn an_address_of_this_host_is_known_whatever_kind_it_is_of() {
+    for ours in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1", "::1"] {
+        assert!(is_ours(ours.parse().unwrap()).unwrap(), "{ours}");
+    }
+    for not_ours in ["203.0.113.7", "1.1.1.1", "2001:db8::7"] {
+        assert!(!is_ours(not_ours.parse().unwrap()).unwrap(), "{not_ours}");
+    }
 }

@@ -75,8 +75,9 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer("gateway: record first", "egress-record-first").why(
         "nothing opens, a record is late: `egress::serve::tests::nothing_is_dialled_while_the_relay_does_not_confirm`",
     ),
-    layer("gateway: no private address", "dial-private").why(
-        "the allowed name of the red team is public: `egress::dial::tests::a_name_that_resolves_to_loopback_is_not_dialled`",
+    layer("gateway: no private address", "dial-private,dial-own").why(
+        "the allowed name of the red team is public and another's: `egress::dial::tests::a_name_that_resolves_to_loopback_is_not_dialled`, \
+         `main_job::an_allowed_name_that_comes_to_stand_for_this_host_is_not_dialled`",
     ),
     layer("gateway: bounded buffers", "gateway-buffers,upstream-buffers").why(
         "what the kernel holds of connections, in nobody's account: \

@@ -1,7 +1,6 @@
 //! Verifies a whole log root: the host index, and every session that it names or that is on the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::Path;
 
 use super::lines::{Lines, Piece};
@@ -12,6 +11,7 @@ use crate::audit::chain::{Hash, Head, INDEX_DOMAIN, Link};
 use crate::audit::error::AuditError;
 use crate::audit::index::{Entry, INDEX, Op};
 use crate::audit::notes::{Note, Verifier};
+use crate::audit::read::open_regular;
 use crate::lock;
 
 /// What the index says of one session.
@@ -118,7 +118,7 @@ pub(super) fn is_date(name: &str) -> bool {
 fn read_index(root: &Path, expected: bool, report: &mut Report) -> Result<BTreeMap<String, Listed>, AuditError> {
     let path = root.join(INDEX);
     let mut listed = BTreeMap::new();
-    let file = match File::open(&path) {
+    let file = match open_regular(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if expected {

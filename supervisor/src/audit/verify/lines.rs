@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use crate::audit::error::AuditError;
+use crate::audit::read::open_regular;
 use crate::bounds::AUDIT_RECORD_BYTES_MAX;
 
 /// One piece of a file.
@@ -31,7 +32,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Opens a file. A file that grows meanwhile is read to the length it had when it was opened.
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
-        let file = File::open(path).map_err(AuditError::file("open", path))?;
+        let file = open_regular(path).map_err(AuditError::file("open", path))?;
         let length = file.metadata().map_err(AuditError::file("look at", path))?.len();
         Ok(Self {
             reader: BufReader::with_capacity(64 << 10, io::Read::take(file, length)),

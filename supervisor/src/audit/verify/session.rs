@@ -1,7 +1,7 @@
 //! Verifies one session: its segments as one chain, its notes, and how it ended.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use crate::audit::directory::{LOCK, NOTES, hash_range, segment_name, segment_num
 use crate::audit::error::AuditError;
 use crate::audit::kind::Kind;
 use crate::audit::notes::{Note, Notes, Verifier};
+use crate::audit::read::open_regular;
 use crate::weaken;
 
 /// Largest notes file that is read: 150 000 notes.
@@ -67,7 +68,7 @@ struct Place {
 /// Whether a running supervisor holds the session's lock.
 fn is_live(path: &Path) -> Result<bool, AuditError> {
     let path = path.join(LOCK);
-    match File::open(&path) {
+    match open_regular(&path) {
         Ok(lock) => match lock.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
@@ -142,7 +143,7 @@ impl<'a> Run<'a> {
     fn read_notes(&mut self, verifier: &Verifier) -> Result<Vec<Note>, AuditError> {
         let path = self.path.join(NOTES);
         let mut bytes = Vec::new();
-        match File::open(&path) {
+        match open_regular(&path) {
             Ok(file) => {
                 file.take(NOTES_BYTES_MAX).read_to_end(&mut bytes).map_err(AuditError::file("read", &path))?;
             }
@@ -268,7 +269,7 @@ impl<'a> Run<'a> {
         header: &Header,
         good: u64,
     ) -> Result<Option<Finding>, AuditError> {
-        let opened = File::open(file).map_err(AuditError::file("open", file))?;
+        let opened = open_regular(file).map_err(AuditError::file("open", file))?;
         let torn = opened.metadata().map_err(AuditError::file("look at", file))?.len().saturating_sub(good);
         let named = match torn {
             0 => None,

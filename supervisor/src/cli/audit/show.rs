@@ -18,7 +18,7 @@ pub(in crate::cli) struct ShowArgs {
     #[arg(long, value_name = "NAME")]
     session: Option<String>,
     #[command(flatten)]
-    root: Root,
+    pub(super) root: Root,
     /// Print the record as it stands in the log.
     #[arg(long)]
     json: bool,

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TailArgs {
     #[command(flatten)]
-    root: Root,
+    pub(super) root: Root,
     /// Go on with new events as they are written.
     #[arg(short, long)]
     follow: bool,

@@ -16,7 +16,7 @@ pub(in crate::cli) struct VerifyArgs {
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    root: Root,
+    pub(super) root: Root,
     /// A file of signed notes that was kept elsewhere: what it says must be in the log.
     #[arg(long, value_name = "NOTE")]
     anchor: Option<PathBuf>,
@@ -33,6 +33,13 @@ struct Json<'a> {
     verdict: Verdict,
     #[serde(flatten)]
     report: &'a Report,
+}
+
+impl VerifyArgs {
+    /// Those that are named beside the log root.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
 }
 
 pub(super) fn run(arguments: &VerifyArgs, out: &mut impl Write) -> Done {

@@ -48,6 +48,6 @@ pub(super) fn run(arguments: &DiffArgs, out: &mut impl Write) -> Done {
 
 /// The policy at `path`; none, with its errors printed, where it does not load.
 fn load(path: &Path, out: &mut impl Write) -> Result<Option<Policy>, Box<dyn std::error::Error>> {
-    let bytes = file::read(path)?;
+    let bytes = file::read_to_show(path)?;
     Ok(file::load_or_tell(path, &bytes, out)?.map(|loaded| loaded.policy))
 }

@@ -31,7 +31,7 @@ pub struct ExplainArgs {
 
 pub(super) fn run(arguments: &ExplainArgs, out: &mut impl Write) -> Done {
     let path = arguments.file.path();
-    let bytes = file::read(path)?;
+    let bytes = file::read_to_show(path)?;
     let Some(loaded) = file::load_or_tell(path, &bytes, out)? else { return Ok(1) };
     let policy = loaded.policy;
     let Some(text) = &arguments.call else {

@@ -1,7 +1,9 @@
 //! Reading the file that a person names. Whether it may govern a run is the business of `run`, not of these commands.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -43,6 +45,10 @@ pub(super) enum FileError {
     Read { path: PathBuf, source: io::Error },
     #[error("{path} is not a regular file")]
     NotRegular { path: PathBuf },
+    #[error(
+        "{path} is not everybody's to read, and behind sudo no other is shown: look at it as yourself, without sudo"
+    )]
+    Unseen { path: PathBuf },
 }
 
 /// The bytes of a regular file, at most one more than a policy may have.
@@ -52,13 +58,42 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// The bytes of a regular file, at most one more than `bytes_max`.
 pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
-    let failed = |source| FileError::Read { path: path.to_owned(), source };
-    if !fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(FileError::NotRegular { path: path.to_owned() }); // opening a FIFO would wait for its writer
+    take(&open(path)?, path, bytes_max)
+}
+
+/// The same of a policy whose words will be shown: behind sudo only of a file that everybody may read.
+pub(super) fn read_to_show(path: &Path) -> Result<Vec<u8>, FileError> {
+    let file = open(path)?;
+    let seen = || FileError::Read { path: path.to_owned(), source: io::ErrorKind::PermissionDenied.into() };
+    if is_behind_sudo() && in_force("policy-words") && !is_everyones(&file).map_err(|_| seen())? {
+        return Err(FileError::Unseen { path: path.to_owned() });
     }
+    take(&file, path, POLICY_BYTES_MAX)
+}
+
+/// Without waiting for the writer of a FIFO.
+fn open(path: &Path) -> Result<File, FileError> {
+    let failed = |source| FileError::Read { path: path.to_owned(), source };
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let is_file = file.metadata().map_err(failed)?.is_file();
+    if is_file { Ok(file) } else { Err(FileError::NotRegular { path: path.to_owned() }) }
+}
+
+fn take(file: &File, path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let read = file.take(bytes_max + 1).read_to_end(&mut bytes);
+    read.map_err(|source| FileError::Read { path: path.to_owned(), source })?;
     Ok(bytes)
+}
+
+/// Whether others than its owner may read it, where it really stands.
+fn is_everyones(file: &File) -> io::Result<bool> {
+    let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let mut is_open = file.metadata()?.mode() & 0o004 != 0;
+    for folder in real.ancestors().skip(1) {
+        is_open &= fs::symlink_metadata(folder)?.mode() & 0o001 != 0;
+    }
+    Ok(is_open)
 }
 
 /// The policy in `bytes`, or all that is wrong with it.

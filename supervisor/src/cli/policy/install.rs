@@ -44,6 +44,11 @@ pub(super) enum InstallError {
     File(#[from] file::FileError),
     #[error("the lock {path} cannot be used")]
     Lock { path: PathBuf, source: LockError },
+    #[error(
+        "{lock} is the reviewed lock of the policy {policy} too, which would take other definitions then; give this policy's \
+         lock another name"
+    )]
+    LockOfAnother { lock: PathBuf, policy: PathBuf },
     #[error("cannot {doing} {path}")]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
@@ -130,6 +135,11 @@ impl Target<'_> {
         for (path, bytes) in lock.into_iter().chain([(path.clone(), bytes)]) {
             files.push((self.standing(&path, bytes)?, path, bytes));
         }
+        if let [(Standing::Other, lock, _), (_, own, _)] = &files[..]
+            && let Some(policy) = self.names_the_lock(lock, own)?
+        {
+            return Err(InstallError::LockOfAnother { lock: lock.clone(), policy });
+        }
         if let Some((_, other, _)) = files.iter().find(|(standing, ..)| *standing == Standing::Other && !force) {
             return Ok(Installed::Refused(other.clone()));
         }
@@ -149,6 +159,28 @@ impl Target<'_> {
             (false, true) => Installed::Replaced(path),
             (false, false) => Installed::New(path),
         })
+    }
+
+    /// A policy in the directory, other than `own`, whose definitions `lock` pins. One that does not load pins none.
+    fn names_the_lock(&self, lock: &Path, own: &Path) -> Result<Option<PathBuf>, InstallError> {
+        if !crate::weaken::in_force("install-locks") {
+            return Ok(None);
+        }
+        let io = |source| InstallError::Io { doing: "list", path: self.directory.to_owned(), source };
+        for entry in fs::read_dir(self.directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path == own || path.extension().is_none_or(|end| end != "yaml") {
+                continue;
+            }
+            let bytes = file::read(&path)?;
+            let pins = file::load(&path, &bytes).map(|loaded| loaded.policy.pins);
+            if let Ok(Pins::Lock(name)) = pins
+                && self.directory.join(name) == lock
+            {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// What has the place of a file that is to be `bytes`.

@@ -292,6 +292,32 @@ fn install_brings_the_lock_along_and_overwrites_no_other() {
 }
 
 #[test]
+fn the_lock_of_another_policy_is_not_replaced_even_by_force() {
+    use install::Installed;
+    let root = tempfile::tempdir().expect("a directory");
+    let directory = root.path().join("etc/policies");
+    let target = install::Target { directory: &directory, owner: owner() };
+    let install = |name: &str, lock: &str| {
+        let folder = root.path().join(name);
+        fs::create_dir_all(&folder).expect("own folder");
+        fs::write(folder.join("tools.lock"), lock).expect("written");
+        let source = folder.join("p.yaml");
+        let text = format!("name: {name}\nserver: {{pins: {{lock: tools.lock}}}}\n");
+        let policy = load(&Source { path: &source, text: &text }).expect("loads").policy;
+        target.install(&policy, text.as_bytes(), true)
+    };
+    let (reviewed, other) = ("{\"tools.lock\":1}\n", "{\"tools.lock\":1}\n\n");
+    assert_eq!(install("a", reviewed).expect("works"), Installed::New(directory.join("a.yaml")));
+    assert_eq!(install("b", reviewed).expect("the same one"), Installed::New(directory.join("b.yaml")));
+    let refused = install("b", other).expect_err("a's definitions would be others");
+    assert!(
+        matches!(&refused, install::InstallError::LockOfAnother { policy, .. } if *policy == directory.join("a.yaml")),
+        "{refused}"
+    );
+    assert_eq!(fs::read_to_string(directory.join("tools.lock")).expect("there"), reviewed);
+}
+
+#[test]
 fn install_refuses_untrusted_directories_and_names() {
     let root = tempfile::tempdir().expect("a directory");
     let directory = root.path().join("policies");

@@ -19,7 +19,8 @@ use crate::sys::process::errno_of;
 pub(super) enum Below {
     /// Open, to be copied.
     Seen(OwnedFd),
-    /// Root may not look at it (another user's FUSE), or nobody answers (a dead one, a stale NFS): not shown, and covered.
+    /// Root may not look at it (another user's FUSE), or nobody answers (a dead one, a stale NFS), or there are more than [`READ_MOUNTS_MAX`]
+    /// before it: not shown, and covered.
     LeftOut(Errno),
 }
 
@@ -33,18 +34,19 @@ pub(super) fn mounts_below(path: &Path) -> Result<Vec<(PathBuf, Below)>, RootfsE
         .filter_map(place)
         .filter(|(at, _)| at.starts_with(path) && at != path)
         .collect();
-    if places.len() > READ_MOUNTS_MAX {
-        return Err(while_at(path, "more mounts below it than can be shown one by one; name folders within it")(
-            Errno::E2BIG,
-        ));
-    }
     places.sort();
     let mut found: Vec<(PathBuf, Below)> = Vec::with_capacity(places.len());
+    let mut seen = 0;
     for (at, id) in places {
         // Below one that is left out there is nothing, whatever it says of itself.
         let beneath = found.iter().any(|(outer, below)| matches!(below, Below::LeftOut(_)) && at.starts_with(outer));
-        if let Some(below) = if beneath { None } else { look(&at, id)? } {
-            found.push((at, below));
+        match if beneath { None } else { look(&at, id)? } {
+            Some(Below::Seen(_)) if seen == READ_MOUNTS_MAX => found.push((at, Below::LeftOut(Errno::E2BIG))),
+            Some(below) => {
+                seen += usize::from(matches!(below, Below::Seen(_)));
+                found.push((at, below));
+            }
+            None => {}
         }
     }
     Ok(found)

@@ -148,9 +148,13 @@ impl Secrets {
 
     /// Where secrets stand, in order, apart from each other.
     fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let mut found = Vec::new();
+        let mut found: Vec<Range<usize>> = Vec::new();
         let _all_seen = self.each(text, &mut |place| {
-            found.push(place);
+            match found.last_mut() {
+                // A secret that overlaps itself has a hit at every byte of a line of it.
+                Some(last) if (last.start..=last.end).contains(&place.start) => last.end = last.end.max(place.end),
+                _ => found.push(place),
+            }
             ControlFlow::Continue(())
         });
         found.sort_unstable_by_key(|place| place.start);
