@@ -8,7 +8,7 @@ use std::process::Command;
 use harness::arena::{self, Arena, NOBODY, ROOT};
 use harness::run::{self, Run, said};
 use harness::session::Session;
-use harness::{paths, policies, records};
+use harness::{paths, policies, records, wait};
 use serde_json::json;
 
 fn text() -> String {
@@ -316,7 +316,9 @@ fn a_policy_that_is_the_name_of_a_program_is_refused() {
         fs::copy("/bin/sleep", &named).expect("a program");
         let mut program = Command::new(&named).arg("1000").spawn().expect("it can be started");
         let comm = format!("/proc/{}/comm", program.id());
-        assert_eq!(fs::read_to_string(&comm).expect("it runs"), "default: allow\n");
+        // The name comes a little later than the start is reported.
+        let is_named = || fs::read_to_string(&comm).is_ok_and(|name| name == "default: allow\n");
+        assert!(wait::becomes_true(wait::COMES_LIMIT, is_named), "{comm}");
         let server = arena.program("echo_server");
         let ended = Run::with_file(&comm).command([&server]).env("SUDO_UID", "65534").start().finish();
         program.kill().and_then(|()| program.wait()).expect("own child");
