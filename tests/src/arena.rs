@@ -1,12 +1,11 @@
 //! Outer namespaces for one test: nothing real is reached, nothing of the host is changed, tests run side by side.
 
 use std::fs;
-use std::io::Write;
 use std::net::Ipv6Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -14,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{geteuid, gethostname};
 use tempfile::TempDir;
 
-use crate::{paths, wait};
+use crate::{neighbour, paths, wait};
 
 /// The arena's folder inside its mount namespace, the same in every test. Root-owned all the way down.
 pub const ROOT: &str = "/mnt/arena";
@@ -233,10 +232,7 @@ fn bring_up_network() {
         let nodad = if address.contains(':') { " nodad" } else { "" };
         script += &format!("addr add {address} dev lo{nodad}\n");
     }
-    #[expect(clippy::disallowed_methods, reason = "the harness is not the supervisor: it starts helpers")]
-    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("iproute2 is installed");
-    ip.stdin.take().expect("piped").write_all(script.as_bytes()).expect("ip reads its script");
-    assert!(ip.wait().expect("ip ends").success(), "ip -batch failed");
+    neighbour::ip(&script);
     // What makes an attack work bare: data in a SYN, ping sockets for all, frames from anywhere. This namespace alone.
     let settings = [
         ("tcp_fastopen", "1027"),

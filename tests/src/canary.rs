@@ -103,6 +103,19 @@ impl Canaries {
         self
     }
 
+    /// The same, with `doors` of a neighbour: `tcp 9.9.9.9:443`.
+    ///
+    /// # Panics
+    /// When one is not bound.
+    #[must_use]
+    pub fn beyond(mut self, doors: Vec<TcpListener>) -> Self {
+        for door in doors {
+            let name = format!("tcp {}", door.local_addr().expect("it is bound"));
+            self.traps.insert(name, Trap::Tcp(door));
+        }
+        self
+    }
+
     /// Hits of one canary since it was last asked.
     ///
     /// # Panics

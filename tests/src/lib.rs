@@ -9,6 +9,7 @@ pub mod canary;
 pub mod differential;
 pub mod image;
 pub mod leak;
+pub mod neighbour;
 pub mod paths;
 pub mod policies;
 pub mod processes;

@@ -9,7 +9,7 @@ use harness::arena::{self, NOBODY, ROOT};
 use harness::run::Run;
 use harness::session::{Session, denial_code, is_allowed, text_of};
 use harness::together::Together;
-use harness::{image, policies, records};
+use harness::{image, neighbour, policies, records, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -182,18 +182,26 @@ fn the_ready_policy_needs_two_more_lines_for_the_stand_in() {
 /// Who is asked for the name of an allowed host may answer with the host's own address: behind its firewall, from itself.
 #[test]
 fn an_allowed_name_that_comes_to_stand_for_this_host_is_not_dialled() {
-    const ASKS: &str = "import socket\nfor _ in range(2):\n    try:\n        \
-                        print(socket.create_connection(('own.example.com', 8443), 30).recv(99))\n    \
+    const ASKS: &str = "import socket\nfor name in ['own', 'own', 'other']:\n    try:\n        \
+                        print(socket.create_connection((name + '.example.com', 8443), 30).recv(99))\n    \
                         except OSError as error:\n        print(error)\n";
     arena::run(|arena| {
         let service = TcpListener::bind("8.8.8.8:8443").expect("the arena has the address");
         service.set_nonblocking(true).expect("own socket");
-        fs::write("/etc/hosts", "127.0.0.1 localhost\n8.8.8.8 own.example.com\n").expect("the arena's own file");
+        let neighbour = neighbour::open(&[8443]).pop().expect("a door for each port");
+        let hosts = format!("127.0.0.1 localhost\n8.8.8.8 own.example.com\n{} other.example.com\n", neighbour::ADDRESS);
+        fs::write("/etc/hosts", hosts).expect("the arena's own file");
         let folder = arena.folder("server");
         let script = arena.file("server/asks.py", ASKS);
-        let allowed = "network: {allow: [{host: own.example.com, ports: [8443], tls: none, reason: test}]}";
-        let policy = format!("{}  {allowed}\n", policies::plain(&[], &format!("{ROOT}/server")));
-        let ended = Run::new(arena, &policy).command(["python3".as_ref(), script.as_os_str()]).start().finish();
+        let allowed =
+            ["own", "other"].map(|it| format!("{{host: {it}.example.com, ports: [8443], tls: none, reason: test}}"));
+        let network = format!("network: {{allow: [{}]}}", allowed.join(", "));
+        let policy = format!("{}  {network}\n", policies::plain(&[], &format!("{ROOT}/server")));
+        let session = Run::new(arena, &policy).command(["python3".as_ref(), script.as_os_str()]).start();
+        // Asked for last: the answers to the other questions are there by then.
+        let reached = wait::becomes_true(wait::COMES_LIMIT, || neighbour.accept().is_ok());
+        assert!(reached, "an address that is another's is not dialled: {}", session.stderr());
+        let ended = session.finish();
         assert_eq!(ended.code, 0, "{}: {}", folder.display(), ended.stderr);
         let reached = service.accept();
         assert!(reached.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "{reached:?}");

@@ -180,8 +180,8 @@ pub(crate) fn asked() -> Vec<Asked> {
         comes_to,
     };
     vec![
-        ask("a listed host", "dial", "0 443", "tcp 8.8.8.8:443", ComesTo::Connection),
-        ask("another port of it", "dial", "0 853", "tcp 8.8.8.8:853", ComesTo::End("dialer-list")),
+        ask("a listed host", "dial", "0 443", "tcp 9.9.9.9:443", ComesTo::Connection),
+        ask("another port of it", "dial", "0 853", "tcp 9.9.9.9:853", ComesTo::End("dialer-list")),
         ask("a listed host that leads inside", "dial", "1 80", "tcp 10.0.0.5:80", ComesTo::Refusal("dial-private")),
         ask("a host after the last", "dial", "2 443", "tcp 203.0.113.9:443", ComesTo::NoWords),
         ask("an unlisted host", "ask", "exfil.example:443", "tcp 203.0.113.9:443", ComesTo::NoWords),

@@ -10,7 +10,7 @@ use harness::remains::Before;
 use harness::run::Run;
 use harness::session::Session;
 use harness::wait::{self, COMES_LIMIT};
-use harness::{paths, policies, records};
+use harness::{neighbour, paths, policies, records};
 use serde_json::json;
 
 use crate::deeds::{Deed, Judge, Target, maps};
@@ -21,7 +21,7 @@ pub(crate) const KEY: &str = "/etc/intercept-sandbox/keys/signing.key";
 pub(crate) const PIPE_WORD: &str = "isb-into-the-pipe";
 /// What the sessions' policy allows, and what the host takes each name for: the second one leads inside.
 pub(crate) const POLICY_HOSTS: [(&str, u16, &str); 2] =
-    [(API_HOST, 443, "8.8.8.8"), ("inside.example", 80, "10.0.0.5")];
+    [(API_HOST, 443, "9.9.9.9"), ("inside.example", 80, "10.0.0.5")];
 
 /// Laid once a run.
 pub(crate) struct Ground {
@@ -71,7 +71,7 @@ impl Ground {
         let runs = Runs(Before::look());
         let other = start(arena, &runs, None);
         Self {
-            canaries: Canaries::open(&private.join("canary.sock")),
+            canaries: Canaries::open(&private.join("canary.sock")).beyond(neighbour::open(&[443, 853])),
             secret: arena::plant_secret(&secret_path),
             secret_path,
             shadow: shadow.lines().next().expect("root has a line").to_owned(),

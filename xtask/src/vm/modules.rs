@@ -8,7 +8,7 @@ use crate::shell::{Outcome, command, run};
 
 /// Disk, 9p, and the protocol families, devices and file systems that hostile programs try: without them an attack would fail for want
 /// of a module.
-pub(super) const WANTED: [&str; 27] = [
+pub(super) const WANTED: [&str; 28] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_rng",
@@ -35,6 +35,7 @@ pub(super) const WANTED: [&str; 27] = [
     "loop",
     "nfnetlink",
     "quota_v2",
+    "veth",
     "xfrm_user",
 ];
 
