@@ -426,7 +426,7 @@ pub const APPROVAL_ID_DIGITS_MIN: usize = 8;
 pub const APPROVAL_VALUE_CHARS_MAX: usize = 400;
 /// Longest text of all arguments that the list of approvals shows, bytes before escaping; what is cut is said.
 pub const APPROVAL_SHOWN_BYTES_MAX: usize = 8 << 10;
-/// Longest text of all arguments that `approvals show` shows, bytes; what is cut is said. No line is longer.
+/// Longest text of a call that `approvals show` shows, arguments and what stands beside them, bytes; what is cut is said. No line is longer.
 pub const APPROVAL_WHOLE_BYTES_MAX: usize = CLIENT_LINE_BYTES_MAX;
 /// Longest reason that a person may give for a refusal, bytes.
 pub const APPROVAL_REASON_BYTES_MAX: usize = 512;

@@ -92,8 +92,21 @@ pub struct Shown {
     pub listed: Listed,
     /// Whether the arguments are still there in full; else they are those of the list.
     pub held: bool,
-    /// Bytes of the arguments that are missing at the end.
+    /// What else of the call a server can act on, in full like the arguments: `task`, `_meta` without a plain `progressToken`,
+    /// `inputResponses`, `requestState`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Beside>,
+    /// Bytes of all these that are missing at their ends.
     pub cut_bytes: usize,
+}
+
+/// A parameter of a call beside its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// Its key.
+    pub name: String,
+    /// Its value, as JSON like [`Listed::arguments`].
+    pub value: String,
 }
 
 /// What a decision did.

@@ -169,15 +169,16 @@ impl Gate {
             Ok(question) => question,
             Err(reply) => return reply,
         };
-        let mut shown = Shown { listed: self.entry(question, now_ns), held: false, cut_bytes: 0 };
+        let mut shown = Shown { listed: self.entry(question, now_ns), held: false, beside: Vec::new(), cut_bytes: 0 };
         // A parked line parsed when it came; without one, or if it did not, nothing is claimed to be the whole.
         if let Some(line) = &question.line
             && let Ok(read) = jsonrpc::read_line(line)
             && let Message::Request(request) = &read.message
             && let Ok(call) = ToolCall::of(request.params.as_ref())
         {
-            (shown.listed.arguments, shown.cut_bytes) = shown::whole(call.arguments, &self.secrets);
-            shown.held = true;
+            let whole = shown::whole(call, &self.secrets);
+            shown.listed.arguments = whole.arguments;
+            (shown.beside, shown.cut_bytes, shown.held) = (whole.beside, whole.cut_bytes, true);
         }
         Reply::Shown(Box::new(shown))
     }

@@ -2,6 +2,9 @@
 //! the cut said. In full, when they ask for it.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+
+use super::control::Beside;
 use crate::audit::text::{is_unsafe_to_show, visible};
 use crate::bounds::{APPROVAL_SHOWN_BYTES_MAX, APPROVAL_VALUE_CHARS_MAX, APPROVAL_WHOLE_BYTES_MAX};
 use crate::wire::json::{self, Value};
@@ -12,34 +15,52 @@ use crate::wire::tools::ToolCall;
 /// they say something.
 pub(super) fn call(call: ToolCall<'_>, secrets: &Secrets) -> String {
     let mut shown = arguments(call.arguments, secrets);
-    let meta: Vec<_> = call.meta_members().map(|(key, value)| (key.to_owned().into(), value.clone())).collect();
-    let meta = (!meta.is_empty()).then_some(Value::Object(meta));
-    let retry = [("inputResponses", call.input_responses), ("requestState", call.request_state)];
-    for (name, value) in [("task", call.task), ("_meta", meta.as_ref())].into_iter().chain(retry) {
-        if value.is_some() {
-            shown.push_str(&format!(" with {name} {}", arguments(value, secrets)));
-        }
+    for (name, value) in beside(call) {
+        shown.push_str(&format!(" with {name} {}", arguments(Some(&value), secrets)));
     }
     shown
+}
+
+/// What of a call a server can act on beside its arguments.
+fn beside(call: ToolCall<'_>) -> impl Iterator<Item = (&'static str, Cow<'_, Value<'_>>)> {
+    let meta: Vec<_> = call.meta_members().map(|(key, value)| (key.to_owned().into(), value.clone())).collect();
+    let meta = (!meta.is_empty()).then_some(Cow::Owned(Value::Object(meta)));
+    let [task, responses, state] =
+        [call.task, call.input_responses, call.request_state].map(|it| it.map(Cow::Borrowed));
+    let all = [("task", task), ("_meta", meta), ("inputResponses", responses), ("requestState", state)];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// In place of arguments, where a call brings none.
 const NO_ARGUMENTS: &str = "(no arguments)";
 
-/// The arguments in full, as JSON that no screen obeys, and how many bytes of it are missing at the end: none, but where
-/// escapes have made it longer than any line can be.
-pub(super) fn whole(value: Option<&Value<'_>>, secrets: &Secrets) -> (String, usize) {
-    let Some(value) = value else { return (NO_ARGUMENTS.to_owned(), 0) };
-    let mut out = Vec::new();
-    json::write(&mapped(value, &|text| blanked(text, secrets)), &mut out);
-    let mut text = escaped(&String::from_utf8_lossy(&out));
-    let mut end = text.len().min(APPROVAL_WHOLE_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let cut = text.len() - end;
-    text.truncate(end);
-    (text, cut)
+/// A call in full.
+pub(super) struct Whole {
+    pub(super) arguments: String,
+    pub(super) beside: Vec<Beside>,
+    /// Bytes that are missing at the ends: none, but where escapes have made them longer than any line can be.
+    pub(super) cut_bytes: usize,
+}
+
+/// Everything of a call that a server can act on, in full, as JSON that no screen obeys.
+pub(super) fn whole(call: ToolCall<'_>, secrets: &Secrets) -> Whole {
+    let (mut left, mut cut_bytes) = (APPROVAL_WHOLE_BYTES_MAX, 0);
+    let mut text = |value: &Value<'_>| {
+        let mut out = Vec::new();
+        json::write(&mapped(value, &|text| blanked(text, secrets)), &mut out);
+        let mut text = escaped(&String::from_utf8_lossy(&out));
+        let mut end = text.len().min(left);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        left -= end;
+        cut_bytes += text.len() - end;
+        text.truncate(end);
+        text
+    };
+    let arguments = call.arguments.map_or_else(|| NO_ARGUMENTS.to_owned(), &mut text);
+    let beside = beside(call).map(|(name, value)| Beside { name: name.to_owned(), value: text(&value) }).collect();
+    Whole { arguments, beside, cut_bytes }
 }
 
 /// JSON with JSON's own escape for each character that a screen would obey: all of them stand in strings.
@@ -124,17 +145,60 @@ mod tests {
 
     #[test]
     fn in_full_nothing_is_cut_and_it_is_still_json() {
-        let in_full = |text: &str| whole(Some(&json::parse(text.as_bytes()).unwrap()), &known());
+        let in_full = |text: &str| {
+            let value = json::parse(text.as_bytes()).unwrap();
+            let Whole { arguments, beside, cut_bytes } = whole(ToolCall::plain("t", Some(&value)), &known());
+            assert_eq!(beside, []);
+            (arguments, cut_bytes)
+        };
         let long = "é".repeat(APPROVAL_SHOWN_BYTES_MAX);
         let text = format!("{{\"a\":\"{long} hunter2-hunter2\",\"\u{202e}\":[\"\u{e0041}\",1.50]}}");
         let shown = format!("{{\"a\":\"{long} [secret]\",\"\\u202e\":[\"\\udb40\\udc41\",1.50]}}");
         assert_eq!(in_full(&text), (shown.clone(), 0));
         assert!(json::parse(shown.as_bytes()).is_ok());
-        assert_eq!(whole(None, &known()), ("(no arguments)".to_owned(), 0));
+        let none = whole(ToolCall::plain("t", None), &known());
+        assert_eq!((none.arguments.as_str(), none.cut_bytes), ("(no arguments)", 0));
 
         let (text, cut) = in_full(&format!("[\"{}\"]", "\u{202e}".repeat(CLIENT_LINE_BYTES_MAX / 3 - 2)));
         assert!(text.len() <= APPROVAL_WHOLE_BYTES_MAX && cut > 0, "{} {cut}", text.len());
         assert_eq!(text.len() + cut, (CLIENT_LINE_BYTES_MAX / 3 - 2) * 6 + 4, "what is missing is counted");
+    }
+
+    /// A server reads all of them; a person who was shown the arguments alone would approve what they never saw.
+    #[test]
+    fn in_full_is_what_stands_beside_the_arguments_too() {
+        let long = "x".repeat(2 * APPROVAL_SHOWN_BYTES_MAX);
+        let meta = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#;
+        let meta = format!(r#""_meta":{{{meta}"progressToken":1,"pad":"{long}","to":"production"}}"#);
+        let call = format!(
+            r#"{{"name":"t","arguments":{{"to":"staging"}},"inputResponses":{{"a":{{"b":"hunter2-hunter2"}}}},"requestState":"\u202e",{meta}}}"#
+        );
+        let params = json::parse(call.as_bytes()).unwrap();
+        let shown = whole(ToolCall::of(Some(&params)).unwrap(), &known());
+        assert_eq!((shown.arguments.as_str(), shown.cut_bytes), (r#"{"to":"staging"}"#, 0));
+        let told: Vec<_> = shown.beside.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect();
+        let meta =
+            format!(r#"{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","pad":"{long}","to":"production"}}"#);
+        assert_eq!(
+            told,
+            [
+                ("_meta", meta.as_str()),
+                ("inputResponses", r#"{"a":{"b":"[secret]"}}"#),
+                ("requestState", r#""\u202e""#)
+            ]
+        );
+    }
+
+    /// One bound for all of it: a reply holds a call, not each part of it.
+    #[test]
+    fn what_is_cut_of_any_part_is_counted() {
+        let steering = "\u{202e}".repeat(CLIENT_LINE_BYTES_MAX / 8);
+        let call = format!(r#"{{"name":"t","arguments":{{"a":"{steering}"}},"_meta":{{"b":"{steering}"}}}}"#);
+        let params = json::parse(call.as_bytes()).unwrap();
+        let shown = whole(ToolCall::of(Some(&params)).unwrap(), &known());
+        let written = shown.arguments.len() + shown.beside[0].value.len();
+        assert_eq!(written, APPROVAL_WHOLE_BYTES_MAX);
+        assert_eq!(written + shown.cut_bytes, 2 * (6 * (CLIENT_LINE_BYTES_MAX / 8) + r#"{"a":""}"#.len()));
     }
 
     #[test]
@@ -163,8 +227,9 @@ mod tests {
         assert!((6 << 20..13 << 19).contains(&list.len()), "{} bytes", list.len());
 
         let quotes = format!("{{\"a\":\"{}\"}}", "\\\"".repeat(CLIENT_LINE_BYTES_MAX / 2));
-        let (arguments, _) = whole(Some(&json::parse(quotes.as_bytes()).unwrap()), &Secrets::default());
-        let shown = Shown { listed: Listed { arguments, ..listed }, held: true, cut_bytes: usize::MAX };
+        let value = json::parse(quotes.as_bytes()).unwrap();
+        let Whole { arguments, beside, .. } = whole(ToolCall::plain("t", Some(&value)), &Secrets::default());
+        let shown = Shown { listed: Listed { arguments, ..listed }, held: true, beside, cut_bytes: usize::MAX };
         let question = line(&Reply::Shown(Box::new(shown)));
         assert!(question.len() > 2 * CLIENT_LINE_BYTES_MAX && question.len() < CONTROL_REPLY_BYTES_MAX);
         assert!(list.len() < CONTROL_REPLY_BYTES_MAX);

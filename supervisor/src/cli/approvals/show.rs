@@ -1,4 +1,4 @@
-//! `approvals show`: one question with its arguments in full, so that a person has read what they approve.
+//! `approvals show`: one question with all of its call in full, so that a person has read what they approve.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{DecideArgs, Done, complain, put, stand};
 use crate::audit::text::visible;
-use crate::relay::control::{Reply, Request, Shown};
+use crate::relay::control::{Beside, Reply, Request, Shown};
 use crate::wire::json::{self, Value};
 
 /// What `--json` prints.
@@ -38,16 +38,13 @@ pub(super) fn show(which: &DecideArgs, json: bool, out: &mut impl Write) -> Done
 
 /// One argument a line. What is not the whole says so last, where it is read.
 fn print(session: &str, shown: &Shown, out: &mut impl Write) -> io::Result<()> {
-    let Shown { listed, held, cut_bytes } = shown;
+    let Shown { listed, held, beside, cut_bytes } = shown;
     writeln!(out, "{}  {}", visible(&listed.id), visible(&listed.tool))?;
     stand(session, listed, out)?;
-    match json::parse(listed.arguments.as_bytes()) {
-        Ok(Value::Object(members)) if *held && !members.is_empty() => {
-            for (key, value) in &members {
-                writeln!(out, "    {}: {}", written(&Value::String(key.clone())), written(value))?;
-            }
-        }
-        _ => writeln!(out, "    {}", visible(&listed.arguments))?,
+    lines(&listed.arguments, *held, out)?;
+    for Beside { name, value } in beside {
+        writeln!(out, "  with {}", visible(name))?;
+        lines(value, *held, out)?;
     }
     if !held {
         writeln!(
@@ -58,6 +55,16 @@ fn print(session: &str, shown: &Shown, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "NOT IN FULL: {cut_bytes} bytes more are not shown")?;
     }
     Ok(())
+}
+
+/// The members of an object, one a line; as it is what is none, or is not known to be the whole.
+fn lines(text: &str, held: bool, out: &mut impl Write) -> io::Result<()> {
+    match json::parse(text.as_bytes()) {
+        Ok(Value::Object(members)) if held && !members.is_empty() => members.iter().try_for_each(|(key, value)| {
+            writeln!(out, "    {}: {}", written(&Value::String(key.clone())), written(value))
+        }),
+        _ => writeln!(out, "    {}", visible(text)),
+    }
 }
 
 /// A value as JSON, with nothing in it that moves a terminal.
@@ -74,9 +81,13 @@ mod tests {
     use crate::relay::control::Listed;
 
     fn printed(arguments: &str, held: bool, cut_bytes: usize) -> String {
+        printed_with(arguments, Vec::new(), held, cut_bytes)
+    }
+
+    fn printed_with(arguments: &str, beside: Vec<Beside>, held: bool, cut_bytes: usize) -> String {
         let listed = Listed { arguments: arguments.to_owned(), ..listed() };
         let mut out = Vec::new();
-        print(&"f".repeat(32), &Shown { listed, held, cut_bytes }, &mut out).unwrap();
+        print(&"f".repeat(32), &Shown { listed, held, beside, cut_bytes }, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let (head, rest) = text.split_once("s more\n").unwrap();
         assert!(head.starts_with("0123456789ab  pay\\u{1b}[2J\n    session ffffffff, rule pay.rules[0]; "), "{head}");
@@ -91,6 +102,16 @@ mod tests {
         );
         assert_eq!(printed("(no arguments)", true, 0), "    (no arguments)\n");
         assert_eq!(printed("{}", true, 0), "    {}\n");
+    }
+
+    #[test]
+    fn what_stands_beside_the_arguments_stands_below_its_name() {
+        let beside = [("_meta", r#"{"to":"production\n  with task"}"#), ("requestState", r#""\u202e""#)];
+        let beside = beside.map(|(name, value)| Beside { name: name.into(), value: value.into() });
+        assert_eq!(
+            printed_with(r#"{"to":"staging"}"#, beside.to_vec(), true, 0),
+            "    \"to\": \"staging\"\n  with _meta\n    \"to\": \"production\\n  with task\"\n  with requestState\n    \"\\u202e\"\n"
+        );
     }
 
     #[test]

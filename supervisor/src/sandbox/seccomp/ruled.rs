@@ -27,6 +27,9 @@ const NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32;
 
+/// The byte of a request of ioctl(2) that says whose it is (`_IOC_TYPE`).
+const REQUEST_TYPE: u32 = 0xff00;
+
 const SETID_REASON: &str = "a set-id file made in an idmapped folder is a set-id file on the host";
 
 pub(super) const RULED: &[Group] = &[
@@ -108,13 +111,29 @@ pub(super) const RULED: &[Group] = &[
             when(&[is(1, libc::TIOCSTI as u32)], Action::Tell),
             when(&[is(1, 0x541C)], Action::Tell), // TIOCLINUX
             when(&[is(1, libc::TIOCCONS as u32)], Action::Tell),
-            when(&[is(1, 0x5423)], Action::Tell), // TIOCSETD
-            when(&[is(1, 0x4008_6602)], EPERM),   // FS_IOC_SETFLAGS
-            when(&[is(1, 0x401C_5820)], EPERM),   // FS_IOC_FSSETXATTR
+            when(&[is(1, 0x5423)], Action::Tell),       // TIOCSETD
+            when(&[is(1, 0x8008_6601)], Action::Allow), // FS_IOC_GETFLAGS
+            when(&[is(1, 0xC020_660B)], Action::Allow), // FS_IOC_FIEMAP
+            when(&[is(1, 0x801C_581F)], Action::Allow), // FS_IOC_FSGETXATTR
+            when(&[is(1, 0x4004_9409)], Action::Allow), // FICLONE
+            when(&[is(1, 0x4020_940D)], Action::Allow), // FICLONERANGE
+            when(&[is(1, 0xC018_9436)], Action::Allow), // FIDEDUPERANGE
+            // All else of ext4, fscrypt and fsverity, of XFS, btrfs, f2fs and bcachefs (Documentation/userspace-api/ioctl).
+            when(&[masked(1, REQUEST_TYPE, 0x6600)], EPERM),
+            when(&[masked(1, REQUEST_TYPE, 0x5800)], EPERM),
+            when(&[masked(1, REQUEST_TYPE, 0x9400)], EPERM),
+            when(&[masked(1, REQUEST_TYPE, 0xF500)], EPERM),
+            when(&[masked(1, REQUEST_TYPE, 0xBC00)], EPERM),
         ],
         Action::Allow,
-        "typing into a terminal (TIOCSTI, TIOCLINUX), loading line disciplines, and file attributes that outlive the run; \
-         the kernel compares 32 bits of the request, so do we",
+        "typing into a terminal (TIOCSTI, TIOCLINUX), loading line disciplines, and what outlives the run: file attributes, keys \
+         of a file system, subvolumes, files sealed by verity; the kernel compares 32 bits of the request, so do we",
+    ),
+    ruled(
+        calls![SYS_fcntl],
+        &[when(&[is(1, libc::F_SETLEASE as u32)], EPERM), when(&[is(1, libc::F_NOTIFY as u32)], EPERM)],
+        Action::Allow,
+        "whoever else opens a file waits for the holder of a lease; no runtime asks for one, nor for signals about folders",
     ),
     ruled(
         calls![SYS_prctl],

@@ -30,7 +30,6 @@ const ALLOWED: &[Group] = &[
             SYS_close_range,
             SYS_dup,
             SYS_dup3,
-            SYS_fcntl,
             SYS_pipe2,
             SYS_sendfile,
             SYS_splice,

@@ -5,6 +5,7 @@ use std::ffi::c_long;
 
 use nix::errno::Errno;
 
+use crate::folder::at;
 use crate::raw::{At, reach, syscall};
 use crate::{Probe, Told};
 
@@ -57,6 +58,10 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("line-discipline", |_| ioctl(0x5423)),
     ("terminal-console", |_| ioctl(libc::TIOCCONS as usize)),
     ("terminal-input-64", |_| ioctl(libc::TIOCSTI as usize | 1 << 32)),
+    ("file-system-key", |_| of_file_system(0xC050_6617)), // FS_IOC_ADD_ENCRYPTION_KEY
+    ("file-verity", |_| of_file_system(0x4080_6685)),     // FS_IOC_ENABLE_VERITY
+    ("subvolume", |_| of_file_system(0x5000_940E)),       // BTRFS_IOC_SUBVOL_CREATE
+    ("lease", |_| lease()),
     ("fanotify-mark", |_| bad(libc::SYS_fanotify_mark, [WRONG, 1, 1, WRONG, 0, 0], &[Errno::EBADF])),
     ("uselib", |_| bad(libc::SYS_uselib, [path(), 0, 0, 0, 0, 0], &[Errno::ENOENT])),
     ("ustat", |_| bad(libc::SYS_ustat, [WRONG, 0, 0, 0, 0, 0], &[Errno::EINVAL])),
@@ -83,6 +88,24 @@ fn name() -> usize {
 fn ioctl(request: usize) -> Told {
     let byte = b"x".as_ptr() as usize;
     reach(libc::SYS_ioctl, [0, request, byte, 0, 0, 0], &[Errno::ENOTTY, Errno::EINVAL])
+}
+
+/// On its own folder: what the file system answers shows that it was asked.
+fn of_file_system(request: usize) -> Told {
+    let folder = crate::raw::open(&at(""), libc::O_RDONLY)?;
+    let mut argument = [0u8; 4096];
+    let reached = [Errno::EOPNOTSUPP, Errno::ENOTTY, Errno::EINVAL, Errno::EISDIR, Errno::EACCES];
+    reach(libc::SYS_ioctl, [folder as usize, request, argument.as_mut_ptr() as usize, 0, 0, 0], &reached)
+}
+
+/// Whoever opens the file then waits for us.
+fn lease() -> Told {
+    let name = at("lease");
+    std::fs::write(&name, "held").at("write")?;
+    let file = crate::raw::open(&name, libc::O_RDONLY)?;
+    syscall(libc::SYS_fcntl, [file as usize, libc::F_SETLEASE as usize, libc::F_WRLCK as usize, 0, 0, 0])
+        .map(|_| "held".into())
+        .at("F_SETLEASE")
 }
 
 /// Sets the clock to what it says.

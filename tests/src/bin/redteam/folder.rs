@@ -46,7 +46,7 @@ const ACCESS_LIST: [u8; 44] = [
     255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
 ];
 
-fn at(name: &str) -> String {
+pub(crate) fn at(name: &str) -> String {
     format!("{WRITABLE}/{name}")
 }
 
