@@ -101,7 +101,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     layer("seccomp: namespaces", "seccomp-namespaces"),
     layer("seccomp: set-id modes", "seccomp-setid-modes"),
     layer("seccomp: socket families", "seccomp-socket-families"),
-    layer("seccomp: terminals", "seccomp-terminal"),
+    layer("seccomp: requests of ioctl and fcntl", "seccomp-requests"),
     layer("Landlock", "landlock").behind("seccomp", "seccomp,core-layers"),
     layer("read-only root", "read-only-root").behind("Landlock", "landlock").why(
         "the root belongs to a uid that is not mapped, so the run's uid may write nothing of it: \

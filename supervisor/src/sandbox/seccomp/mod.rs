@@ -85,8 +85,8 @@ impl Filter {
         if !crate::weaken::in_force("seccomp-fastopen") {
             forgive(&mut rules, &["sendto", "sendmsg", "sendmmsg", "setsockopt"]);
         }
-        if !crate::weaken::in_force("seccomp-terminal") {
-            forgive(&mut rules, &["ioctl"]);
+        if !crate::weaken::in_force("seccomp-requests") {
+            forgive(&mut rules, &["ioctl", "fcntl"]);
         }
         Self::build(&rules, table::ENOSYS, 0, "seccomp") // no rule of it asks for a pid
     }
