@@ -168,7 +168,8 @@ fn read_found(path: &Path, caller: &Caller, bytes_max: u64, hidden: &mut bool) -
     Ok(TrustedFile { path, bytes, is_unseen: false })
 }
 
-/// Checks that `path` is a directory that only root can change, in such directories.
+/// Checks that `path` is a directory that only root can change, in such directories. It may not be sticky and open to others, as
+/// those on the way may: what stands in it is to be root's.
 ///
 /// # Errors
 /// As [`read_policy`].
@@ -177,6 +178,9 @@ pub fn check_directory(path: &Path) -> Result<OwnedFd, TrustError> {
     let stat = stat_of(&fd, &real)?;
     if kind(&stat) != SFlag::S_IFDIR {
         return Err(TrustError::Kind { path: real, expected: "directory" });
+    }
+    if stat.st_mode & 0o022 != 0 && crate::weaken::in_force("sticky-directories") {
+        return Err(TrustError::Writable { path: real, mode: stat.st_mode & 0o7777 });
     }
     Ok(fd)
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use harness::arena::{self, Arena, ROOT};
+use harness::arena::{self, Arena, NOBODY, ROOT};
 use harness::run::{self, Run, said};
 use harness::session::denial_code;
 use harness::{paths, records};
@@ -139,7 +139,7 @@ fn behind_sudo_no_word_of_a_file_is_shown() {
         let hidden = arena.folder("hidden");
         fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).expect("own folder");
         let within = arena.file("hidden/policy.yaml", "tools: {hunter2: {rules: [{action: allow}]}}\n");
-        let attempts: [&[&dyn AsRef<OsStr>]; 11] = [
+        let attempts: [&[&dyn AsRef<OsStr>]; 12] = [
             &[&"explain", &private],
             &[&"explain", &within],
             &[&"diff", &good, &private],
@@ -151,6 +151,7 @@ fn behind_sudo_no_word_of_a_file_is_shown() {
             &[&"test", &failing],
             &[&"diff", &good, &secret],
             &[&"test", &"--replay", &secret, &"-c", &good],
+            &[&"test", &"--replay", &good, &"-c", &private],
         ];
         let wrappers = [("SUDO_UID", "1000"), ("SUDO_USER", "alice"), ("DOAS_USER", "alice"), ("PKEXEC_UID", "1000")];
         for (words, (name, value)) in attempts.into_iter().flat_map(|words| wrappers.map(|wrapper| (words, wrapper))) {
@@ -162,9 +163,46 @@ fn behind_sudo_no_word_of_a_file_is_shown() {
             for word in ["$6$", "hunter2", "salt", "19000"] {
                 assert!(!text.contains(word), "{word}: {text}");
             }
-            // A program that reads JSON is told nothing more, and what is wrong with a log is no problem of a policy.
-            let has_hint = !words.iter().any(|word| ["--json", "--replay"].map(OsStr::new).contains(&word.as_ref()));
+            // A program that reads JSON is told nothing more.
+            let has_hint = !words.iter().any(|word| word.as_ref() == "--json");
             assert_eq!(text.contains("as yourself, without sudo"), has_hint, "{text}");
+        }
+    });
+}
+
+/// Calls of his against a policy that he may not read, or policies of his against root's log and root's key: each answer tells a guess right
+/// or wrong.
+#[test]
+fn behind_sudo_nothing_is_guessed_of_a_policy_or_a_log() {
+    arena::run(|arena| {
+        let rules = "rules: [{conditions: [{path: args.code, op: in, value: [hunter2]}]}]";
+        let private = arena.file("private.yaml", format!("sandbox: {{}}\ntools: {{t: {{{rules}}}}}\n"));
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).expect("own file");
+        let refused = |words: &[&dyn AsRef<OsStr>]| {
+            let mut command = run::as_real_root(paths::supervisor());
+            command.arg("policy").args(words.iter().map(|word| word.as_ref())).env("SUDO_UID", NOBODY.to_string());
+            let output = command.output().expect("starts");
+            assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]), "{}", said(&output));
+            said(&output)
+        };
+        let case = |guess: &str| {
+            let call = format!("{{name: t, arguments: {{code: {guess}}}}}");
+            arena.file(
+                "cases.yaml",
+                format!("policy: private.yaml\ncases: [{{name: a, call: {call}, expect: allow}}]\n"),
+            )
+        };
+        assert_eq!(policy(&[&"test", &case("hunter2")]).status.code(), Some(0));
+        assert_eq!(policy(&[&"test", &case("hunter3")]).status.code(), Some(1));
+        assert_eq!(refused(&[&"test", &case("hunter2")]), refused(&[&"test", &case("hunter3")]));
+
+        let session = record(arena);
+        for guess in ["cat", "cow"] {
+            let file = arena.file("guess.yaml", policy_text(&format!("op: eq, value: {guess}"), 10));
+            for log in [&session, &session.join("000001.jsonl")] {
+                let text = refused(&[&"test", &"--replay", log, &"-c", &file, &"--required", &"echo=text"]);
+                assert!(text.contains("behind sudo no log is replayed"), "{text}");
+            }
         }
     });
 }

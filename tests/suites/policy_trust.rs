@@ -363,3 +363,60 @@ fn behind_sudo_no_log_is_read_that_the_caller_could_have_made() {
         }
     });
 }
+
+/// Sticky protects what stands in a folder, not the folder from what others put there.
+#[test]
+fn behind_sudo_no_log_is_read_in_a_folder_that_others_can_write() {
+    arena::run(|arena| {
+        let folder = arena.folder("log");
+        let name = "0123456789abcdef0123456789abcdef";
+        let session = folder.join("2026-11-23").join(name);
+        fs::create_dir_all(&session).expect("own folder");
+        let record = json!({"seq": 1, "time": "2026-11-23T00:00:00.000000000Z", "boot_ns": 1, "type": "session.end", "session": name});
+        fs::write(session.join("000001.jsonl"), format!("{record}\n")).expect("own folder");
+        for path in [folder.join("2026-11-23"), session.clone(), session.join("000001.jsonl")] {
+            chown(&path, Some(NOBODY), None).expect("root can chown");
+        }
+        let tail = || {
+            let mut command = run::as_real_root(paths::supervisor());
+            command.args(["audit", "tail", "--audit-dir", folder.to_str().expect("a plain path")]);
+            command.env("SUDO_UID", NOBODY.to_string()).output().expect("it can be started")
+        };
+        mode(&folder, 0o755);
+        assert!(said(&tail()).contains("session.end"), "{}", said(&tail()));
+        for bits in [0o1777, 0o1775] {
+            mode(&folder, bits);
+            let output = tail();
+            assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]), "{bits:o}: {}", said(&output));
+            assert!(said(&output).contains("root alone can write"), "{bits:o}: {}", said(&output));
+        }
+    });
+}
+
+/// As with errors: places and codes of a file that he may not be allowed to read, and of one below a closed folder nothing.
+#[test]
+fn behind_sudo_a_warning_shows_no_line_of_the_policy() {
+    arena::run(|arena| {
+        let text = "version: '1'\nsandbox: {}\ntools: {hunter2: {rules: [{conditions: [{path: args.hunter3, op: eq, value: yes}]}]}}\n";
+        let private = arena.file("private.yaml", text);
+        mode(&private, 0o600);
+        let hidden = arena.folder("hidden");
+        mode(&hidden, 0o700);
+        let within = arena.file("hidden/policy.yaml", text);
+        let warned = |path: &Path, behind: bool| {
+            let mut command = run::as_real_root(paths::supervisor());
+            command.args(["run", "--dry-run", "-c"]).arg(path).args(["--", "/usr/bin/true"]);
+            if behind {
+                command.env("SUDO_UID", NOBODY.to_string());
+            }
+            let output = command.output().expect("it can be started");
+            assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let told = warned(&private, false);
+        assert!(told.contains("hunter") && told.contains("WARN"), "{told}");
+        let told = warned(&private, true);
+        assert!(!told.contains("hunter") && told.contains("ISB-P") && told.contains("private.yaml:"), "{told}");
+        assert_eq!(warned(&within, true), "");
+    });
+}

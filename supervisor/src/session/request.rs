@@ -9,6 +9,7 @@ use crate::limits::redis::Source;
 use crate::monitor::lock_file;
 use crate::monitor::reload::Governing;
 use crate::policy::{self, Policy};
+use crate::report::Diagnostic;
 use crate::sandbox::plan::ConnectTo;
 use crate::sandbox::resolve::Inputs;
 use crate::trust::{self, Caller, TrustError};
@@ -102,9 +103,9 @@ impl Request {
         let text = policy::decode(&file.path, &file.bytes).map_err(broken)?;
         let source = policy::Source { path: &file.path, text };
         let loaded = policy::load(&source).map_err(broken)?;
-        for warning in &loaded.warnings {
-            // `WARN` says already how bad it is.
-            tracing::warn!("{}", warning.to_string().trim_start_matches("warning").trim_end());
+        let hides = !self.caller.is_real_root() && crate::weaken::in_force("warning-quotes");
+        if !(hides && file.is_unseen) {
+            Self::warn(&loaded.warnings, hides);
         }
         if matches!(self.source, PolicySource::Profile(_)) && loaded.policy.server_command.is_none() {
             return Err(SessionError::ProfileCommand);
@@ -112,6 +113,15 @@ impl Request {
         let path = std::path::absolute(self.policy_path())?;
         let lock = lock_file::read(&loaded.policy, &self.caller)?;
         Ok(Governing { policy: loaded.policy, path, caller: self.caller.clone(), lock })
+    }
+
+    /// Tells the warnings; as with errors, without the lines of a file that the caller might not be allowed to read.
+    fn warn(warnings: &[Diagnostic], hides: bool) {
+        for warning in warnings {
+            let shown = if hides { warning.without_quotes() } else { warning.clone() };
+            // `WARN` says already how bad it is.
+            tracing::warn!("{}", shown.to_string().trim_start_matches("warning").trim_end());
+        }
     }
 
     /// Refuses a loosening flag that the policy does not name in `cli.allow`, unless real root gave it.

@@ -61,7 +61,7 @@ pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileE
     take(&open(path)?, path, bytes_max)
 }
 
-/// The same of a policy whose words will be shown: behind sudo only of a file that everybody may read.
+/// The same of a policy whose words will be shown, or can be guessed by calls that it judges: behind sudo only of a file that everybody may read.
 pub(super) fn read_to_show(path: &Path) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     let seen = || FileError::Read { path: path.to_owned(), source: io::ErrorKind::PermissionDenied.into() };
@@ -135,7 +135,8 @@ fn hides_words() -> bool {
     is_behind_sudo() && in_force("diagnostic-quotes")
 }
 
-fn is_behind_sudo() -> bool {
+/// Whether a caller has us read with rights that are not his own.
+pub(super) fn is_behind_sudo() -> bool {
     let caller = Caller::discover(&std::env::vars_os().collect::<Vec<_>>());
     caller.uid == 0 && !caller.is_real_root() || nix::unistd::geteuid() != nix::unistd::getuid()
 }

@@ -135,7 +135,7 @@ impl Target<'_> {
         for (path, bytes) in lock.into_iter().chain([(path.clone(), bytes)]) {
             files.push((self.standing(&path, bytes)?, path, bytes));
         }
-        if let [(Standing::Other, lock, _), (_, own, _)] = &files[..]
+        if let [(Standing::Other | Standing::Nothing, lock, _), (_, own, _)] = &files[..]
             && let Some(policy) = self.names_the_lock(lock, own)?
         {
             return Err(InstallError::LockOfAnother { lock: lock.clone(), policy });

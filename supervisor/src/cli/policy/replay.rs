@@ -9,6 +9,7 @@ use crate::audit::read::{self, Cursor};
 use crate::audit::{KEY_DIRECTORY, keys};
 use crate::policy::{Finding, Hash, Policy, Replay};
 use crate::report::printable;
+use crate::weaken::in_force;
 
 mod record;
 
@@ -17,6 +18,10 @@ use record::{Call, Clock, Read};
 /// Why a replay cannot be made.
 #[derive(Debug, thiserror::Error)]
 enum ReplayError {
+    #[error(
+        "behind sudo no log is replayed: copy it and replay the copy as yourself, without sudo, or as root with no user behind"
+    )]
+    BehindSudo,
     #[error("--required wants TOOL=NAME,..., not \"{0}\"")]
     Required(String),
     #[error("{0} holds no segment of a log")]
@@ -48,8 +53,12 @@ pub(super) struct Difference {
 }
 
 pub(super) fn run(policy: &Path, log: &Path, required: &[String], as_json: bool, out: &mut impl Write) -> Done {
+    // Root's key and root's log against a policy of the caller's: he could guess the recorded values, one by one.
+    if file::is_behind_sudo() && in_force("replay-behind") {
+        return Err(ReplayError::BehindSudo.into());
+    }
     let required = required.iter().map(|text| required_of(text)).collect::<Result<_, _>>()?;
-    let bytes = file::read(policy)?;
+    let bytes = file::read_to_show(policy)?;
     let Some(loaded) = file::load_or_tell(policy, &bytes, out)? else { return Ok(1) };
     let policy = loaded.policy;
     let redactor = keys::load_redactor(Path::new(KEY_DIRECTORY)).ok();

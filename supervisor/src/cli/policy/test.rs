@@ -80,7 +80,7 @@ fn policy_of(cases: &CaseFile) -> Result<Result<Option<Policy>, Vec<Diagnostic>>
         None => return Ok(Ok(None)),
         Some(PolicyFrom::File(name)) => {
             let path = cases.path.parent().unwrap_or(Path::new("")).join(name);
-            let bytes = file::read(&path)?;
+            let bytes = file::read_to_show(&path)?;
             file::load(&path, &bytes)
         }
         Some(PolicyFrom::Text(text)) => {

@@ -315,6 +315,14 @@ fn the_lock_of_another_policy_is_not_replaced_even_by_force() {
         "{refused}"
     );
     assert_eq!(fs::read_to_string(directory.join("tools.lock")).expect("there"), reviewed);
+    // Nor is it supplied where it is gone, but by the policy itself.
+    fs::remove_file(directory.join("tools.lock")).expect("own file");
+    fs::remove_file(directory.join("b.yaml")).expect("own file");
+    let refused = install("b", other).expect_err("a's definitions would be b's");
+    assert!(matches!(&refused, install::InstallError::LockOfAnother { .. }), "{refused}");
+    assert!(!directory.join("tools.lock").exists() && !directory.join("b.yaml").exists());
+    assert_eq!(install("a", reviewed).expect("its own"), Installed::New(directory.join("a.yaml")));
+    assert_eq!(fs::read_to_string(directory.join("tools.lock")).expect("there"), reviewed);
 }
 
 #[test]
