@@ -100,6 +100,14 @@ pub const HOSTS_MAX: usize = 1024;
 pub const CLIENT_HELLO_BYTES_MAX: usize = 64 << 10;
 /// Longest wait for a whole ClientHello, milliseconds.
 pub const CLIENT_HELLO_WAIT_MS: u64 = 10_000;
+/// Most bytes that the gateway holds back of what a client sends before its hello is answered: early data (RFC 8446, 2.3), of
+/// which servers take 16 KiB. Also the most of it that is dropped after a HelloRetryRequest.
+pub const EARLY_DATA_BYTES_MAX: usize = 32 << 10;
+/// Most bytes of the answer to a ClientHello that are read for the kind that it is, and most alerts before it. A ServerHello in records
+/// of one byte shows it within 256.
+pub const SERVER_HELLO_BYTES_MAX: usize = 512;
+/// See [`SERVER_HELLO_BYTES_MAX`].
+pub const SERVER_ALERTS_MAX: usize = 4;
 /// Most connections that one session holds open through the gateway.
 pub const GATEWAY_CONNECTIONS_MAX: usize = 256;
 /// What the kernel may hold of one connection between the server and the gateway, each way, bytes; it takes twice as much with what it

@@ -1,7 +1,7 @@
 //! A stand-in for the image API: TLS with a CA of its own, one endpoint, and a count of what reached it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::Acceptor;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::image;
@@ -21,6 +22,8 @@ use crate::image;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest wait for a byte of a connection.
 const READ_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes that are kept of what a connection says after its first hello: another hello at most is in the clear.
+const SAID_BYTES_MAX: usize = 4096;
 
 /// One request that reached the endpoint.
 #[derive(Clone, Debug)]
@@ -36,7 +39,11 @@ pub struct Request {
 #[derive(Debug, Default)]
 struct Seen {
     connections: usize,
+    /// Handshakes with a HelloRetryRequest.
+    asked_again: usize,
     names: Vec<Option<String>>,
+    /// What each connection said after its first hello, as it came.
+    said: Vec<Vec<u8>>,
     requests: Vec<Request>,
 }
 
@@ -58,8 +65,21 @@ impl StandIn {
     /// # Panics
     /// When certificates cannot be made.
     pub fn serve(host: &str, address: &str) -> io::Result<Self> {
+        Self::serve_with(ring::default_provider(), host, address)
+    }
+
+    /// The same with P-384 alone, of which no runtime sends a share unasked: every TLS 1.3 client gets a HelloRetryRequest.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn serve_asking_again(host: &str, address: &str) -> io::Result<Self> {
+        let kx_groups = vec![ring::kx_group::SECP384R1];
+        Self::serve_with(CryptoProvider { kx_groups, ..ring::default_provider() }, host, address)
+    }
+
+    fn serve_with(provider: CryptoProvider, host: &str, address: &str) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        let (ca_pem, config) = credentials(host);
+        let (ca_pem, config) = credentials(provider, host);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (accepting, shared) = (listener.try_clone()?, Arc::clone(&seen));
         thread::Builder::new().name("stand-in".into()).spawn(move || accept_all(&accepting, &config, &shared))?;
@@ -88,6 +108,19 @@ impl StandIn {
     #[must_use]
     pub fn names(&self) -> Vec<Option<String>> {
         self.lock().names.clone()
+    }
+
+    /// Connections so far that said `text` in the clear after their first hello.
+    #[must_use]
+    pub fn heard_in_clear(&self, text: &str) -> usize {
+        let holds = |said: &&Vec<u8>| said.windows(text.len()).any(|window| window == text.as_bytes());
+        self.lock().said.iter().filter(holds).count()
+    }
+
+    /// Requests so far that came after a HelloRetryRequest.
+    #[must_use]
+    pub fn asked_again(&self) -> usize {
+        self.lock().asked_again
     }
 
     /// Requests so far.
@@ -124,6 +157,33 @@ fn accept_all(listener: &TcpListener, config: &Arc<ServerConfig>, seen: &Arc<Mut
     }
 }
 
+/// A connection of which [`StandIn::heard_in_clear`] knows.
+struct Overheard<'a> {
+    stream: TcpStream,
+    seen: &'a Mutex<Seen>,
+    /// Its place in `said`.
+    number: usize,
+}
+
+impl Read for Overheard<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.stream.read(buffer)?;
+        let said = &mut lock(self.seen).said[self.number];
+        said.extend(&buffer[..length.min(SAID_BYTES_MAX - said.len())]);
+        Ok(length)
+    }
+}
+
+impl Write for Overheard<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 fn serve_one(mut stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Seen>) -> io::Result<()> {
     stream.set_read_timeout(Some(READ_LIMIT))?;
     let mut acceptor = Acceptor::default();
@@ -137,11 +197,19 @@ fn serve_one(mut stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Seen
             Err((error, _)) => return Err(io::Error::other(error)),
         }
     };
-    lock(seen).names.push(accepted.client_hello().server_name().map(str::to_owned));
+    let number = {
+        let mut seen = lock(seen);
+        seen.names.push(accepted.client_hello().server_name().map(str::to_owned));
+        seen.said.push(Vec::new());
+        seen.said.len() - 1
+    };
+    let stream = Overheard { stream, seen, number };
     let connection = accepted.into_connection(config).map_err(|(error, _)| io::Error::other(error))?;
-    let mut tls = BufReader::new(StreamOwned::<ServerConnection, TcpStream>::new(connection, stream));
+    let mut tls = BufReader::new(StreamOwned::<ServerConnection, _>::new(connection, stream));
     let request = read_request(&mut tls)?;
     let answer = answer(&request);
+    let asked_again = tls.get_ref().conn.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
+    lock(seen).asked_again += usize::from(asked_again);
     lock(seen).requests.push(request);
     let tls = tls.get_mut();
     tls.write_all(answer.as_bytes())?;
@@ -188,7 +256,7 @@ fn answer(request: &Request) -> String {
 }
 
 /// A CA, and a TLS configuration for `host` that it signed.
-fn credentials(host: &str) -> (String, Arc<ServerConfig>) {
+fn credentials(provider: CryptoProvider, host: &str) -> (String, Arc<ServerConfig>) {
     let ca_key = KeyPair::generate().expect("the system has randomness");
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -201,8 +269,7 @@ fn credentials(host: &str) -> (String, Arc<ServerConfig>) {
     let leaf = CertificateParams::new([host.to_owned()]).expect("a DNS name").signed_by(&key, &issuer).expect("signed");
     let chain = vec![CertificateDer::from(leaf.der().to_vec())];
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .expect("ring serves the default versions")
         .with_no_client_auth()

@@ -30,8 +30,23 @@ impl Together {
     /// When the arena is not fresh.
     #[must_use]
     pub fn under(arena: &Arena, policy: &str) -> Self {
-        let images = arena.together();
         let stand_in = StandIn::serve(API_HOST, &format!("{API_ADDRESS}:443")).expect("the arena has the address");
+        Self::before(arena, policy, stand_in)
+    }
+
+    /// Under the ready policy, with an API that wants a second ClientHello of everybody.
+    ///
+    /// # Panics
+    /// When the arena is not fresh.
+    #[must_use]
+    pub fn asking_again(arena: &Arena) -> Self {
+        let address = format!("{API_ADDRESS}:443");
+        let stand_in = StandIn::serve_asking_again(API_HOST, &address).expect("the arena has the address");
+        Self::before(arena, &policies::together().text, stand_in)
+    }
+
+    fn before(arena: &Arena, policy: &str, stand_in: StandIn) -> Self {
+        let images = arena.together();
         arena.file("ca.pem", stand_in.ca_pem());
         let run = Run::new(arena, policy)
             .connect_to(&stand_in)

@@ -30,6 +30,18 @@ fn the_handshake_passes_and_an_unlisted_tool_is_not_shown() {
 }
 
 #[test]
+fn an_api_that_asks_for_a_second_client_hello_is_reached() {
+    arena::run(|arena| {
+        let stage = Together::asking_again(arena);
+        let mut session = stage.run.begin();
+        let answer = session.call("generate_image", json!({"prompt": "a lighthouse", "response_format": "b64_json"}));
+        assert!(is_allowed(&answer), "{answer}\n{}", session.stderr());
+        assert_eq!((stage.stand_in.requests().len(), stage.stand_in.asked_again()), (1, 1));
+        assert_eq!(session.finish().code, 0);
+    });
+}
+
+#[test]
 fn an_allowed_call_reaches_the_api_and_its_image_arrives() {
     arena::run(|arena| {
         let stage = Together::stage(arena);

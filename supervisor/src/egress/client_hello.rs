@@ -37,10 +37,10 @@ pub struct ClientHello {
     pub encrypted: bool,
 }
 
-const RECORD_HEADER: usize = 5;
+pub(crate) const RECORD_HEADER: usize = 5;
 /// RFC 8446, 5.1: a record's fragment has at most 2^14 bytes.
-const FRAGMENT_MAX: usize = 1 << 14;
-const HANDSHAKE: u8 = 22;
+pub(crate) const FRAGMENT_MAX: usize = 1 << 14;
+pub(crate) const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
@@ -52,7 +52,7 @@ const ENCRYPTED: [u16; 3] = [0xfe0d, 0xfd00, 0xffce];
 /// # Errors
 /// [`HelloError`]; every error but `Incomplete` is final.
 pub fn parse(stream: &[u8]) -> Result<ClientHello, HelloError> {
-    let message = handshake_message(stream)?;
+    let (message, _) = handshake_message(stream)?;
     let mut body = Reader(&message);
     body.take(2 + 32)?; // legacy_version, random
     body.vector8()?; // legacy_session_id
@@ -84,8 +84,16 @@ pub fn parse(stream: &[u8]) -> Result<ClientHello, HelloError> {
     Ok(hello)
 }
 
-/// The body of the handshake message that the leading records carry: a ClientHello, alone.
-fn handshake_message(stream: &[u8]) -> Result<Vec<u8>, HelloError> {
+/// How many bytes of `stream` are the records of the ClientHello at its start.
+///
+/// # Errors
+/// As [`parse`].
+pub fn length(stream: &[u8]) -> Result<usize, HelloError> {
+    handshake_message(stream).map(|(_, length)| length)
+}
+
+/// The body of the handshake message that the leading records carry, a ClientHello, alone; and the length of these records.
+fn handshake_message(stream: &[u8]) -> Result<(Vec<u8>, usize), HelloError> {
     let mut rest = stream;
     let mut message = Vec::new();
     loop {
@@ -117,7 +125,7 @@ fn handshake_message(stream: &[u8]) -> Result<Vec<u8>, HelloError> {
             }
             if message.len() == whole {
                 message.drain(..4);
-                return Ok(message);
+                return Ok((message, stream.len() - after.len() + length));
             }
         }
         if fragment.len() < length {
@@ -235,6 +243,7 @@ mod tests {
             }
             let followed = [&stream[..], b"\x14\x03\x03\x00\x01\x01"].concat();
             assert_eq!(parse(&followed), Ok(expected("api.example")));
+            assert_eq!(length(&followed), Ok(stream.len()));
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use super::tls::Refusal;
 use crate::bounds::{GATEWAY_COPY_BYTES, GATEWAY_IDLE_MS};
 
 /// How a connection ended.
@@ -22,6 +23,10 @@ pub enum End {
     OverBudget,
     /// [`GATEWAY_IDLE_MS`] without a byte either way.
     Idle,
+    /// The upstream answers the ClientHello with something else than a ServerHello; nothing further went to it.
+    NoServerHello,
+    /// The second ClientHello, which the upstream asked for, is refused; it was not sent.
+    SecondHello(Refusal, Option<String>),
 }
 
 /// Bytes of a connection.
@@ -57,7 +62,7 @@ pub async fn copy_both_ways(
     }
 }
 
-async fn copy(
+pub(super) async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     count: &AtomicU64,
@@ -76,7 +81,7 @@ async fn copy(
     }
 }
 
-async fn spend(
+pub(super) async fn spend(
     to: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
     count: &AtomicU64,
@@ -92,23 +97,23 @@ async fn spend(
 }
 
 /// When a byte last moved, in milliseconds since the connection began.
-struct Activity {
+pub(super) struct Activity {
     start: Instant,
     last_ms: AtomicU64,
 }
 
 impl Activity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
     }
 
-    fn mark(&self) {
+    pub(super) fn mark(&self) {
         let since = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(since, Ordering::Relaxed);
     }
 
     /// Ends when nothing has moved for the bound.
-    async fn idle(&self) {
+    pub(super) async fn idle(&self) {
         loop {
             let limit_ms = self.last_ms.load(Ordering::Relaxed).saturating_add(GATEWAY_IDLE_MS);
             let Some(limit) = self.start.checked_add(Duration::from_millis(limit_ms)) else { return pending().await };

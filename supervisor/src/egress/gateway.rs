@@ -16,7 +16,8 @@ use super::copy::{Counts, End, copy_both_ways};
 use super::hosts::{Destination, Host, HostTable};
 use super::report::{NetEvent, NetOp, NetVerdict};
 use super::reporter::{Phase, ReportError, Reporter};
-use super::tls::{self, Sniffer};
+use super::retry::copy_after_hello;
+use super::tls::{self, Hello, Sniffer};
 use super::upstreams::Upstreams;
 use crate::bounds::{GATEWAY_CONNECTIONS_MAX, GATEWAY_IDLE_MS, GATEWAY_SNIFF_WAIT_MS};
 use crate::policy::TlsMode;
@@ -91,9 +92,9 @@ impl Gateway {
     async fn attend(&self, stream: &mut TcpStream) -> Result<(), Refused> {
         let (host, port) = self.host_of(stream).await?;
         self.wait_for_gate().await?;
-        let (first, event) = match host.plan.tls {
-            TlsMode::Passthrough => hello_for(&host, stream).await?,
-            TlsMode::None => (Vec::new(), event_of(stream, NetOp::Connect).host(&host)),
+        let (hello, event) = match host.plan.tls {
+            TlsMode::Passthrough => hello_for(&host, stream).await.map(|(hello, event)| (Some(hello), event))?,
+            TlsMode::None => (None, event_of(stream, NetOp::Connect).host(&host)),
         };
         self.record(event).await?;
         let event = event_of(stream, NetOp::Connect).host(&host);
@@ -105,7 +106,11 @@ impl Gateway {
         let counts = Counts::default();
         // Small requests wait for nobody; TCP_NODELAY can only fail on a socket that is gone, which copying will notice.
         let _ = (stream.set_nodelay(true), upstream.set_nodelay(true));
-        let end = copy_both_ways(stream, &mut upstream, &first, &counts, |bytes| host.charge(bytes)).await;
+        let charge = |bytes| host.charge(bytes);
+        let end = match &hello {
+            Some(hello) => copy_after_hello(stream, &mut upstream, hello, &host.plan.name, &counts, charge).await,
+            None => copy_both_ways(stream, &mut upstream, b"", &counts, charge).await,
+        };
         let event = match end {
             End::Complete => {
                 let told = self.reporter.tell(flow(event, &counts, "")).await;
@@ -114,6 +119,16 @@ impl Gateway {
             End::Failed(error) => flow(event, &counts, &format!("cut: {error}")),
             End::Idle => flow(event, &counts, &format!("cut: silent for {} s", GATEWAY_IDLE_MS / 1000)),
             End::OverBudget => flow(event, &counts, "").denied(&over_budget(&host)),
+            End::NoServerHello => {
+                flow(event, &counts, "").denied("cut: the answer to the ClientHello is not a ServerHello")
+            }
+            End::SecondHello(refusal, name) => {
+                let mut denied = event_of(stream, NetOp::Sni).host(&host);
+                denied.sni = name;
+                let denied = denied.denied(&format!("after a HelloRetryRequest: {refusal}"));
+                self.reporter.tell_counted(denied).await.map_err(|_| None)?;
+                flow(event, &counts, "cut: the second ClientHello is refused")
+            }
         };
         reset(upstream);
         Err(Some(event))
@@ -162,8 +177,8 @@ impl Gateway {
     }
 }
 
-/// Reads the ClientHello and admits it to `host`; gives the bytes to replay and the event to record.
-async fn hello_for(host: &Host, stream: &mut TcpStream) -> Result<(Vec<u8>, NetEvent), Refused> {
+/// Reads the ClientHello and admits it to `host`; gives it and the event to record.
+async fn hello_for(host: &Host, stream: &mut TcpStream) -> Result<(Hello, NetEvent), Refused> {
     let mut event = event_of(stream, NetOp::Sni).host(host);
     let hello = match tls::read_hello(stream).await {
         Ok(hello) => hello,
@@ -171,7 +186,7 @@ async fn hello_for(host: &Host, stream: &mut TcpStream) -> Result<(Vec<u8>, NetE
     };
     event.sni.clone_from(&hello.server_name);
     match tls::admit(&hello, &host.plan.name) {
-        Ok(()) => Ok((hello.bytes, event)),
+        Ok(()) => Ok((hello, event)),
         Err(refusal) => Err(Some(event.denied(&refusal.to_string()))),
     }
 }

@@ -31,6 +31,14 @@ const NOBODY: [u8; 4] = [127, 0, 0, 99];
 const SMALL_BYTES_MAX: u64 = 10;
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// A ServerHello, as far as the gateway reads.
+const GREETING: [u8; 43] = {
+    let mut greeting = [7; 43];
+    let (head, _) = greeting.split_at_mut(11);
+    head.copy_from_slice(&[22, 3, 3, 0, 44, 2, 0, 0, 40, 3, 3]);
+    greeting
+};
+
 type Handler = fn(TcpStream);
 
 /// A report and how many connections the upstream had seen when it came.
@@ -211,6 +219,12 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
+/// Greets a ClientHello as a server does that goes on with it, and sends back all that it hears.
+fn greet_and_echo(mut stream: TcpStream) {
+    stream.write_all(&GREETING).unwrap();
+    echo(stream);
+}
+
 /// Answers only when the other side has said everything.
 fn answer_after_end(mut stream: TcpStream) {
     let mut all = Vec::new();
@@ -280,21 +294,21 @@ fn tls_to_the_allowed_name_passes_end_to_end() {
 
 #[test]
 fn a_hello_in_many_segments_and_records_arrives_upstream_byte_for_byte() {
-    let rig = Rig::open(echo);
+    let rig = Rig::open(greet_and_echo);
     let stream = made::records(&made::hello(&[made::server_name(b"API.example"), made::usual()].concat()), 7);
     let mut client = rig.connect(API);
     for byte in &stream {
         client.write_all(std::slice::from_ref(byte)).unwrap();
     }
-    let mut echoed = vec![0; stream.len()];
+    let mut echoed = vec![0; GREETING.len() + stream.len()];
     client.read_exact(&mut echoed).unwrap();
-    assert_eq!(echoed, stream);
+    assert_eq!(echoed, [&GREETING[..], &stream].concat());
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(rig.event().sni.as_deref(), Some("API.example"));
     let flow = rig.event();
-    let length = Some(stream.len() as u64);
-    assert_eq!((flow.bytes_out, flow.bytes_in, flow.reason.as_str()), (length, length, ""));
+    let (out, back) = (Some(stream.len() as u64), Some(echoed.len() as u64));
+    assert_eq!((flow.bytes_out, flow.bytes_in, flow.reason.as_str()), (out, back, ""));
     rig.end().unwrap();
 }
 
@@ -473,3 +487,6 @@ fn connections_are_held_until_the_gate_opens() {
 #[cfg(test)]
 #[path = "serve_ending_tests.rs"]
 mod ending;
+#[cfg(test)]
+#[path = "serve_retry_tests.rs"]
+mod retry;

@@ -35,6 +35,12 @@ pub enum Refusal {
     /// An encrypted ClientHello could name any server.
     #[error("the ClientHello is encrypted")]
     Encrypted,
+    /// After a HelloRetryRequest: not the name of the first hello, byte for byte (RFC 8446, 4.1.2).
+    #[error("the second ClientHello names another server than the first")]
+    Changed,
+    /// After a HelloRetryRequest: it does not want to go on.
+    #[error("the client ended the handshake with an alert")]
+    GaveUp,
 }
 
 /// Gathers the bytes of one connection until they are a ClientHello.
@@ -53,6 +59,8 @@ pub struct Hello {
     pub encrypted: bool,
     /// All bytes read so far, the hello first.
     pub bytes: Vec<u8>,
+    /// How many of them are the hello.
+    pub length: usize,
 }
 
 impl Sniffer {
@@ -99,8 +107,9 @@ impl Sniffer {
         if !same {
             return Err(Refusal::Unacceptable);
         }
+        let length = client_hello::length(&self.bytes)?;
         let bytes = std::mem::take(&mut self.bytes);
-        Ok(Hello { server_name: strict.server_name, encrypted: strict.encrypted, bytes })
+        Ok(Hello { server_name: strict.server_name, encrypted: strict.encrypted, bytes, length })
     }
 
     fn strictly(&self) -> Result<client_hello::ClientHello, Refusal> {

@@ -21,6 +21,8 @@ pub enum Judge {
     Canary(&'static str),
     /// The allowed host's count of connections: something got there that must not.
     StandIn,
+    /// The allowed host's count of connections that said this in the clear after the first hello.
+    HeardInClear(&'static str),
     /// A secret of the host, by name, in the answer.
     Leak(&'static str),
     /// This text in the answer, which only the host's own state can have put there.
@@ -55,7 +57,7 @@ impl Judge {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Canary(_) => "canary",
-            Self::StandIn => "allowed host's count",
+            Self::StandIn | Self::HeardInClear(_) => "allowed host's count",
             Self::Leak(_) | Self::Text(_) => "secret in the answer",
             Self::Descriptor(_) => "/proc/PID/fd",
             Self::Netlink(_) => "/proc/PID/net/netlink",

@@ -130,6 +130,7 @@ impl<'a> Visit<'a> {
         match judge {
             Judge::Canary(name) => self.ground.canaries.take(name),
             Judge::StandIn => self.ground.stand_in.connections(),
+            Judge::HeardInClear(text) => self.ground.stand_in.heard_in_clear(text),
             Judge::Leak(name) => usize::from(told.contains(self.ground.secret(name))),
             Judge::Text(text) => usize::from(told.contains(text)),
             Judge::Descriptor(part) => self.crowd().iter().filter(|process| eyes::holds(process, part)).count(),

@@ -198,6 +198,8 @@ pub(crate) const TABLE: &[Row] = &[
     case("fs-trace", "wall_root", "files that are opened for writing are told, and no others"),
     row("gateway-address", "lib", "egress::serve::tests::another_port_of_an_allowed_host_is_reset"),
     row("gateway-ech", "lib", "egress::tls::tests::an_encrypted_hello_is_refused_under_the_right_name"),
+    row("gateway-retry", "lib", "egress::serve::tests::retry::every_other_second_hello_is_refused_and_recorded"),
+    row("gateway-retry", "redteam", "no_network_attack_gets_through"),
     row("gateway-sni", "redteam", "no_network_attack_gets_through"),
     row(
         "janitor-clears",

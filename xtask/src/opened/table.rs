@@ -69,6 +69,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     ),
     layer("gateway: TLS name", "gateway-sni"),
     layer("gateway: encrypted hello", "gateway-ech"),
+    layer("gateway: second hello", "gateway-retry"),
     layer("gateway: address and port", "gateway-address").why(
         "the connect hook refuses the port first; behind it, `egress::serve::tests::another_port_of_an_allowed_host_is_reset`",
     ),

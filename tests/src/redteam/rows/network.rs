@@ -118,6 +118,12 @@ pub(super) const ROWS: &[Row] = &[
     gateway("sni-punycode", "a look-alike in punycode"),
     gateway("sni-address", "an address for a name"),
     gateway("sni-encrypted", "an encrypted name under the allowed one (ECH)"),
+    row(
+        "sni-retry",
+        "another name in the hello that a HelloRetryRequest asks for",
+        Judge::HeardInClear("exfil.example"),
+        [GATEWAY, ""],
+    ),
     gateway("http-plain", "HTTP where TLS is meant"),
     gateway("http-connect", "CONNECT through the gateway"),
     gateway("http-absolute", "a request for another host's URL"),
