@@ -7,6 +7,8 @@ mod stdio;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use nix::sys::stat::{Mode, umask};
+
 use crate::clock;
 use crate::egress::wall::{Raising, Wall};
 use crate::fault::{self, Stage};
@@ -90,6 +92,9 @@ fn part_from_the_caller(request: &Request) -> Result<CallersLimits, SessionError
     }
     if crate::weaken::in_force("callers-dumps") {
         nix::sys::prctl::set_dumpable(false).map_err(std::io::Error::from)?;
+    }
+    if crate::weaken::in_force("callers-umask") {
+        umask(Mode::from_bits_truncate(0o022)); // what we make has the mode that we say
     }
     let sheds = crate::weaken::in_force("callers-rlimits");
     Ok(if sheds { CallersLimits::shed() } else { CallersLimits::default() })

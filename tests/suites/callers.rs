@@ -1,6 +1,7 @@
 //! A caller behind sudo who is no friend: what he may do to processes that he started and that run as root.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -170,6 +171,29 @@ fn nobody_is_given_a_dump_of_the_monitor() {
         assert!(may_look_into(Bystander::start().pid()), "the look sees nothing at all");
         assert!(!may_look_into(session.pid()));
         assert_eq!(session.finish().code, 0);
+    });
+}
+
+/// sudo passes it on: the first session makes folders that every later one walks through.
+#[test]
+fn the_umask_of_a_caller_closes_no_folder_to_the_next_session() {
+    const STATE: &str = "/var/lib/intercept-sandbox";
+    arena::run(|arena| {
+        let mode = |path: &Path| fs::metadata(path).expect("a session made it").mode() & 0o7777;
+        let (state, limits) = (Path::new(STATE), Path::new(STATE).join("limits"));
+        for (mask, kept) in [("077", None), ("022", None), ("022", Some(0o700))] {
+            if let Some(mode) = kept {
+                // What a session of an earlier build left behind.
+                fs::set_permissions(state, fs::Permissions::from_mode(mode)).expect("root may");
+                fs::set_permissions(&limits, fs::Permissions::from_mode(mode)).expect("root may");
+            }
+            let mut session = begun(after(&format!("umask {mask}"), &arena.folder("callers"), &echo(arena)));
+            assert!(session.call("echo", json!({"text": "x"}))["result"].is_object(), "umask {mask}");
+            let ended = session.finish();
+            assert_eq!(ended.code, 0, "umask {mask}: {}", ended.stderr);
+            assert_eq!((mode(state) & 0o711, mode(&limits)), (0o711, 0o711), "umask {mask}");
+        }
+        assert_log_is_whole(&["client_eof", "server_exit"]);
     });
 }
 

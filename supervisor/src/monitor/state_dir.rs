@@ -2,9 +2,11 @@
 //! relay alone, and one for the pins, which belongs to root alone.
 
 use std::fs::{self, DirBuilder, Permissions};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::fstat;
 use sha2::{Digest, Sha256};
 
 use super::pin_store::{Entry, PinStore};
@@ -72,7 +74,7 @@ fn prepare(root: &Path, policy: &Policy) -> Result<PathBuf, StateError> {
     for directory in [root, &limits] {
         // The relay walks through and sees nothing on the way.
         make(directory, 0o711)?;
-        trust::check_directory(directory)?;
+        widen(&trust::check_directory(directory)?, directory, 0o711)?;
     }
     let folder = limits.join(folder_name(policy));
     make(&folder, 0o700)?;
@@ -96,7 +98,7 @@ pub fn open_pins(root: &Path, policy: &Policy, session: &str) -> Result<Option<(
         return Ok(None);
     }
     make(root, 0o711)?;
-    trust::check_directory(root)?;
+    widen(&trust::check_directory(root)?, root, 0o711)?;
     let folder = pins_folder(root, policy);
     for directory in [&root.join("pins"), &folder] {
         make(directory, 0o700)?;
@@ -122,6 +124,17 @@ fn folder_name(policy: &Policy) -> String {
         LimitScope::Global => "global".to_owned(),
         LimitScope::Profile | LimitScope::Session => hashed(&policy.limit_identity()),
     }
+}
+
+/// A folder that was made too narrow, under another umask, would refuse every session of the host.
+fn widen(folder: &OwnedFd, path: &Path, least: u32) -> Result<(), StateError> {
+    let mend = || {
+        let mode = fstat(folder)?.st_mode & 0o7777;
+        // The descriptor is a place alone (O_PATH): the way to its file leads over /proc.
+        let through = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        if mode & least == least { Ok(()) } else { fs::set_permissions(through, Permissions::from_mode(mode | least)) }
+    };
+    mend().map_err(|source| StateError::Make { path: path.to_owned(), source })
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), StateError> {

@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use harness::arena::{self, Arena, ROOT};
-use harness::records;
 use harness::run::{Run, bare};
+use harness::{records, wait};
 use nix::mount::{MsFlags, mount};
 
 /// Connects to each path, and writes down why not.
@@ -196,10 +196,27 @@ fn a_mount_that_root_cannot_look_at_is_left_out_and_what_it_lay_over_is_not_seen
         let rootfs = records::layer("rootfs");
         assert_eq!(rootfs["state"], "partial", "{rootfs}");
         let reason = rootfs["reason"].as_str().expect("a gap has a reason");
-        for part in
-            ["not shown: ", &format!("{ROOT}/shown/dead (Transport"), &format!("{ROOT}/shown/closed (Permission")]
-        {
+        for part in ["not shown: ", &format!("{ROOT}/shown/dead (FUSE;"), &format!("{ROOT}/shown/closed (FUSE;")] {
             assert!(reason.contains(part), "no {part}: {reason}");
         }
+    });
+}
+
+/// Whoever asks it waits in the kernel, where no signal ends him: not the start, and not a server that looks there.
+#[test]
+fn a_mount_that_never_answers_holds_up_neither_start_nor_server() {
+    arena::run(|arena| {
+        let shown = arena.folder("shown");
+        fs::write(arena.folder("shown/silent").join("beneath"), "beneath").expect("own folder");
+        arena.file("shown/note", "a note\n");
+        let silent = fuse(&shown.join("silent"), 0o40_000, 0);
+        let look = format!("cd {ROOT}/shown; cat note > /out/read; ls -a silent > /out/list");
+        let mut session = server(arena, "shown", "/out", &look, &[]).start();
+        let has_ended = wait::becomes_true(wait::COMES_LIMIT, || session.has_ended());
+        drop(silent); // now everybody is answered
+        let ended = session.ended();
+        assert!(has_ended, "it waited: {}", ended.stderr);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert_eq!((said(arena, "read").as_str(), said(arena, "list").as_str()), ("a note\n", ".\n..\n"));
     });
 }

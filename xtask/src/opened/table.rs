@@ -109,9 +109,10 @@ pub(crate) const LAYERS: &[Layer] = &[
          `layers::the_servers_root_is_read_only_and_its_writable_folder_grants_no_setuid`",
     ),
     layer("owner map of what is only read", "read-idmap").behind("Landlock", "landlock"),
-    layer("cover of a mount that is left out", "cover-left-out").why(
+    layer("mounts that are left out, and their cover", "cover-left-out,waiting-mounts").why(
         "the red team shows no folder with such a mount: \
-         `files::shown::a_mount_that_root_cannot_look_at_is_left_out_and_what_it_lay_over_is_not_seen`",
+         `files::shown::a_mount_that_root_cannot_look_at_is_left_out_and_what_it_lay_over_is_not_seen`, \
+         `files::shown::a_mount_that_never_answers_holds_up_neither_start_nor_server`",
     ),
     layer("no set-id in writable folders", "nosuid-writable").behind("seccomp: set-id modes", "seccomp-setid-modes").why(
         "nobody but the server executes there under our eyes, and no_new_privs takes the bit's effect: \

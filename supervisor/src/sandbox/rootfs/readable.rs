@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
-use super::below::{Below, mounts_below};
+use super::below::{Below, may_wait_below, mounts_below};
 use super::doors::{Look, Looked};
 use super::place::Kind;
 use super::source::{Source, kind_of, open_plain};
@@ -27,13 +27,13 @@ pub(super) struct Gaps {
     later: Vec<PathBuf>,
     /// Those that could not be looked through.
     unseen: Vec<PathBuf>,
-    /// Those that are not shown, because root could not look at them at all, and why.
-    left_out: Vec<(PathBuf, Errno)>,
+    /// Those that are not shown, and why.
+    left_out: Vec<(PathBuf, &'static str)>,
 }
 
 impl Gaps {
-    fn left_out(&mut self, at: &Path, errno: Errno) {
-        self.left_out.push((at.to_owned(), errno));
+    fn left_out(&mut self, at: &Path, why: &'static str) {
+        self.left_out.push((at.to_owned(), why));
     }
 
     /// For people; none where everything is mapped.
@@ -46,9 +46,9 @@ impl Gaps {
         };
         let mut said = Vec::new();
         if !self.left_out.is_empty() {
-            let why = |(path, errno): &(PathBuf, Errno)| format!("{} ({})", plain(path), errno.desc());
+            let why = |(path, why): &(PathBuf, &'static str)| format!("{} ({why})", plain(path));
             let left_out = list(self.left_out.iter().map(why).collect());
-            said.push(format!("mounts that root cannot look at are not shown: {left_out}"));
+            said.push(format!("mounts that root cannot look at, or that may never answer, are not shown: {left_out}"));
         }
         if !self.later.is_empty() {
             said.push(format!(
@@ -80,17 +80,19 @@ pub(super) fn minimal(path: &Path, groups: &OwnedFd) -> Result<Source, RootfsErr
 /// Besides those of opening and copying: `EPERM` for a socket or pipe that the server could write to.
 pub(super) fn shown(path: &Path, groups: &OwnedFd, gaps: &mut Gaps) -> Result<Source, RootfsError> {
     let (source, kind) = open(path)?;
-    let (mount, mapped) = copy(path, &source, Depth::Recursive, groups)?;
-    if mapped || !crate::weaken::in_force("read-idmap") {
-        return Ok(Source { inside: path.to_owned(), kind, mount, below: Vec::new() });
+    if may_wait_below(path)?.is_empty() {
+        let (mount, mapped) = copy(path, &source, Depth::Recursive, groups)?;
+        if mapped || !crate::weaken::in_force("read-idmap") {
+            return Ok(Source { inside: path.to_owned(), kind, mount, below: Vec::new() });
+        }
     }
     let mount = alone(path, &source, groups, gaps)?;
     let mut below = Vec::new();
     for (at, found) in mounts_below(path)? {
         let mount = match found {
             Below::Seen(fd) => Some(alone(&at, &fd, groups, gaps)?),
-            Below::LeftOut(errno) => {
-                gaps.left_out(&at, errno);
+            Below::LeftOut(why) => {
+                gaps.left_out(&at, why);
                 None
             }
         };
@@ -147,9 +149,9 @@ mod tests {
         assert_eq!(Gaps::default().text(), None);
         let paths = ["/a", "/b", "/c", "/d", "/e"].map(PathBuf::from);
         let mut gaps = Gaps { later: paths.to_vec(), unseen: vec!["/x".into()], ..Gaps::default() };
-        gaps.left_out(Path::new("/f\n"), Errno::ENOTCONN);
+        gaps.left_out(Path::new("/f\n"), Errno::ENOTCONN.desc());
         let text = gaps.text().unwrap();
-        let left_out = "mounts that root cannot look at are not shown: /f\\n (Transport endpoint is not connected); ";
+        let left_out = "mounts that root cannot look at, or that may never answer, are not shown: /f\\n (Transport endpoint is not connected); ";
         assert!(text.starts_with(left_out), "{text}");
         assert!(text.contains("below /a, /b, /c and 2 more while the server runs"), "{text}");
         assert!(text.ends_with("; show folders within them instead: /x"), "{text}");

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 
+use super::below::may_wait_below;
 use super::place::Kind;
 use super::readable::{self, Gaps};
 use super::{RootfsError, while_at};
@@ -140,9 +141,11 @@ pub fn unreadable(plan: &Plan, uid: u32) -> Vec<PathBuf> {
     };
     for path in plan.filesystem.read.iter().chain([&plan.executable]) {
         if let Some(folder) = look(path) {
-            // A directory that cannot be listed just now adds nothing to the list.
-            for entry in fs::read_dir(through(&folder)).into_iter().flatten().flatten() {
-                look(&path.join(entry.file_name()));
+            // A directory that cannot be listed just now adds nothing to the list, nor do mounts that cannot.
+            let Ok(silent) = may_wait_below(path) else { continue };
+            let entries = fs::read_dir(through(&folder)).into_iter().flatten().flatten();
+            for entry in entries.map(|entry| path.join(entry.file_name())).filter(|entry| !silent.contains(entry)) {
+                look(&entry);
             }
         }
     }

@@ -3,9 +3,9 @@
 //! It is not in /run: that is a nosuid mount, on which `run` takes no policy behind sudo. A scan that was killed leaves its
 //! directory; the next one sees that nobody holds its lock and removes it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -77,8 +77,10 @@ impl Drop for Ground {
 /// The relay's uid walks through to its counts and sees nothing on the way: 0711.
 fn make(path: &Path) -> Result<(), ScanError> {
     match DirBuilder::new().mode(0o711).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("make", path)(error)),
-        _ => Ok(()),
+        // Whatever the umask took.
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o711)).map_err(failed("make", path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("make", path)(error)),
     }
 }
 
