@@ -80,6 +80,7 @@ pub(super) const KEPT: &[(&[&str], &str)] = &[
         &["personality(0)", "personality(4294967295)"],
         "setarch(8), and SBCL before it starts itself again: asking, and the plain one",
     ),
+    (&["ioctl(2148034049)"], "FS_IOC_GETFLAGS: libarchive's tar, and lsattr(1)"),
     (&["socket(1, 2, 0)"], "syslog(3)"),
     (
         &["socket(10, 1, 0)", "socket(10, 1, 6)", "socket(10, 2, 0)", "socket(10, 2, 17)", "socket(2, 2, 17)"],

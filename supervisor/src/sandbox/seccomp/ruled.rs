@@ -113,11 +113,7 @@ pub(super) const RULED: &[Group] = &[
             when(&[is(1, libc::TIOCCONS as u32)], Action::Tell),
             when(&[is(1, 0x5423)], Action::Tell),       // TIOCSETD
             when(&[is(1, 0x8008_6601)], Action::Allow), // FS_IOC_GETFLAGS
-            when(&[is(1, 0xC020_660B)], Action::Allow), // FS_IOC_FIEMAP
-            when(&[is(1, 0x801C_581F)], Action::Allow), // FS_IOC_FSGETXATTR
             when(&[is(1, 0x4004_9409)], Action::Allow), // FICLONE
-            when(&[is(1, 0x4020_940D)], Action::Allow), // FICLONERANGE
-            when(&[is(1, 0xC018_9436)], Action::Allow), // FIDEDUPERANGE
             // All else of ext4, fscrypt and fsverity, of XFS, btrfs, f2fs and bcachefs (Documentation/userspace-api/ioctl).
             when(&[masked(1, REQUEST_TYPE, 0x6600)], EPERM),
             when(&[masked(1, REQUEST_TYPE, 0x5800)], EPERM),
