@@ -14,6 +14,7 @@ use crate::fault::Stage;
 use crate::policy::{LimitScope, Pins, Policy};
 use crate::sandbox::Plan;
 use crate::sandbox::identity::RELAY;
+use crate::session::STATE_DIR;
 use crate::trust::{self, TrustError};
 
 /// Why the counts have no place.
@@ -74,7 +75,10 @@ fn prepare(root: &Path, policy: &Policy) -> Result<PathBuf, StateError> {
     for directory in [root, &limits] {
         // The relay walks through and sees nothing on the way.
         make(directory, 0o711)?;
-        widen(&trust::check_directory(directory)?, directory, 0o711)?;
+        let opened = trust::check_directory(directory)?;
+        if root == Path::new(STATE_DIR) {
+            widen(&opened, directory, 0o711)?; // ours alone: another may be any folder of root's
+        }
     }
     let folder = limits.join(folder_name(policy));
     make(&folder, 0o700)?;
@@ -98,7 +102,7 @@ pub fn open_pins(root: &Path, policy: &Policy, session: &str) -> Result<Option<(
         return Ok(None);
     }
     make(root, 0o711)?;
-    widen(&trust::check_directory(root)?, root, 0o711)?;
+    trust::check_directory(root)?;
     let folder = pins_folder(root, policy);
     for directory in [&root.join("pins"), &folder] {
         make(directory, 0o700)?;
