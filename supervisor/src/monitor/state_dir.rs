@@ -14,8 +14,10 @@ use crate::fault::Stage;
 use crate::policy::{LimitScope, Pins, Policy};
 use crate::sandbox::Plan;
 use crate::sandbox::identity::RELAY;
-use crate::session::STATE_DIR;
 use crate::trust::{self, TrustError};
+
+/// Directory of the limit store by default.
+pub const STATE_DIR: &str = "/var/lib/intercept-sandbox";
 
 /// Why the counts have no place.
 #[derive(Debug, thiserror::Error)]

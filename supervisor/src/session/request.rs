@@ -18,8 +18,7 @@ use crate::trust::{self, Caller, TrustError};
 pub const PROFILES: &str = "/etc/intercept-sandbox/policies";
 /// Root of the audit logs by default.
 pub const AUDIT_DIR: &str = "/var/log/intercept-sandbox";
-/// Directory of the limit store by default.
-pub const STATE_DIR: &str = "/var/lib/intercept-sandbox";
+pub use crate::monitor::state_dir::STATE_DIR;
 
 /// Which policy.
 #[derive(Clone, Debug)]
